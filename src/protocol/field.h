@@ -1,0 +1,121 @@
+#pragma once
+
+#include <charconv>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <type_traits>
+
+#include "apogee/result.h"
+
+/// Request and response headers, declared once. A header is a struct with a kFields tuple:
+///
+///   struct QueryConsumerOffsetRequest {
+///     static constexpr std::int32_t kCode = 14;
+///     std::string consumer_group;
+///     std::optional<bool> set_zero_if_not_found;   // optional<T>: may be absent; T: required
+///     using Self = QueryConsumerOffsetRequest;
+///     static constexpr auto kFields = std::tuple{Field{"consumerGroup", &Self::consumer_group},
+///     ...};
+///   };
+///
+/// On the wire every field is text in extFields. Member types: std::string, std::string_view
+/// (aliases the request: hot headers only), bool, int32, int64, and std::optional of these.
+namespace apogee::protocol {
+
+template <class Header, class T>
+struct Field {
+  std::string_view wire_name;
+  T Header::* member;
+};
+template <class Header, class T>
+Field(const char*, T Header::*) -> Field<Header, T>;
+
+template <class T>
+struct IsOptional : std::false_type {};
+template <class T>
+struct IsOptional<std::optional<T>> : std::true_type {};
+
+/// The text of a scalar, without allocation: `sink(std::string_view)`.
+template <class T>
+void with_text(const T& value, auto&& sink) {
+  if constexpr (std::is_same_v<T, bool>)
+    sink(value ? std::string_view{"true"} : std::string_view{"false"});
+  else if constexpr (std::is_integral_v<T>) {
+    char text[24];
+    const auto end = std::to_chars(text, text + sizeof text, value).ptr;
+    sink(std::string_view{text, static_cast<std::size_t>(end - text)});
+  } else
+    sink(std::string_view{value});
+}
+
+/// False: the text is not a T. Booleans as Java reads them: "true" in any case is true, everything
+/// else false.
+template <class T>
+bool from_text(std::string_view text, T& value) {
+  if constexpr (std::is_same_v<T, bool>) {
+    value = text.size() == 4 && (text[0] | 0x20) == 't' && (text[1] | 0x20) == 'r' &&
+            (text[2] | 0x20) == 'u' && (text[3] | 0x20) == 'e';
+    return true;
+  } else if constexpr (std::is_integral_v<T>) {
+    if (!text.empty() && text.front() == '+') text.remove_prefix(1);
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    return error == std::errc{} && end == text.data() + text.size();
+  } else {
+    value = text;
+    return true;
+  }
+}
+
+/// The only walk over a header's fields for writing: `sink(name, text)` for each field that is
+/// present.
+template <class Header>
+void write_fields(const Header& header, auto&& sink) {
+  const auto write = [&](const auto& field) {
+    const auto& value = header.*field.member;
+    if constexpr (IsOptional<std::remove_cvref_t<decltype(value)>>::value) {
+      if (value) with_text(*value, [&](std::string_view text) { sink(field.wire_name, text); });
+    } else {
+      with_text(value, [&](std::string_view text) { sink(field.wire_name, text); });
+    }
+  };
+  std::apply([&](const auto&... field) { (write(field), ...); }, Header::kFields);
+}
+
+/// The only walk for reading: `find(name)` gives the field's text or nullopt. kMalformed names a
+/// missing or bad field.
+template <class Header>
+Result<Header> read_fields(auto&& find) {
+  Header header{};
+  std::optional<Error> error;
+  const auto read = [&](const auto& field) {
+    if (error) return;
+    const std::optional<std::string_view> text = find(field.wire_name);
+    auto& value = header.*field.member;
+    if constexpr (IsOptional<std::remove_cvref_t<decltype(value)>>::value) {
+      if (!text) return;
+      if (!from_text(*text, value.emplace()))
+        error = Error{Errc::kMalformed, std::string{field.wire_name} + ": '" + std::string{*text} +
+                                            "' is not a number"};
+    } else {
+      if (!text)
+        error =
+            Error{Errc::kMalformed, "the field " + std::string{field.wire_name} + " is missing"};
+      else if (!from_text(*text, value))
+        error = Error{Errc::kMalformed, std::string{field.wire_name} + ": '" + std::string{*text} +
+                                            "' is not a number"};
+    }
+  };
+  std::apply([&](const auto&... field) { (read(field), ...); }, Header::kFields);
+  if (error) return *std::move(error);
+  return header;
+}
+
+/// A header without fields.
+struct NoFields {
+  static constexpr auto kFields = std::tuple{};
+};
+
+}  // namespace apogee::protocol

@@ -1,0 +1,72 @@
+#pragma once
+
+#include <future>
+#include <memory>
+#include <string>
+
+#include "base/env.h"
+#include "remoting/peer.h"
+
+namespace apogee::remoting {
+
+struct ClientConfig {
+  std::chrono::milliseconds connect_timeout{3'000};
+  std::chrono::seconds idle{120};  ///< A connection without traffic for this long is closed.
+  std::uint32_t max_frame_bytes = protocol::kMaxFrameBytes;
+  bool tls = false;
+};
+
+/// Outgoing connections, one per address, made when first needed. Requests of the other side go to
+/// `handler` (may be null: they are answered "not supported"). Threads: every member from any
+/// thread, but call_and_wait() not on a loop.
+class Client {
+ public:
+  virtual ~Client() = default;  ///< Closes everything; pending calls end with kStopped.
+
+  /// Sends a request to `address` ("host:port"), connecting first if need be; the deadline covers
+  /// both. `done` runs once, on a loop.
+  virtual void call_frame(const std::string& address,
+                          std::function<void(Buffer& out, std::int32_t opaque)> encode,
+                          std::chrono::milliseconds timeout,
+                          std::function<void(Result<OwnedCommand>)> done) = 0;
+  virtual void oneway_frame(const std::string& address,
+                            std::function<void(Buffer& out, std::int32_t opaque)> encode) = 0;
+  virtual void close(const std::string& address) = 0;
+
+  template <class Header>
+  void call(const std::string& address, std::int32_t code, const Header& header, Buffer body,
+            std::chrono::milliseconds timeout, std::function<void(Result<OwnedCommand>)> done) {
+    call_frame(
+        address,
+        [code, header, body = std::move(body)](Buffer& out, std::int32_t opaque) {
+          protocol::encode_command(out, {.code = code, .opaque = opaque}, header, as_bytes(body));
+        },
+        timeout, std::move(done));
+  }
+  template <class Header>
+  void oneway(const std::string& address, std::int32_t code, const Header& header, Buffer body) {
+    oneway_frame(address, [code, header, body = std::move(body)](Buffer& out, std::int32_t opaque) {
+      protocol::encode_command(out, {.code = code, .opaque = opaque, .flag = protocol::kOnewayFlag},
+                               header, as_bytes(body));
+    });
+  }
+  /// Blocks until the answer, the deadline or the end of the connection.
+  template <class Header>
+  Result<OwnedCommand> call_and_wait(const std::string& address, std::int32_t code,
+                                     const Header& header, Buffer body,
+                                     std::chrono::milliseconds timeout) {
+    std::promise<Result<OwnedCommand>> answer;
+    call(address, code, header, std::move(body), timeout,
+         [&](Result<OwnedCommand> result) { answer.set_value(std::move(result)); });
+    return answer.get_future().get();
+  }
+};
+
+std::unique_ptr<Client> make_client(Env& env, const ClientConfig& config,
+                                    RequestHandler* handler = nullptr);
+
+/// The real network: Asio on `threads` io threads. Its streams and listeners must be gone before
+/// it.
+std::unique_ptr<Transport> make_transport(std::size_t threads);
+
+}  // namespace apogee::remoting

@@ -1,0 +1,70 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/env.h"
+#include "base/options.h"
+#include "remoting/peer.h"
+
+namespace apogee::remoting {
+
+/// Keys of Apache's NettyServerConfig that mean something here, and our limits.
+struct ServerConfig {
+  std::int32_t listen_port = 0;
+  std::string bind_address = "0.0.0.0";
+  std::int32_t idle_seconds = 120;
+  std::int32_t max_connections = 20'000;
+  std::int32_t max_frame_bytes = static_cast<std::int32_t>(protocol::kMaxFrameBytes);
+  std::int32_t max_header_bytes = 1 << 20;
+  std::int64_t max_unsent_bytes = 64 << 20;
+  std::string tls_mode = "permissive";  ///< disabled, permissive, enforcing (tls.server.mode).
+  std::string tls_cert_path, tls_key_path, tls_key_password, tls_trust_cert_path,
+      tls_client_auth = "none";
+  using Self = ServerConfig;
+  static constexpr auto kOptions = std::tuple{
+      Option{"listenPort", &Self::listen_port, 0, 65'535,
+             "TCP port. 0: the role's own (broker 10911, name server 9876)."},
+      PlainOption{"bindAddress", &Self::bind_address, "Address to listen on."},
+      Option{"serverChannelMaxIdleTimeSeconds", &Self::idle_seconds, 1, 86'400,
+             "A connection without traffic for this long is closed, in seconds."},
+      Option{"serverMaxConnections", &Self::max_connections, 1, 1'000'000,
+             "Further connections are closed at once, with a line in the log."},
+      Option{"serverMaxFrameBytes", &Self::max_frame_bytes, 4'096, 1 << 30,
+             "Largest frame, length word included; a larger one costs its connection."},
+      Option{"serverMaxHeaderBytes", &Self::max_header_bytes, 1'024, 1 << 24,
+             "Largest header of a frame; a larger one costs its connection."},
+      Option{"serverMaxUnsentBytes", &Self::max_unsent_bytes, std::int64_t{1} << 16,
+             std::int64_t{1} << 34,
+             "Answers waiting for a slow reader, in bytes: above half of it no more requests are "
+             "read, above it the connection is closed."},
+      PlainOption{"tlsServerMode", &Self::tls_mode,
+                  "disabled, permissive (both plain and TLS) or enforcing."},
+      PlainOption{
+          "tlsServerCertPath", &Self::tls_cert_path,
+          "PEM certificate chain; empty in permissive mode: a self-signed one is made at start."},
+      PlainOption{"tlsServerKeyPath", &Self::tls_key_path, "PEM private key."},
+      PlainOption{"tlsServerKeyPassword", &Self::tls_key_password, "Password of the private key."},
+      PlainOption{"tlsServerTrustCertPath", &Self::tls_trust_cert_path,
+                  "PEM file with the authorities client certificates are checked against."},
+      PlainOption{"tlsServerNeedClientAuth", &Self::tls_client_auth, "none, optional or require."}};
+};
+
+/// Accepts connections and hands their requests to one handler. Start: constructed listening.
+/// Destructor: closes everything.
+class Server {
+ public:
+  virtual ~Server() = default;
+  virtual Endpoint local() const = 0;
+  virtual void stop_accepting() = 0;  ///< Drain, step 1: no new connections.
+  virtual std::size_t connections() const = 0;
+  /// Closes every connection once its answers are written or `grace` is over; returns when all are
+  /// closed. Not on a loop.
+  virtual void close_all(std::chrono::milliseconds grace) = 0;
+};
+
+/// `handler` outlives the server. kExists names the port in use.
+Result<std::unique_ptr<Server>> start_server(Env& env, const ServerConfig& config,
+                                             RequestHandler& handler);
+
+}  // namespace apogee::remoting

@@ -1,0 +1,208 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "apogee/result.h"
+#include "base/env.h"
+#include "store/config.h"
+
+/// What is on disk: the commit log, the consume queues and the index made from it, and their
+/// recovery. Byte-compatible with Apache RocketMQ 5.x store directories.
+///
+/// Threads. append(): any, serialised by the append lock. One flush thread syncs and completes
+/// when_durable(). One dispatch thread follows the log, owns consume queue and index writes and
+/// calls StoreEvents. One prepare thread makes the next segment. Reads: any thread; records come
+/// from mapped segments.
+namespace apogee::store {
+
+/// Outcome of an append; the broker maps it to a response code in one place.
+enum class PutStatus {
+  kOk,
+  kFlushDiskTimeout,     ///< Stored, not yet known to be on disk.
+  kServiceNotAvailable,  ///< Not writable: shut down, read-only, disk full, slave, a failed sync.
+                         ///< Not stored.
+  kMessageIllegal,       ///< Too large, too long a topic, bad batch. Not stored.
+  kPageCacheBusy,        ///< The append lock has been held for too long. Not stored.
+  kCreateFileFailed,     ///< No next segment. Not stored.
+  kUnknownError,
+};
+std::string_view name_of(PutStatus status);
+
+/// One append: one or several encoded records (protocol/message.h) of the same topic and queue,
+/// stored back to back in one segment with consecutive queue offsets. append() patches queue
+/// offset, physical offset and store timestamp in place and, with several records, each of them.
+struct Append {
+  std::string_view topic;
+  std::int32_t queue_id = 0;
+  MutableBytes records;
+  std::int32_t count = 1;
+  std::int32_t queue_offset_step =
+      1;  ///< Queue offsets one record takes: 1, or the INNER_NUM of an inner batch.
+  // Filled in:
+  PutStatus status = PutStatus::kUnknownError;
+  std::int64_t physical_offset = -1;  ///< Of the first record.
+  std::int64_t queue_offset = -1;     ///< Of the first record.
+  std::int64_t store_timestamp = 0;
+  std::vector<std::int64_t> physical_offsets;  ///< Of each record when count > 1.
+};
+
+/// A record (or several contiguous ones) in a mapped segment; `owner` keeps the mapping.
+struct RecordBytes {
+  Bytes bytes;
+  std::shared_ptr<const void> owner;
+  explicit operator bool() const { return !bytes.empty(); }
+};
+
+enum class GetStatus {
+  kFound,
+  kNoMatchedMessage,
+  kMessageWasRemoving,
+  kOffsetFoundNull,
+  kOffsetOverflowBadly,
+  kOffsetOverflowOne,
+  kOffsetTooSmall,
+  kNoMatchedLogicQueue,
+  kNoMessageInQueue,
+  kOffsetReset
+};
+std::string_view name_of(
+    GetStatus status);  ///< Java's names, e.g. "NO_MATCHED_MESSAGE": the remark of a pull's answer.
+
+/// Decides which messages of a queue a reader gets. Called on the reading thread.
+class MessageFilter {
+ public:
+  virtual ~MessageFilter() = default;
+  virtual bool matches_tags_code(std::int64_t tags_code) const = 0;
+  /// Second stage, with the record; only asked when needs_record().
+  virtual bool needs_record() const { return false; }
+  virtual bool matches_record(Bytes) const { return true; }
+};
+
+struct GetRequest {
+  std::string_view topic;
+  std::int32_t queue_id = 0;
+  std::int64_t offset = 0;
+  std::int32_t max_messages = 32;
+  std::int32_t max_bytes = 128 << 20;
+  const MessageFilter* filter = nullptr;  ///< nullptr: all.
+};
+struct GetResult {
+  GetStatus status = GetStatus::kNoMatchedLogicQueue;
+  std::int64_t next_offset = 0, min_offset = 0, max_offset = 0;
+  std::vector<RecordBytes>
+      records;  ///< Neighbours in the log come merged: one entry may hold several records.
+  std::int32_t message_count = 0;
+  std::int64_t total_bytes = 0;
+  bool suggest_slave = false;  ///< The reader is farther behind than memory reaches.
+  bool resident = true;  ///< False: reading the records may wait for the disk; hand the work to a
+                         ///< reader thread.
+};
+
+/// Told by the dispatch thread once a message can be read from its queue; must not block.
+struct Arrival {
+  std::string_view topic;
+  std::int32_t queue_id;
+  std::int64_t queue_offset;  ///< Its own; queue_offset + 1 is the queue's new maximum.
+  std::int64_t tags_code;
+  std::int64_t store_timestamp;
+  std::int64_t physical_offset;
+  std::int32_t size;
+  Bytes record;
+};
+class StoreEvents {
+ public:
+  virtual ~StoreEvents() = default;
+  virtual void on_arrivals(std::span<const Arrival>) {}  ///< One dispatch round.
+  /// Delivery time of a SCHEDULE_TOPIC_XXXX record of this delay level, stored in its queue entry's
+  /// tag code.
+  virtual std::int64_t deliver_time(std::int32_t delay_level, std::int64_t store_timestamp) {
+    return store_timestamp + delay_level * 0 + 1'000;
+  }
+};
+
+enum class Boundary { kLower, kUpper };
+
+struct QueueInfo {
+  std::string topic;
+  std::int32_t queue_id;
+  std::int64_t min_offset, max_offset;
+};
+
+struct StoreStatus {
+  std::int64_t commit_log_min_offset = 0, commit_log_max_offset = 0, flushed_offset = 0,
+               dispatched_offset = 0;
+  bool writable = false;
+  std::string not_writable_because;
+  std::int64_t append_lock_held_ms = 0;                            ///< 0: free.
+  double commit_log_disk_ratio = 0, consume_queue_disk_ratio = 0;  ///< Used / total.
+  std::int64_t index_last_timestamp = 0, index_last_physical_offset = 0;
+};
+
+class MessageStore {
+ public:
+  virtual ~MessageStore() = default;  ///< Calls stop().
+
+  /// Locks the directory, loads, recovers. kExists: the directory is in use by another process.
+  /// `events` outlives the store.
+  static Result<std::unique_ptr<MessageStore>> open(Env& env, const StoreConfig& config,
+                                                    StoreEvents& events);
+  virtual void start() = 0;  ///< Starts the threads; writes `abort`.
+  /// Refuses appends, dispatches and flushes the rest, leaves clean marks (`abort` removed only if
+  /// nothing is behind).
+  virtual void stop() = 0;
+
+  /// Writes a batch under one hold of the append lock; each entry gets its own status. Returns once
+  /// the bytes are in the page cache (they survive a kill of the process).
+  virtual void append(std::span<Append* const> batch) = 0;
+  /// `done` runs once, on the flush thread (or at once when already durable): kOk when everything
+  /// below `physical_offset` is on disk, kFlushDiskTimeout after syncFlushTimeout,
+  /// kServiceNotAvailable when a sync failed.
+  virtual void when_durable(std::int64_t physical_offset, std::function<void(PutStatus)> done) = 0;
+
+  virtual GetResult get(const GetRequest& request) = 0;
+  /// The record at a physical offset; empty when there is none.
+  virtual RecordBytes record_at(std::int64_t physical_offset) = 0;
+  virtual RecordBytes record_at(std::string_view topic, std::int32_t queue_id,
+                                std::int64_t queue_offset) = 0;
+  /// Physical offsets of messages with this key, newest file first; candidates are checked for
+  /// topic and key.
+  virtual std::vector<RecordBytes> query_by_key(std::string_view topic, std::string_view key,
+                                                std::int32_t max, std::int64_t begin_ms,
+                                                std::int64_t end_ms) = 0;
+
+  virtual std::int64_t min_offset(std::string_view topic,
+                                  std::int32_t queue_id) = 0;  ///< -1: no such queue.
+  virtual std::int64_t max_offset(std::string_view topic,
+                                  std::int32_t queue_id) = 0;  ///< 0: no such queue.
+  virtual std::int64_t offset_by_time(std::string_view topic, std::int32_t queue_id,
+                                      std::int64_t timestamp, Boundary boundary) = 0;
+  virtual std::int64_t store_time(std::string_view topic, std::int32_t queue_id,
+                                  std::int64_t queue_offset) = 0;  ///< -1: unknown.
+  virtual std::int64_t earliest_store_time(std::string_view topic,
+                                           std::int32_t queue_id) = 0;  ///< -1: unknown.
+  virtual std::int64_t earliest_store_time() = 0;
+  /// Is the message at this queue offset still in memory (page cache)? For the rule about a new
+  /// group's first offset.
+  virtual bool in_memory(std::string_view topic, std::int32_t queue_id,
+                         std::int64_t queue_offset) = 0;
+  virtual std::vector<QueueInfo> queues() = 0;
+  virtual std::vector<QueueInfo> queues(std::string_view topic) = 0;
+
+  virtual void delete_topic(
+      std::string_view topic) = 0;  ///< Its consume queues; the log keeps the records.
+  virtual std::int32_t
+  clean_expired_queues() = 0;  ///< Queues whose last message left the log. Returns how many.
+  virtual void delete_expired_segments() = 0;  ///< Manual trigger of retention.
+  virtual StoreStatus status() = 0;
+  virtual const StoreConfig& config() const = 0;
+  virtual StoreConfig& mutable_config() = 0;  ///< Run-time keys only.
+};
+
+}  // namespace apogee::store
