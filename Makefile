@@ -1,0 +1,85 @@
+# One command for each habit. `make help` lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+JOBS ?= $(shell nproc)
+ROUNDS ?= 50
+FUZZ_SECONDS ?= 60
+
+.PHONY: help
+help:  ## This list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: deps
+deps:  ## Install the Debian packages the build needs (skipped when they are there)
+	@tools/install-packages build
+
+.PHONY: build
+build: deps  ## Build the optimised binary: build/release/apogee
+	@cmake --preset release -Wno-dev > /dev/null
+	@cmake --build --preset release -j$(JOBS)
+
+.PHONY: run
+run: build  ## Start name server and broker, send and receive a first message, keep running until Ctrl-C
+	@tools/demo --keep-running
+
+.PHONY: demo
+demo: build  ## The same, and end by itself
+	@tools/demo
+
+.PHONY: test
+test: deps  ## Build and pass all unit and scenario tests
+	@cmake --preset dev -Wno-dev > /dev/null
+	@cmake --build --preset dev -j$(JOBS)
+	@ctest --preset dev -j$(JOBS) --progress
+
+.PHONY: interop
+interop: build  ## Foreign clients (Java, Go, Python, mqadmin) against our servers and Apache's, side by side
+	@tools/install-packages interop
+	@tests/interop/run --target both
+
+.PHONY: crash
+crash: build  ## kill -9 under load, ROUNDS=50 times: nothing acknowledged may be missing
+	@tests/crash/run --rounds $(ROUNDS)
+
+.PHONY: asan
+asan: deps  ## All tests under the address and undefined-behaviour sanitizers
+	@cmake --preset asan -Wno-dev > /dev/null
+	@cmake --build --preset asan -j$(JOBS)
+	@ctest --preset asan -j$(JOBS) --progress
+
+.PHONY: tsan
+tsan: deps  ## All tests under the thread sanitizer
+	@cmake --preset tsan -Wno-dev > /dev/null
+	@cmake --build --preset tsan -j$(JOBS)
+	@TSAN_OPTIONS=second_deadlock_stack=1 ctest --preset tsan -j$(JOBS) --progress
+
+.PHONY: fuzz
+fuzz: deps  ## Every fuzz target for FUZZ_SECONDS=60
+	@tools/install-packages clang
+	@cmake --preset fuzz -Wno-dev > /dev/null
+	@cmake --build --preset fuzz -j$(JOBS)
+	@tools/fuzz --seconds $(FUZZ_SECONDS)
+
+.PHONY: compare
+compare: build  ## Benchmark against Apache's broker in one run
+	@tools/install-packages interop
+	@bench/compare
+
+.PHONY: format
+format:  ## Format all C++ files
+	@tools/install-packages clang
+	@git ls-files '*.h' '*.cc' | xargs clang-format-19 -i
+
+.PHONY: lint
+lint:  ## Format check, architecture and house rules
+	@tools/install-packages clang
+	@git ls-files '*.h' '*.cc' | xargs clang-format-19 --dry-run --Werror
+	@tools/tidy
+
+.PHONY: docs
+docs: build  ## Regenerate the reference pages from the declarations
+	@build/release/apogee reference > docs/configuration.md
+
+.PHONY: clean
+clean:  ## Remove everything that was built
+	@rm -rf build
