@@ -1,0 +1,337 @@
+#include "base/file.h"
+
+#include <cerrno>
+#include <mutex>
+#include <set>
+#include <system_error>
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+namespace apogee {
+namespace {
+
+Error error_of(int number, const std::string& what) {
+  const Errc code = number == ENOENT                       ? Errc::kNotFound
+                    : number == ENOSPC || number == EDQUOT ? Errc::kNoSpace
+                    : number == EEXIST                     ? Errc::kExists
+                                                           : Errc::kIo;
+  return Error{code, what + ": " + std::generic_category().message(number)};
+}
+
+std::size_t page_size() {
+  static const auto size = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  return size;
+}
+
+class PosixMapping final : public Mapping {
+ public:
+  PosixMapping(std::byte* address, std::size_t length, std::string path)
+      : address_{address}, length_{length}, path_{std::move(path)} {}
+  ~PosixMapping() override { ::munmap(address_, length_); }
+
+  MutableBytes bytes() override { return {address_, length_}; }
+  Result<Ok> sync(std::size_t offset, std::size_t length) override {
+    const auto [from, size] = pages(offset, length);
+    if (size != 0 && ::msync(address_ + from, size, MS_SYNC) != 0)
+      return error_of(errno, "msync " + path_);
+    return Ok{};
+  }
+  bool resident(std::size_t offset, std::size_t length) const override {
+    const auto [from, size] = pages(offset, length);
+    const std::size_t count = (size + page_size() - 1) / page_size();
+    std::vector<unsigned char> present(count);
+    if (count == 0 || ::mincore(address_ + from, size, present.data()) != 0) return true;
+    for (const unsigned char page : present) {
+      if ((page & 1) == 0) return false;
+    }
+    return true;
+  }
+  void forget(std::size_t offset, std::size_t length) override {
+    const auto [from, size] = pages(offset, length);
+    if (size != 0) ::madvise(address_ + from, size, MADV_DONTNEED);
+  }
+
+ private:
+  std::pair<std::size_t, std::size_t> pages(std::size_t offset, std::size_t length) const {
+    const std::size_t from = offset - offset % page_size();
+    const std::size_t to = std::min(offset + length, length_);
+    return {from, to > from ? to - from : 0};
+  }
+
+  std::byte* const address_;
+  const std::size_t length_;
+  const std::string path_;
+};
+
+class PosixFile final : public File {
+ public:
+  PosixFile(int descriptor, std::string path) : descriptor_{descriptor}, path_{std::move(path)} {}
+  ~PosixFile() override { ::close(descriptor_); }
+
+  Result<std::uint64_t> size() const override {
+    struct stat status{};
+    if (::fstat(descriptor_, &status) != 0) return error_of(errno, "stat " + path_);
+    return static_cast<std::uint64_t>(status.st_size);
+  }
+
+  Result<std::size_t> read_at(std::uint64_t offset, MutableBytes out) const override {
+    std::size_t done = 0;
+    while (done < out.size()) {
+      const ssize_t n = ::pread(descriptor_, out.data() + done, out.size() - done,
+                                static_cast<off_t>(offset + done));
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return error_of(errno, "read " + path_);
+      if (n == 0) break;
+      done += static_cast<std::size_t>(n);
+    }
+    return done;
+  }
+
+  Result<Ok> write_at(std::uint64_t offset, std::span<const Bytes> pieces) override {
+    constexpr std::size_t kPiecesMax = 64;  // of one call; far below IOV_MAX
+    iovec vectors[kPiecesMax];
+    std::size_t next = 0, skip = 0;  // skip: bytes of pieces[next] that are written already
+    while (next < pieces.size()) {
+      std::size_t count = 0;
+      for (std::size_t i = next; i < pieces.size() && count < kPiecesMax; ++i, ++count) {
+        const std::size_t first = i == next ? skip : 0;
+        vectors[count] = {const_cast<std::byte*>(pieces[i].data()) + first,
+                          pieces[i].size() - first};
+      }
+      const ssize_t n =
+          ::pwritev(descriptor_, vectors, static_cast<int>(count), static_cast<off_t>(offset));
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return error_of(errno, "write " + path_);
+      offset += static_cast<std::uint64_t>(n);
+      skip += static_cast<std::size_t>(n);
+      while (next < pieces.size() && skip >= pieces[next].size()) skip -= pieces[next++].size();
+    }
+    return Ok{};
+  }
+
+  Result<Ok> sync() override {
+    if (::fdatasync(descriptor_) != 0) return error_of(errno, "sync " + path_);
+    return Ok{};
+  }
+  void start_writeback(std::uint64_t offset, std::uint64_t length) override {
+    ::sync_file_range(descriptor_, static_cast<off64_t>(offset), static_cast<off64_t>(length),
+                      SYNC_FILE_RANGE_WRITE);
+  }
+  Result<Ok> resize(std::uint64_t size) override {
+    if (::ftruncate(descriptor_, static_cast<off_t>(size)) != 0)
+      return error_of(errno, "resize " + path_);
+    return Ok{};
+  }
+  Result<Ok> allocate(std::uint64_t offset, std::uint64_t length) override {
+    if (::fallocate(descriptor_, FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
+                    static_cast<off_t>(length)) == 0)
+      return Ok{};
+    if (errno == EOPNOTSUPP) return Ok{};  // such a file system reports a full disk at the write
+    return error_of(errno, "allocate " + path_);
+  }
+  Result<std::unique_ptr<Mapping>> map(std::uint64_t offset, std::size_t length,
+                                       Access access) override {
+    const int protection = access == Access::kWrite ? PROT_READ | PROT_WRITE : PROT_READ;
+    void* const address =
+        ::mmap(nullptr, length, protection, MAP_SHARED, descriptor_, static_cast<off_t>(offset));
+    if (address == MAP_FAILED) return error_of(errno, "map " + path_);
+    return std::unique_ptr<Mapping>{
+        std::make_unique<PosixMapping>(static_cast<std::byte*>(address), length, path_)};
+  }
+
+ private:
+  const int descriptor_;
+  const std::string path_;
+};
+
+/// Locks held by this process: fcntl's are per process and would be granted to it twice.
+class HeldLocks {
+ public:
+  bool insert(const std::string& path) {
+    std::lock_guard lock{mutex_};
+    return paths_.insert(path).second;
+  }
+  void erase(const std::string& path) {
+    std::lock_guard lock{mutex_};
+    paths_.erase(path);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::set<std::string> paths_;
+};
+
+class PosixLock final : public FileLock {
+ public:
+  PosixLock(int descriptor, std::string path, std::shared_ptr<HeldLocks> held)
+      : descriptor_{descriptor}, path_{std::move(path)}, held_{std::move(held)} {}
+  ~PosixLock() override {
+    ::close(descriptor_);
+    held_->erase(path_);
+  }
+
+ private:
+  const int descriptor_;
+  const std::string path_;
+  const std::shared_ptr<HeldLocks> held_;
+};
+
+class PosixFiles final : public FileSystem {
+ public:
+  Result<std::unique_ptr<File>> open(const std::string& path, Open mode) override {
+    const int flags = (mode == Open::kReadOnly ? O_RDONLY : O_RDWR) |
+                      (mode == Open::kCreate ? O_CREAT : 0) | O_CLOEXEC;
+    const int descriptor = ::open(path.c_str(), flags, 0644);
+    if (descriptor < 0) return error_of(errno, "open " + path);
+    return std::unique_ptr<File>{std::make_unique<PosixFile>(descriptor, path)};
+  }
+  Result<Ok> remove(const std::string& path) override {
+    if (::remove(path.c_str()) != 0) return error_of(errno, "remove " + path);
+    return Ok{};
+  }
+  Result<Ok> rename(const std::string& from, const std::string& to) override {
+    if (::rename(from.c_str(), to.c_str()) != 0)
+      return error_of(errno, "rename " + from + " to " + to);
+    return Ok{};
+  }
+  Result<Ok> create_directories(const std::string& path) override {
+    for (std::size_t at = 1; at <= path.size(); ++at) {
+      if (at != path.size() && path[at] != '/') continue;
+      if (::mkdir(path.substr(0, at).c_str(), 0755) != 0 && errno != EEXIST && at == path.size())
+        return error_of(errno, "create directory " + path);
+    }
+    struct stat status{};
+    if (::stat(path.c_str(), &status) != 0 || !S_ISDIR(status.st_mode))
+      return error_of(ENOTDIR, "create directory " + path);
+    return Ok{};
+  }
+  Result<Ok> sync_directory(const std::string& path) override {
+    const int descriptor = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (descriptor < 0) return error_of(errno, "open directory " + path);
+    const int result = ::fsync(descriptor);
+    const int number = errno;
+    ::close(descriptor);
+    if (result != 0 && number != EINVAL) return error_of(number, "sync directory " + path);
+    return Ok{};
+  }
+  Result<std::vector<DirectoryEntry>> list(const std::string& path) override {
+    DIR* const directory = ::opendir(path.c_str());
+    if (directory == nullptr) return error_of(errno, "list " + path);
+    std::vector<DirectoryEntry> entries;
+    while (const dirent* entry = ::readdir(directory)) {
+      const std::string name = entry->d_name;
+      if (name == "." || name == "..") continue;
+      // A file that vanishes between the two calls is not there any more.
+      if (auto status = stat(path + "/" + name)) entries.push_back(*std::move(status));
+    }
+    ::closedir(directory);
+    std::sort(entries.begin(), entries.end(),
+              [](const auto& a, const auto& b) { return a.name < b.name; });
+    return entries;
+  }
+  Result<DirectoryEntry> stat(const std::string& path) override {
+    struct stat status{};
+    if (::stat(path.c_str(), &status) != 0) return error_of(errno, "stat " + path);
+    return DirectoryEntry{
+        .name = path.substr(path.rfind('/') + 1),
+        .is_directory = S_ISDIR(status.st_mode),
+        .size = static_cast<std::uint64_t>(status.st_size),
+        .modified_ms = status.st_mtim.tv_sec * 1000 + status.st_mtim.tv_nsec / 1'000'000};
+  }
+  Result<DiskSpace> space(const std::string& path) override {
+    struct statvfs status{};
+    if (::statvfs(path.c_str(), &status) != 0) return error_of(errno, "disk space of " + path);
+    return DiskSpace{.total = status.f_blocks * status.f_frsize,
+                     .available = status.f_bavail * status.f_frsize};
+  }
+  Result<std::unique_ptr<FileLock>> lock(const std::string& path) override {
+    if (!held_->insert(path))
+      return Error{Errc::kExists, path + " is held by this process already"};
+    const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (descriptor < 0) {
+      held_->erase(path);
+      return error_of(errno, "open " + path);
+    }
+    auto lock = std::make_unique<PosixLock>(descriptor, path, held_);
+    struct flock range{};
+    range.l_type = F_WRLCK;
+    range.l_whence = SEEK_SET;
+    range.l_len = 1;
+    if (::fcntl(descriptor, F_SETLK, &range) != 0) {
+      if (errno == EACCES || errno == EAGAIN)
+        return Error{Errc::kExists, path + " is held by another process"};
+      return error_of(errno, "lock " + path);
+    }
+    return std::unique_ptr<FileLock>{std::move(lock)};
+  }
+
+ private:
+  std::shared_ptr<HeldLocks> held_ = std::make_shared<HeldLocks>();
+};
+
+std::string parent_of(const std::string& path) {
+  const auto slash = path.rfind('/');
+  return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+}
+
+}  // namespace
+
+std::unique_ptr<FileSystem> make_posix_files() {
+  return std::make_unique<PosixFiles>();
+}
+
+Result<Buffer> read_file(FileSystem& files, const std::string& path, std::uint64_t limit) {
+  auto file = files.open(path, FileSystem::Open::kReadOnly);
+  if (!file) return file.error();
+  auto size = (*file)->size();
+  if (!size) return size.error();
+  if (*size > limit)
+    return Error{Errc::kMalformed, path + " has " + std::to_string(*size) +
+                                       " bytes, more than the " + std::to_string(limit) +
+                                       " expected at most"};
+  Buffer content(*size, '\0');
+  auto read =
+      (*file)->read_at(0, std::as_writable_bytes(std::span{content.data(), content.size()}));
+  if (!read) return read.error();
+  content.resize(*read);
+  return content;
+}
+
+Result<Ok> replace_file(FileSystem& files, const std::string& path, std::string_view content) {
+  const std::string next = path + ".tmp", backup = path + ".bak";
+  {
+    auto file = files.open(next, FileSystem::Open::kCreate);
+    if (!file) return file.error();
+    if (auto done = (*file)->resize(0); !done) return done;
+    if (auto done = (*file)->write_at(0, as_bytes(content)); !done) return done;
+    if (auto done = (*file)->sync(); !done) return done;
+  }
+  // The new content is durable under another name before the old one moves: no moment without a
+  // complete file.
+  if (files.stat(path)) {
+    if (auto done = files.rename(path, backup); !done) return done;
+  }
+  if (auto done = files.rename(next, path); !done) return done;
+  return files.sync_directory(parent_of(path));
+}
+
+Result<Ok> remove_tree(FileSystem& files, const std::string& path) {
+  auto status = files.stat(path);
+  if (!status) return status.error().code == Errc::kNotFound ? Result<Ok>{Ok{}} : status.error();
+  if (status->is_directory) {
+    auto entries = files.list(path);
+    if (!entries) return entries.error();
+    for (const DirectoryEntry& entry : *entries) {
+      if (auto done = remove_tree(files, path + "/" + entry.name); !done) return done;
+    }
+  }
+  return files.remove(path);
+}
+
+}  // namespace apogee
