@@ -1,0 +1,286 @@
+#include "protocol/message.h"
+
+#include <arpa/inet.h>
+
+#include "base/crc.h"
+
+namespace apogee::protocol {
+namespace {
+
+/// Bytes of a record that do not depend on host sizes, topic, body and properties, V1.
+constexpr std::size_t kFixedBytes = 4 + 4 + 4 + 4 + 4 + 8 + 8 + 4 + 8 + 8 + 4 + 8 + 4 + 1 + 2;
+
+class Reader {
+ public:
+  explicit Reader(Bytes in) : in_{in} {}
+  template <class Int>
+  Int number() {
+    if (in_.size() - at_ < sizeof(Int)) {
+      failed_ = true;
+      return 0;
+    }
+    const Int value = read_big<Int>(in_, at_);
+    at_ += sizeof(Int);
+    return value;
+  }
+  Bytes bytes(std::int64_t length) {
+    if (length < 0 || static_cast<std::uint64_t>(length) > in_.size() - at_) {
+      failed_ = true;
+      return {};
+    }
+    const Bytes value = in_.subspan(at_, static_cast<std::size_t>(length));
+    at_ += static_cast<std::size_t>(length);
+    return value;
+  }
+  bool failed() const { return failed_; }
+  std::size_t at() const { return at_; }
+
+ private:
+  Bytes in_;
+  std::size_t at_ = 0;
+  bool failed_ = false;
+};
+
+/// Everything behind size and magic, which the caller has read.
+bool read_fields(Reader& in, Message& message) {
+  message.body_crc = in.number<std::int32_t>();
+  message.queue_id = in.number<std::int32_t>();
+  message.flag = in.number<std::int32_t>();
+  message.queue_offset = in.number<std::int64_t>();
+  message.physical_offset = in.number<std::int64_t>();
+  message.sys_flag = in.number<std::int32_t>();
+  message.born_timestamp = in.number<std::int64_t>();
+  message.born_host = in.bytes((message.sys_flag & sys_flag::kBornHostV6) != 0 ? 16 : 4);
+  message.born_port = in.number<std::int32_t>();
+  message.store_timestamp = in.number<std::int64_t>();
+  message.store_host = in.bytes((message.sys_flag & sys_flag::kStoreHostV6) != 0 ? 16 : 4);
+  message.store_port = in.number<std::int32_t>();
+  message.reconsume_times = in.number<std::int32_t>();
+  message.prepared_transaction_offset = in.number<std::int64_t>();
+  message.body = in.bytes(in.number<std::int32_t>());
+  message.topic = as_text(
+      in.bytes(message.magic == kMagicV2 ? in.number<std::int16_t>() : in.number<std::int8_t>()));
+  message.properties = as_text(in.bytes(in.number<std::int16_t>()));
+  return !in.failed();
+}
+
+char hex_digit(unsigned value) {
+  return "0123456789ABCDEF"[value & 15];
+}
+int hex_value(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  return -1;
+}
+void append_hex(std::string& out, Bytes bytes) {
+  for (const std::byte byte : bytes) {
+    out += hex_digit(std::to_integer<unsigned>(byte) >> 4);
+    out += hex_digit(std::to_integer<unsigned>(byte));
+  }
+}
+
+}  // namespace
+
+Host host_from(std::string_view numeric_address, std::int32_t port) {
+  const std::string text{numeric_address};
+  char raw[16];
+  if (::inet_pton(AF_INET, text.c_str(), raw) == 1) return {std::string(raw, 4), port};
+  if (::inet_pton(AF_INET6, text.c_str(), raw) == 1) {
+    // A v4 address that came over a v6 socket is a v4 address.
+    static constexpr char kMapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, '\xff', '\xff'};
+    if (std::memcmp(raw, kMapped, sizeof kMapped) == 0) return {std::string(raw + 12, 4), port};
+    return {std::string(raw, 16), port};
+  }
+  return {std::string(4, '\0'), port};
+}
+
+std::string to_string(const Host& host) {
+  char text[INET6_ADDRSTRLEN] = "";
+  ::inet_ntop(host.is_v6() ? AF_INET6 : AF_INET, host.address.data(), text, sizeof text);
+  return (host.is_v6() ? "[" + std::string{text} + "]" : std::string{text}) + ":" +
+         std::to_string(host.port);
+}
+
+std::optional<std::string_view> Message::property(std::string_view name) const {
+  return find_property(properties, name);
+}
+
+Result<Ok> encode_message(Buffer& out, const Message& message) {
+  if (message.properties.size() > kPropertiesBytesMax) {
+    return Error{Errc::kInvalidArgument,
+                 "the properties take " + std::to_string(message.properties.size()) +
+                     " bytes, more than " + std::to_string(kPropertiesBytesMax)};
+  }
+  const bool v2 = message.topic.size() > kTopicBytesMaxV1;
+  if (message.topic.size() > 255)
+    return Error{Errc::kInvalidArgument, "the topic takes " + std::to_string(message.topic.size()) +
+                                             " bytes, more than 255"};
+  std::int32_t flags = message.sys_flag & ~(sys_flag::kBornHostV6 | sys_flag::kStoreHostV6);
+  if (message.born_host.size() == 16) flags |= sys_flag::kBornHostV6;
+  if (message.store_host.size() == 16) flags |= sys_flag::kStoreHostV6;
+  const std::size_t size = kFixedBytes + (v2 ? 1 : 0) + message.born_host.size() + 4 +
+                           message.store_host.size() + 4 + message.body.size() +
+                           message.topic.size() + message.properties.size();
+  out.reserve(out.size() + size);
+  append_big<std::int32_t>(out, static_cast<std::int32_t>(size));
+  append_big<std::int32_t>(out, v2 ? kMagicV2 : kMagicV1);
+  append_big<std::int32_t>(out, message.body.empty() ? 0 : crc32_positive(message.body));
+  append_big<std::int32_t>(out, message.queue_id);
+  append_big<std::int32_t>(out, message.flag);
+  append_big<std::int64_t>(out, message.queue_offset);
+  append_big<std::int64_t>(out, message.physical_offset);
+  append_big<std::int32_t>(out, flags);
+  append_big<std::int64_t>(out, message.born_timestamp);
+  append(out, message.born_host);
+  append_big<std::int32_t>(out, message.born_port);
+  append_big<std::int64_t>(out, message.store_timestamp);
+  append(out, message.store_host);
+  append_big<std::int32_t>(out, message.store_port);
+  append_big<std::int32_t>(out, message.reconsume_times);
+  append_big<std::int64_t>(out, message.prepared_transaction_offset);
+  append_big<std::int32_t>(out, static_cast<std::int32_t>(message.body.size()));
+  append(out, message.body);
+  if (v2)
+    append_big<std::int16_t>(out, static_cast<std::int16_t>(message.topic.size()));
+  else
+    append_big<std::int8_t>(out, static_cast<std::int8_t>(message.topic.size()));
+  out += message.topic;
+  append_big<std::int16_t>(out, static_cast<std::int16_t>(message.properties.size()));
+  out += message.properties;
+  return Ok{};
+}
+
+Result<Message> decode_message(Bytes in) {
+  RecordCheck check = check_record(in, false);
+  if (check.kind != RecordKind::kRecord) return Error{Errc::kMalformed, "not a message record"};
+  return check.message;
+}
+
+RecordCheck check_record(Bytes in, bool check_crc) {
+  RecordCheck check;
+  if (in.size() < kBlankRecordBytes) return check;
+  const auto size = read_big<std::int32_t>(in, record_at::kSize);
+  const auto magic = read_big<std::int32_t>(in, record_at::kMagic);
+  if (magic == kMagicBlank) {
+    check.kind = RecordKind::kBlank;
+    check.size = size;
+    return check;
+  }
+  if ((magic != kMagicV1 && magic != kMagicV2) || size <= 0 ||
+      static_cast<std::size_t>(size) > in.size())
+    return check;
+  Reader reader{in.first(static_cast<std::size_t>(size)).subspan(8)};
+  check.message.size = size;
+  check.message.magic = magic;
+  if (!read_fields(reader, check.message)) return check;
+  if (check_crc && !check.message.body.empty() &&
+      crc32_positive(check.message.body) != check.message.body_crc)
+    return check;
+  check.size = size;
+  if (reader.at() + 8 != static_cast<std::size_t>(size)) return check;
+  check.kind = RecordKind::kRecord;
+  return check;
+}
+
+std::optional<std::string_view> find_property(std::string_view text, std::string_view name) {
+  std::optional<std::string_view> found;
+  for_each_property(text, [&](std::string_view key, std::string_view value) {
+    if (key == name) found = value;
+  });
+  return found;
+}
+
+void append_property(Buffer& out, std::string_view name, std::string_view value) {
+  out += name;
+  out += '\x01';
+  out += value;
+  out += '\x02';
+}
+
+std::int32_t java_hash(std::string_view utf8) {
+  std::uint32_t hash = 0;
+  for (std::size_t i = 0; i < utf8.size();) {
+    const auto lead = static_cast<unsigned char>(utf8[i]);
+    const std::size_t length = lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+    std::uint32_t code = length == 1 ? lead : lead & (0xFFU >> (length + 1));
+    for (std::size_t k = 1; k < length && i + k < utf8.size(); ++k)
+      code = code << 6 | (static_cast<unsigned char>(utf8[i + k]) & 0x3F);
+    i += length;
+    if (code < 0x10000) {
+      hash = 31 * hash + code;
+    } else {
+      hash = 31 * hash + (0xD800 + ((code - 0x10000) >> 10));
+      hash = 31 * hash + (0xDC00 + ((code - 0x10000) & 0x3FF));
+    }
+  }
+  return static_cast<std::int32_t>(hash);
+}
+
+std::int64_t tags_code(std::optional<std::string_view> tags) {
+  return tags && !tags->empty() ? java_hash(*tags) : 0;
+}
+
+Result<std::vector<BatchMember>> split_batch(Bytes body) {
+  std::vector<BatchMember> members;
+  while (!body.empty()) {
+    Reader in{body};
+    const auto size = in.number<std::int32_t>();
+    in.number<std::int32_t>();  // magic and CRC: the client writes 0
+    in.number<std::int32_t>();
+    BatchMember member;
+    member.flag = in.number<std::int32_t>();
+    member.body = in.bytes(in.number<std::int32_t>());
+    member.properties = as_text(in.bytes(in.number<std::int16_t>()));
+    if (in.failed() || size <= 0 || in.at() != static_cast<std::size_t>(size))
+      return Error{Errc::kMalformed,
+                   "member " + std::to_string(members.size()) + " of the batch is malformed"};
+    members.push_back(member);
+    body = body.subspan(in.at());
+  }
+  if (members.empty()) return Error{Errc::kMalformed, "the batch is empty"};
+  return members;
+}
+
+void append_batch_member(Buffer& out, const BatchMember& member) {
+  append_big<std::int32_t>(
+      out, static_cast<std::int32_t>(22 + member.body.size() + member.properties.size()));
+  append_big<std::int32_t>(out, 0);
+  append_big<std::int32_t>(out, 0);
+  append_big<std::int32_t>(out, member.flag);
+  append_big<std::int32_t>(out, static_cast<std::int32_t>(member.body.size()));
+  append(out, member.body);
+  append_big<std::int16_t>(out, static_cast<std::int16_t>(member.properties.size()));
+  out += member.properties;
+}
+
+std::string offset_message_id(Bytes host, std::int32_t port, std::int64_t physical_offset) {
+  Buffer raw;
+  append(raw, host);
+  append_big<std::int32_t>(raw, port);
+  append_big<std::int64_t>(raw, physical_offset);
+  std::string id;
+  id.reserve(raw.size() * 2);
+  append_hex(id, as_bytes(raw));
+  return id;
+}
+
+Result<OffsetMessageId> parse_offset_message_id(std::string_view id) {
+  if (id.size() != 32 && id.size() != 56)
+    return Error{
+        Errc::kMalformed,
+        "'" + std::string{id} + "' is not an offset message id: 32 or 56 hexadecimal digits"};
+  std::string raw;
+  for (std::size_t i = 0; i < id.size(); i += 2) {
+    const int high = hex_value(id[i]), low = hex_value(id[i + 1]);
+    if (high < 0 || low < 0)
+      return Error{Errc::kMalformed,
+                   "'" + std::string{id} + "' is not an offset message id: not hexadecimal"};
+    raw += static_cast<char>(high << 4 | low);
+  }
+  const std::size_t address = raw.size() - 12;
+  return OffsetMessageId{{raw.substr(0, address), read_big<std::int32_t>(as_bytes(raw), address)},
+                         read_big<std::int64_t>(as_bytes(raw), address + 4)};
+}
+
+}  // namespace apogee::protocol
