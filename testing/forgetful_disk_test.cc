@@ -402,8 +402,7 @@ TEST(ForgetfulDisk, ManyThreadsWorkWhileItCrashes) {
     threads.emplace_back([&, t] {
       const std::string name = "f" + std::to_string(t);
       auto file = files.open(name, Open::kCreate);
-      if (!file) return;
-      for (std::uint64_t i = 0;; ++i) {
+      for (std::uint64_t i = 0; file; ++i) {
         if (!(*file)->write_at(i % 1'000 * 100, as_bytes(std::string(100, 'x')))) break;
         if (i % 10 == 0 && !(*file)->sync()) break;
         std::byte one{};
