@@ -1,0 +1,254 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <variant>
+#include <vector>
+
+#include "apogee/result.h"
+#include "base/bytes.h"
+#include "protocol/field.h"
+
+/// fastjson's dialect, which general JSON libraries refuse: map keys may be bare integers ({0:"a"})
+/// or whole objects
+/// ({{"brokerName":"b","queueId":0,"topic":"t"}:5}). Bodies are structs with a kFields table, as
+/// headers are.
+namespace apogee::protocol {
+
+/// A parsed value. Depth and size are bounded by parse_json.
+class Json {
+ public:
+  struct Member {
+    std::string key;          ///< Text, or the JSON of a bare key.
+    bool bare = false;        ///< Written without quotes: an integer or an object.
+    std::vector<Json> value;  ///< Exactly one; a vector because Json is incomplete here.
+  };
+  using Array = std::vector<Json>;
+  using Object = std::vector<Member>;
+  using Value =
+      std::variant<std::monostate, bool, std::int64_t, double, std::string, Array, Object>;
+
+  Json() = default;
+  explicit Json(Value value) : value_{std::move(value)} {}
+  static Json object() { return Json{Object{}}; }
+
+  const Value& value() const { return value_; }
+  bool is_null() const { return std::holds_alternative<std::monostate>(value_); }
+  const Array* array() const { return std::get_if<Array>(&value_); }
+  const Object* members() const { return std::get_if<Object>(&value_); }
+  const std::string* text() const { return std::get_if<std::string>(&value_); }
+  const Json* find(std::string_view key) const;
+  void set(std::string key, Json value) { add({std::move(key), false, {}}, std::move(value)); }
+  void set_bare(std::string key, Json value) { add({std::move(key), true, {}}, std::move(value)); }
+  void push(Json value);
+
+ private:
+  void add(Member member, Json value);
+  Value value_;
+};
+
+inline constexpr int kJsonDepthMax = 64;
+
+/// Lenient as fastjson: single quotes, unquoted names, trailing commas, bare keys. kMalformed names
+/// the position.
+Result<Json> parse_json(std::string_view text);
+
+enum class JsonStyle {
+  kFastjson,  ///< Compact, bare keys bare.
+  kStandard,  ///< Compact, every key quoted.
+  kPretty,    ///< Tabs and line ends, as in the config files; bare keys bare.
+};
+Buffer write_json(const Json& json, JsonStyle style = JsonStyle::kFastjson);
+
+// ---- Structs <-> Json --------------------------------------------------------------------------
+
+template <class T>
+concept HasFields = requires { T::kFields; };
+/// Enums name their values: template <> struct JsonNames<E> { static constexpr
+/// std::array<std::pair<std::string_view, E>, N> kNames; };
+template <class E>
+struct JsonNames;
+
+template <class T>
+struct IsVector : std::false_type {};
+template <class T>
+struct IsVector<std::vector<T>> : std::true_type {};
+template <class T>
+struct IsSet : std::false_type {};
+template <class T>
+struct IsSet<std::set<T>> : std::true_type {};
+template <class T>
+struct IsMap : std::false_type {};
+template <class K, class V, class C>
+struct IsMap<std::map<K, V, C>> : std::true_type {};
+
+template <class T>
+Json to_json(const T& value) {
+  if constexpr (std::is_same_v<T, Json>)
+    return value;
+  else if constexpr (std::is_same_v<T, bool>)
+    return Json{Json::Value{value}};
+  else if constexpr (std::is_same_v<T, std::string>)
+    return Json{Json::Value{value}};
+  else if constexpr (std::is_enum_v<T>) {
+    for (const auto& [name, each] : JsonNames<T>::kNames) {
+      if (each == value) return Json{Json::Value{std::string{name}}};
+    }
+    return Json{};
+  } else if constexpr (std::is_integral_v<T>)
+    return Json{Json::Value{static_cast<std::int64_t>(value)}};
+  else if constexpr (std::is_floating_point_v<T>)
+    return Json{Json::Value{static_cast<double>(value)}};
+  else if constexpr (IsOptional<T>::value)
+    return value ? to_json(*value) : Json{};
+  else if constexpr (IsVector<T>::value || IsSet<T>::value) {
+    Json::Array array;
+    for (const auto& each : value) array.push_back(to_json(each));
+    return Json{Json::Value{std::move(array)}};
+  } else if constexpr (IsMap<T>::value) {
+    Json object = Json::object();
+    for (const auto& [key, each] : value) {
+      if constexpr (std::is_same_v<std::remove_cvref_t<decltype(key)>, std::string>)
+        object.set(key, to_json(each));
+      else if constexpr (std::is_integral_v<std::remove_cvref_t<decltype(key)>>)
+        object.set_bare(std::to_string(key), to_json(each));
+      else
+        object.set_bare(write_json(to_json(key)), to_json(each));
+    }
+    return object;
+  } else {
+    static_assert(HasFields<T>, "a body is a struct with a kFields table");
+    Json object = Json::object();
+    const auto add = [&](const auto& field) {
+      Json member = to_json(value.*field.member);
+      if (!member.is_null()) object.set(std::string{field.wire_name}, std::move(member));
+    };
+    std::apply([&](const auto&... field) { (add(field), ...); }, T::kFields);
+    return object;
+  }
+}
+
+/// Reads what is there into `value`; absent and null members keep their defaults, unknown ones are
+/// ignored. False: a value of the wrong kind.
+template <class T>
+bool from_json(const Json& json, T& value) {
+  if constexpr (std::is_same_v<T, Json>) {
+    value = json;
+    return true;
+  } else if constexpr (IsOptional<T>::value) {
+    if (json.is_null()) return true;
+    return from_json(json, value.emplace());
+  } else if constexpr (std::is_enum_v<T>) {
+    // By name, or by number as the old C++ client does; an unknown name leaves the default, as
+    // fastjson's null does.
+    if (const std::string* name = json.text()) {
+      for (const auto& [each_name, each] : JsonNames<T>::kNames)
+        if (each_name == *name) value = each;
+    } else if (const auto* number = std::get_if<std::int64_t>(&json.value())) {
+      value = static_cast<T>(*number);
+    }
+    return true;
+  } else {
+    if (json.is_null()) return true;
+    if constexpr (std::is_same_v<T, bool>) {
+      if (const bool* flag = std::get_if<bool>(&json.value()))
+        value = *flag;
+      else if (const auto* number = std::get_if<std::int64_t>(&json.value()))
+        value = *number != 0;
+      else if (const std::string* text = json.text())
+        from_text(*text, value);
+      else
+        return false;
+      return true;
+    } else if constexpr (std::is_same_v<T, std::string>) {
+      if (const std::string* text = json.text())
+        value = *text;
+      else if (json.array() || json.members())
+        return false;
+      else
+        value = write_json(json);
+      return true;
+    } else if constexpr (std::is_integral_v<T>) {
+      if (const auto* number = std::get_if<std::int64_t>(&json.value()))
+        value = static_cast<T>(*number);
+      else if (const auto* real = std::get_if<double>(&json.value()))
+        value = static_cast<T>(*real);
+      else if (const std::string* text = json.text())
+        return text->empty() || from_text(*text, value);
+      else
+        return false;
+      return true;
+    } else if constexpr (std::is_floating_point_v<T>) {
+      if (const auto* number = std::get_if<std::int64_t>(&json.value()))
+        value = static_cast<T>(*number);
+      else if (const auto* real = std::get_if<double>(&json.value()))
+        value = static_cast<T>(*real);
+      else
+        return false;
+      return true;
+    } else if constexpr (IsVector<T>::value || IsSet<T>::value) {
+      const Json::Array* array = json.array();
+      if (!array) return false;
+      for (const Json& each : *array) {
+        typename T::value_type element{};
+        if (!from_json(each, element)) return false;
+        value.insert(value.end(), std::move(element));
+      }
+      return true;
+    } else if constexpr (IsMap<T>::value) {
+      const Json::Object* members = json.members();
+      if (!members) return false;
+      for (const Json::Member& member : *members) {
+        typename T::key_type key{};
+        if constexpr (std::is_same_v<typename T::key_type, std::string>)
+          key = member.key;
+        else if constexpr (std::is_integral_v<typename T::key_type>) {
+          if (!from_text(member.key, key)) return false;
+        } else {
+          auto parsed = parse_json(member.key);
+          if (!parsed || !from_json(*parsed, key)) return false;
+        }
+        typename T::mapped_type mapped{};
+        if (!from_json(member.value.front(), mapped)) return false;
+        value.insert_or_assign(std::move(key), std::move(mapped));
+      }
+      return true;
+    } else {
+      static_assert(HasFields<T>, "a body is a struct with a kFields table");
+      if (!json.members()) return false;
+      bool good = true;
+      const auto read = [&](const auto& field) {
+        if (const Json* member = json.find(field.wire_name))
+          good = from_json(*member, value.*field.member) && good;
+      };
+      std::apply([&](const auto&... field) { (read(field), ...); }, T::kFields);
+      return good;
+    }
+  }
+}
+
+template <class T>
+Buffer encode_body(const T& body, JsonStyle style = JsonStyle::kFastjson) {
+  return write_json(to_json(body), style);
+}
+
+template <class T>
+Result<T> decode_body(std::string_view text) {
+  auto json = parse_json(text);
+  if (!json) return json.error();
+  T body{};
+  if (!from_json(*json, body))
+    return Error{Errc::kMalformed, "a member of the JSON body has the wrong kind"};
+  return body;
+}
+template <class T>
+Result<T> decode_body(Bytes bytes) {
+  return decode_body<T>(as_text(bytes));
+}
+
+}  // namespace apogee::protocol

@@ -1,0 +1,76 @@
+#include "protocol/names.h"
+
+#include <algorithm>
+#include <array>
+
+namespace apogee::protocol {
+namespace {
+
+bool has_illegal_character(std::string_view name) {
+  return std::any_of(name.begin(), name.end(), [](char c) {
+    return !((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+             c == '%' || c == '|' || c == '_' || c == '-');
+  });
+}
+
+template <std::size_t N>
+bool contains(const std::array<std::string_view, N>& names, std::string_view name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+}  // namespace
+
+// The remarks below are those of Apache's TopicValidator.
+Result<Ok> check_topic(std::string_view topic) {
+  if (topic.find_first_not_of(" \t\r\n") == std::string_view::npos)
+    return Error{Errc::kInvalidArgument, "The specified topic is blank."};
+  if (has_illegal_character(topic)) {
+    return Error{
+        Errc::kInvalidArgument,
+        "The specified topic contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$"};
+  }
+  const std::size_t limit =
+      is_retry_topic(topic) || is_dlq_topic(topic) ? kRetryTopicLengthMax : kTopicLengthMax;
+  if (topic.size() > limit)
+    return Error{Errc::kInvalidArgument, "The specified topic is longer than topic max length."};
+  return Ok{};
+}
+
+Result<Ok> check_group(std::string_view group) {
+  if (group.find_first_not_of(" \t\r\n") == std::string_view::npos)
+    return Error{Errc::kInvalidArgument, "The specified group is blank."};
+  if (has_illegal_character(group))
+    return Error{
+        Errc::kInvalidArgument,
+        "The specified group contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$"};
+  if (group.size() > kGroupLengthMax)
+    return Error{Errc::kInvalidArgument, "The specified group is longer than group max length: " +
+                                             std::to_string(kGroupLengthMax) + "."};
+  return Ok{};
+}
+
+bool is_system_topic(std::string_view topic) {
+  static constexpr std::array kTopics{kDefaultTopic,       kScheduleTopic,
+                                      kBenchmarkTopic,     kHalfTopic,
+                                      kTraceTopic,         kOpHalfTopic,
+                                      kTransCheckMaxTopic, kSelfTestTopic,
+                                      kOffsetMovedTopic,   std::string_view{"CHECKPOINT_TOPIC"}};
+  return contains(kTopics, topic) || topic.starts_with(kSystemTopicPrefix);
+}
+
+bool is_system_group(std::string_view group) {
+  static constexpr std::array<std::string_view, 14> kGroups{
+      "DEFAULT_CONSUMER",   "DEFAULT_PRODUCER",   "TOOLS_CONSUMER",        "SCHEDULE_CONSUMER",
+      "FILTERSRV_CONSUMER", "__MONITOR_CONSUMER", "CLIENT_INNER_PRODUCER", "SELF_TEST_P_GROUP",
+      "SELF_TEST_C_GROUP",  "CID_ONS-HTTP-PROXY", "CID_ONSAPI_PERMISSION", "CID_ONSAPI_OWNER",
+      "CID_ONSAPI_PULL",    "CID_RMQ_SYS_TRANS"};
+  return contains(kGroups, group) || group.starts_with(kSystemGroupPrefix);
+}
+
+bool is_forbidden_to_send(std::string_view topic) {
+  static constexpr std::array kTopics{kScheduleTopic,      kHalfTopic,     kOpHalfTopic,
+                                      kTransCheckMaxTopic, kSelfTestTopic, kOffsetMovedTopic};
+  return contains(kTopics, topic);
+}
+
+}  // namespace apogee::protocol
