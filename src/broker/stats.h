@@ -1,0 +1,180 @@
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <shared_mutex>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "base/clock.h"
+#include "protocol/bodies.h"
+
+/// What the tools show of a broker's traffic: Java's named statistics with their minute, hour and
+/// day windows (BrokerStatsManager, StatsItem), the totals and rates of the runtime info
+/// (StoreStatsService) and the counts since midnight (BrokerStats).
+///
+/// Threads: every member from any thread. Counting is one look-up under a shared lock and a few
+/// relaxed additions; nobody waits for a sample, which is taken once a second on a worker by
+/// whoever owns the broker (sample()).
+namespace apogee::broker {
+
+/// A counter that remembers what it stood at: every 10 s for a minute, every 10 min for an hour,
+/// every hour for a day.
+class StatsItem {
+ public:
+  void add(std::int64_t value, std::int64_t times = 1) {
+    value_.fetch_add(value, std::memory_order_relaxed);
+    times_.fetch_add(times, std::memory_order_relaxed);
+  }
+  std::int64_t value() const { return value_.load(std::memory_order_relaxed); }
+
+  protocol::StatsWindow minute() const { return window(minute_); }
+  protocol::StatsWindow hour() const { return window(hour_); }
+  protocol::StatsWindow day() const { return window(day_); }
+
+  void sample_minute(std::int64_t now_ms) { sample(minute_, now_ms, 10'000, 7); }
+  void sample_hour(std::int64_t now_ms) { sample(hour_, now_ms, 600'000, 7); }
+  void sample_day(std::int64_t now_ms) { sample(day_, now_ms, 3'600'000, 25); }
+
+ private:
+  struct Mark {
+    std::int64_t at_ms, value, times;
+  };
+  protocol::StatsWindow window(const std::deque<Mark>& marks) const;
+  void sample(std::deque<Mark>& marks, std::int64_t now_ms, std::int64_t period_ms,
+              std::size_t limit);
+
+  std::atomic<std::int64_t> value_{0}, times_{0};
+  mutable std::mutex mutex_;
+  std::deque<Mark> minute_, hour_, day_;  // guarded by mutex_
+};
+
+/// Totals for the runtime info at one moment.
+struct TrafficTotals {
+  std::int64_t put_times = 0, put_bytes = 0, put_failed = 0, get_found = 0, get_miss = 0,
+               get_messages = 0;
+};
+
+class Stats {
+ public:
+  /// Statistics of one name are at most this many; further ones are not counted.
+  static constexpr std::size_t kItemsMax = 200'000;
+
+  Stats(const Clock& clock, std::string cluster);
+  Stats(const Stats&) = delete;
+
+  // ---- Counting ----
+  /// Messages stored: TOPIC_PUT_NUMS, TOPIC_PUT_SIZE, BROKER_PUT_NUMS and the totals.
+  void count_put(std::string_view topic, std::int64_t messages, std::int64_t bytes);
+  void count_put_failed() { put_failed_.fetch_add(1, std::memory_order_relaxed); }
+  /// From the request's arrival to its answer: TOPIC_PUT_LATENCY, putMessageDistributeTime.
+  void count_put_latency(std::string_view topic, std::int64_t ms);
+  /// A pull that found messages: GROUP_GET_NUMS, GROUP_GET_SIZE, GROUP_GET_LATENCY,
+  /// BROKER_GET_NUMS.
+  void count_get(std::string_view topic, std::string_view group, std::int64_t messages,
+                 std::int64_t bytes, std::int64_t latency_ms);
+  void count_get_miss() { get_miss_.fetch_add(1, std::memory_order_relaxed); }
+  void count_send_back(std::string_view topic, std::string_view group);  ///< SNDBCK_PUT_NUMS
+  void count_dead_letter(std::string_view topic, std::string_view group);
+
+  // ---- Reading ----
+  /// VIEW_BROKER_STATS_DATA: a statistic by Java's name and key. nullopt: none such.
+  std::optional<protocol::BrokerStatsData> view(std::string_view name, std::string_view key) const;
+  double topic_put_per_second(std::string_view topic) const;  ///< Last minute.
+  double group_get_per_second(std::string_view topic, std::string_view group) const;
+
+  TrafficTotals totals() const;
+  /// "a b c": a rate over the last 10, 60 and 600 s. An empty part: not running for that long.
+  enum class Rate { kPut, kGetFound, kGetMiss, kGetTotal, kGetTransferred };
+  std::string rates(Rate rate) const;
+  std::string put_distribution() const;  ///< "[<=0ms]:3 [0~10ms]:1 ..." of the last minute.
+  double put_latency(double quantile) const;
+  std::int64_t put_latency_max() const { return put_max_ms_.load(std::memory_order_relaxed); }
+  std::int64_t get_latency_max() const { return get_max_ms_.load(std::memory_order_relaxed); }
+  std::int64_t started_ms() const { return started_ms_; }
+
+  /// Counts at midnights, for msgPutTotalTodayMorning and its relatives.
+  struct Days {
+    std::int64_t put_yesterday_morning = 0, put_today_morning = 0, put_now = 0;
+    std::int64_t get_yesterday_morning = 0, get_today_morning = 0, get_now = 0;
+  };
+  Days days() const;
+
+  // ---- Upkeep ----
+  /// Once a second. Slow statistics are sampled when their time has come.
+  void sample();
+  void remove_topic(std::string_view topic);
+  void remove_group(std::string_view group);
+
+ private:
+  struct TopicItems {
+    StatsItem put_messages, put_bytes, put_latency;
+  };
+  struct GroupItems {
+    StatsItem get_messages, get_bytes, get_latency, send_back, dead_letters;
+  };
+  struct Hash {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view text) const {
+      return std::hash<std::string_view>{}(text);
+    }
+  };
+  /// Items by key, in shards. `use` runs under the shard's shared lock.
+  template <class Items>
+  class Table {
+   public:
+    void use(std::string_view key, auto&& use_items);
+    bool read(std::string_view key, auto&& read_items) const;
+    void for_each(auto&& visit);
+    void erase_if(auto&& matches);
+
+   private:
+    static constexpr std::size_t kShards = 16;
+    struct Shard {
+      mutable std::shared_mutex mutex;
+      std::unordered_map<std::string, std::unique_ptr<Items>, Hash, std::equal_to<>> items;
+    };
+    std::array<Shard, kShards> shards_;
+    std::atomic<std::size_t> size_{0};
+  };
+  struct Second {
+    std::int64_t at_ms = 0;
+    TrafficTotals totals;
+  };
+
+  const StatsItem* find(std::string_view name, const TopicItems& items) const;
+  const StatsItem* find(std::string_view name, const GroupItems& items) const;
+  void sample_items(void (StatsItem::*take)(std::int64_t), std::int64_t now_ms);
+  void sample_midnight(std::int64_t now_ms);
+
+  const Clock& clock_;
+  const std::string cluster_;
+  const std::int64_t started_ms_;
+  Table<TopicItems> topics_;
+  Table<GroupItems> groups_;  // topic@group
+  StatsItem broker_put_, broker_get_, broker_put_user_, broker_get_user_;
+  std::atomic<std::int64_t> put_bytes_{0}, put_times_{0}, put_failed_{0}, get_found_{0},
+      get_miss_{0}, get_messages_{0}, put_max_ms_{0}, get_max_ms_{0};
+  static constexpr std::size_t kLatencyBounds = 13;
+  static constexpr std::size_t kFineBuckets = 76;
+  std::array<std::atomic<std::int64_t>, kLatencyBounds> put_latency_now_{};
+  std::array<std::atomic<std::int64_t>, kFineBuckets> put_fine_now_{};
+
+  mutable std::mutex sample_mutex_;  // guards what follows
+  std::deque<Second> seconds_;
+  std::array<std::int64_t, kLatencyBounds> put_latency_last_{};
+  std::array<std::int64_t, kFineBuckets> put_fine_last_{};
+  std::int64_t next_ten_seconds_ms_ = 0, next_ten_minutes_ms_ = 0, next_hour_ms_ = 0,
+               next_minute_ms_ = 0, next_midnight_ms_ = 0;
+  Days mornings_;  // the _now members are unused
+};
+
+}  // namespace apogee::broker
