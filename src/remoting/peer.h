@@ -124,6 +124,10 @@ class Responder {
     frame.shared = std::move(body);
     peer_->send(std::move(frame));
   }
+  /// A frame the caller has encoded with head().
+  void send(OutFrame frame) const {
+    if (!oneway_) peer_->send(std::move(frame));
+  }
   const PeerPtr& peer() const { return peer_; }
   protocol::CommandHead head(std::int32_t code, std::optional<std::string_view> remark) const {
     return {.code = code,

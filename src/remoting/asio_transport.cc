@@ -1,0 +1,319 @@
+#define ASIO_STANDALONE
+#define ASIO_NO_DEPRECATED
+#include <asio.hpp>
+#include <pthread.h>
+
+#include "remoting/client.h"
+
+namespace apogee::remoting {
+namespace {
+
+using asio::ip::tcp;
+
+Error error_of(const std::error_code& error, const std::string& what) {
+  if (error == asio::error::eof || error == asio::error::connection_reset ||
+      error == asio::error::broken_pipe)
+    return Error{Errc::kDisconnected, what + ": closed by the peer"};
+  return Error{Errc::kDisconnected, what + ": " + error.message()};
+}
+
+Endpoint endpoint_of(const tcp::endpoint& endpoint) {
+  auto address = endpoint.address();
+  // A v4 peer of a v6 socket is a v4 peer.
+  if (address.is_v6() && address.to_v6().is_v4_mapped())
+    address = asio::ip::make_address_v4(asio::ip::v4_mapped, address.to_v6());
+  return {address.to_string(), endpoint.port()};
+}
+
+class AsioLoop final : public Loop {
+ public:
+  explicit AsioLoop(std::size_t index)
+      : work_{asio::make_work_guard(io)}, thread_{[this] { io.run(); }} {
+    pthread_setname_np(thread_.native_handle(), ("io-" + std::to_string(index)).c_str());
+  }
+  ~AsioLoop() override {
+    work_.reset();
+    io.stop();
+    thread_.join();
+  }
+  void post(std::function<void()> task) override { asio::post(io, std::move(task)); }
+  bool on_this_thread() const override { return std::this_thread::get_id() == thread_.get_id(); }
+
+  asio::io_context io{1};
+
+ private:
+  asio::executor_work_guard<asio::io_context::executor_type> work_;
+  std::thread thread_;
+};
+
+/// Shared between the stream and its operations in flight, which may end after the stream is gone.
+struct Core : std::enable_shared_from_this<Core> {
+  Core(AsioLoop& loop_in, tcp::socket socket_in) : loop{loop_in}, socket{std::move(socket_in)} {
+    std::error_code error;
+    socket.set_option(tcp::no_delay{true}, error);
+    socket.non_blocking(true, error);
+    remote = endpoint_of(socket.remote_endpoint(error));
+    local = endpoint_of(socket.local_endpoint(error));
+  }
+
+  void read() {
+    if (reading || paused || handler == nullptr) return;
+    reading = true;
+    const MutableBytes space = handler->read_space();
+    socket.async_read_some(
+        asio::buffer(space.data(), space.size()),
+        [self = shared_from_this()](const std::error_code& error, std::size_t n) {
+          self->reading = false;
+          if (self->handler == nullptr) return;
+          if (error) return self->end(error_of(error, "read"));
+          self->handler->on_read(n);
+          self->read();
+        });
+  }
+  void write(std::span<const Bytes> buffers) {
+    std::vector<asio::const_buffer>& pieces = write_pieces;
+    pieces.clear();
+    for (const Bytes& each : buffers) pieces.emplace_back(each.data(), each.size());
+    asio::async_write(socket, pieces,
+                      [self = shared_from_this()](const std::error_code& error, std::size_t) {
+                        if (self->handler == nullptr) return;
+                        if (error) return self->end(error_of(error, "write"));
+                        self->handler->on_written();
+                      });
+  }
+  void end(const Error& why) {
+    StreamHandler* const last = std::exchange(handler, nullptr);
+    std::error_code ignored;
+    socket.close(ignored);
+    if (last != nullptr) last->on_closed(why);
+  }
+
+  AsioLoop& loop;
+  tcp::socket socket;
+  Endpoint remote, local;
+  StreamHandler* handler = nullptr;
+  bool reading = false, paused = false;
+  std::vector<asio::const_buffer> write_pieces;
+};
+
+class AsioStream final : public Stream {
+ public:
+  explicit AsioStream(std::shared_ptr<Core> core) : core_{std::move(core)} {}
+  ~AsioStream() override {
+    core_->handler = nullptr;
+    std::error_code ignored;
+    core_->socket.close(ignored);
+  }
+  Loop& loop() override { return core_->loop; }
+  void start(StreamHandler& handler) override {
+    core_->handler = &handler;
+    core_->read();
+  }
+  void pause_reading(bool paused) override {
+    core_->paused = paused;
+    if (!paused) core_->read();
+  }
+  void write(std::span<const Bytes> buffers) override { core_->write(buffers); }
+  void close(Error why) override {
+    core_->loop.post([core = core_, why = std::move(why)] { core->end(why); });
+  }
+  Endpoint local() const override { return core_->local; }
+  Endpoint remote() const override { return core_->remote; }
+
+ private:
+  const std::shared_ptr<Core> core_;
+};
+
+class AsioTransport;
+
+/// Lives on the first loop; hands each new socket to the next one.
+struct Acceptor : std::enable_shared_from_this<Acceptor> {
+  Acceptor(AsioTransport& transport_in, AsioLoop& loop,
+           std::function<void(std::unique_ptr<Stream>)> accepted_in)
+      : transport{transport_in},
+        acceptor{loop.io},
+        retry{loop.io},
+        accepted{std::move(accepted_in)} {}
+  void accept();
+
+  AsioTransport& transport;
+  tcp::acceptor acceptor;
+  asio::steady_timer retry;
+  std::function<void(std::unique_ptr<Stream>)> accepted;
+  std::atomic<bool> closed{false};  // read on every loop
+};
+
+class AsioListener final : public Listener {
+ public:
+  AsioListener(std::shared_ptr<Acceptor> acceptor, Endpoint local, std::vector<AsioLoop*> loops)
+      : acceptor_{std::move(acceptor)}, local_{std::move(local)}, loops_{std::move(loops)} {}
+  ~AsioListener() override {
+    run_and_wait(*loops_.front(), [acceptor = acceptor_] {
+      std::error_code ignored;
+      acceptor->closed = true;
+      acceptor->acceptor.close(ignored);
+      acceptor->retry.cancel();
+    });
+    // A socket may be on its way to its loop: wait behind it, so that `accepted` is never called
+    // once this is gone.
+    for (AsioLoop* loop : loops_) run_and_wait(*loop, [] {});
+  }
+  Endpoint local() const override { return local_; }
+
+ private:
+  static void run_and_wait(AsioLoop& loop, const std::function<void()>& task) {
+    if (loop.on_this_thread()) return task();
+    std::promise<void> done;
+    loop.post([&] {
+      task();
+      done.set_value();
+    });
+    done.get_future().wait();
+  }
+
+  const std::shared_ptr<Acceptor> acceptor_;
+  const Endpoint local_;
+  const std::vector<AsioLoop*> loops_;
+};
+
+/// One attempt to connect: resolve, then connect, under one timer.
+struct Connector : std::enable_shared_from_this<Connector> {
+  Connector(AsioLoop& loop_in, Endpoint to_in,
+            std::function<void(Result<std::unique_ptr<Stream>>)> done_in)
+      : loop{loop_in},
+        to{std::move(to_in)},
+        resolver{loop.io},
+        socket{loop.io},
+        timer{loop.io},
+        done{std::move(done_in)} {}
+
+  void start(std::chrono::milliseconds timeout) {
+    timer.expires_after(timeout);
+    timer.async_wait([self = shared_from_this()](const std::error_code& error) {
+      if (!error)
+        self->finish(
+            Error{Errc::kTimeout, "connect to " + to_string(self->to) + ": no answer in time"});
+    });
+    std::error_code not_numeric;
+    const auto address = asio::ip::make_address(to.host, not_numeric);
+    if (!not_numeric) return connect(std::vector{tcp::endpoint{address, to.port}});
+    resolver.async_resolve(
+        to.host, std::to_string(to.port),
+        [self = shared_from_this()](const std::error_code& error,
+                                    const tcp::resolver::results_type& found) {
+          if (error)
+            return self->finish(
+                Error{Errc::kDisconnected, "resolve " + self->to.host + ": " + error.message()});
+          std::vector<tcp::endpoint> endpoints;
+          for (const auto& each : found) endpoints.push_back(each.endpoint());
+          self->connect(std::move(endpoints));
+        });
+  }
+  void connect(std::vector<tcp::endpoint> endpoints) {
+    targets = std::move(endpoints);
+    asio::async_connect(
+        socket, targets,
+        [self = shared_from_this()](const std::error_code& error, const tcp::endpoint&) {
+          if (error)
+            return self->finish(Error{
+                Errc::kDisconnected, "connect to " + to_string(self->to) + ": " + error.message()});
+          self->finish(std::unique_ptr<Stream>{std::make_unique<AsioStream>(
+              std::make_shared<Core>(self->loop, std::move(self->socket)))});
+        });
+  }
+  void finish(Result<std::unique_ptr<Stream>> result) {
+    if (!done) return;
+    timer.cancel();
+    resolver.cancel();
+    std::error_code ignored;
+    if (!result) socket.close(ignored);
+    std::exchange(done, nullptr)(std::move(result));
+  }
+
+  AsioLoop& loop;
+  const Endpoint to;
+  tcp::resolver resolver;
+  tcp::socket socket;
+  asio::steady_timer timer;
+  std::vector<tcp::endpoint> targets;
+  std::function<void(Result<std::unique_ptr<Stream>>)> done;
+};
+
+class AsioTransport final : public Transport {
+ public:
+  explicit AsioTransport(std::size_t threads) {
+    for (std::size_t i = 0; i < std::max<std::size_t>(threads, 1); ++i)
+      loops_.push_back(std::make_unique<AsioLoop>(i));
+  }
+  Result<std::unique_ptr<Listener>> listen(
+      const Endpoint& at, std::function<void(std::unique_ptr<Stream>)> accepted) override {
+    AsioLoop& loop = *loops_.front();
+    std::error_code error;
+    const auto address = asio::ip::make_address(at.host.empty() ? "0.0.0.0" : at.host, error);
+    if (error)
+      return Error{Errc::kInvalidArgument, "'" + at.host + "' is not an address to listen on"};
+    const tcp::endpoint endpoint{address, at.port};
+    auto acceptor = std::make_shared<Acceptor>(*this, loop, std::move(accepted));
+    acceptor->acceptor.open(endpoint.protocol(), error);
+    if (!error) acceptor->acceptor.set_option(tcp::acceptor::reuse_address{true}, error);
+    if (!error) acceptor->acceptor.bind(endpoint, error);
+    if (!error) acceptor->acceptor.listen(1024, error);
+    if (error == asio::error::address_in_use)
+      return Error{Errc::kExists,
+                   "port " + std::to_string(at.port) +
+                       " is in use by another process; end it or choose another port"};
+    if (error) return Error{Errc::kIo, "listen on " + to_string(at) + ": " + error.message()};
+    Endpoint local = endpoint_of(acceptor->acceptor.local_endpoint());
+    loop.post([acceptor] { acceptor->accept(); });
+    return std::unique_ptr<Listener>{
+        std::make_unique<AsioListener>(std::move(acceptor), std::move(local), all_loops())};
+  }
+  void connect(const Endpoint& to, std::chrono::milliseconds timeout,
+               std::function<void(Result<std::unique_ptr<Stream>>)> done) override {
+    AsioLoop& loop = next_loop();
+    auto connector = std::make_shared<Connector>(loop, to, std::move(done));
+    loop.post([connector, timeout] { connector->start(timeout); });
+  }
+  std::vector<AsioLoop*> all_loops() const {
+    std::vector<AsioLoop*> loops;
+    for (const auto& loop : loops_) loops.push_back(loop.get());
+    return loops;
+  }
+  AsioLoop& next_loop() {
+    return *loops_[next_.fetch_add(1, std::memory_order_relaxed) % loops_.size()];
+  }
+
+ private:
+  std::vector<std::unique_ptr<AsioLoop>> loops_;
+  std::atomic<std::size_t> next_{0};
+};
+
+void Acceptor::accept() {
+  if (closed) return;
+  AsioLoop& loop = transport.next_loop();
+  acceptor.async_accept(loop.io, [self = shared_from_this(), &loop](const std::error_code& error,
+                                                                    tcp::socket socket) {
+    if (self->closed) return;
+    if (error) {
+      // Out of descriptors or memory: wait for some to come back instead of spinning.
+      self->retry.expires_after(100ms);
+      self->retry.async_wait([self](const std::error_code& cancelled) {
+        if (!cancelled) self->accept();
+      });
+      return;
+    }
+    auto core = std::make_shared<Core>(loop, std::move(socket));
+    loop.post([self, core] {
+      if (!self->closed) self->accepted(std::make_unique<AsioStream>(core));
+    });
+    self->accept();
+  });
+}
+
+}  // namespace
+
+std::unique_ptr<Transport> make_transport(std::size_t threads) {
+  return std::make_unique<AsioTransport>(threads);
+}
+
+}  // namespace apogee::remoting

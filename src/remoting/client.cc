@@ -1,0 +1,177 @@
+#include "remoting/client.h"
+
+#include "protocol/codes.h"
+#include "remoting/connection.h"
+
+namespace apogee::remoting {
+namespace {
+
+/// Answers what nobody serves here.
+class Unsupported final : public RequestHandler {
+ public:
+  void on_requests(std::span<const Request> requests) override {
+    for (const Request& request : requests) {
+      request.responder.reply(
+          protocol::response_code::kRequestCodeNotSupported,
+          " request type " + std::to_string(request.command.code) + " not supported");
+    }
+  }
+};
+
+class ConnectingClient final : public Client {
+ public:
+  ConnectingClient(Env& env, const ClientConfig& config, RequestHandler* handler)
+      : env_{env},
+        config_{config},
+        shared_{std::make_shared<Shared>(env, handler)},
+        sweep_{env.clock, env.workers, 100ms, 100ms,
+               [env = &env, idle = config.idle, shared = shared_] {
+                 const auto now = env->clock.now();
+                 for (const auto& connection : shared->connections.all())
+                   connection->sweep(now, idle);
+               }} {}
+
+  ~ConnectingClient() override {
+    std::unordered_map<std::string, Target> targets;
+    {
+      std::lock_guard lock{shared_->mutex};
+      shared_->stopped = true;
+      targets.swap(shared_->targets);
+    }
+    for (auto& [address, target] : targets) {
+      for (Waiting& each : target.waiting) each.done(Error{Errc::kStopped, "the client stops"});
+    }
+    for (const auto& connection : shared_->connections.all()) connection->close("the client stops");
+    shared_->connections.wait_until_empty(5s);
+  }
+
+  void call_frame(const std::string& address, std::function<void(Buffer&, std::int32_t)> encode,
+                  std::chrono::milliseconds timeout,
+                  std::function<void(Result<OwnedCommand>)> done) override {
+    submit(address, {std::move(encode), env_.clock.now() + timeout, std::move(done)});
+  }
+  void oneway_frame(const std::string& address,
+                    std::function<void(Buffer&, std::int32_t)> encode) override {
+    submit(address, {std::move(encode), env_.clock.now() + config_.connect_timeout, nullptr});
+  }
+  void close(const std::string& address) override {
+    std::shared_ptr<Connection> connection;
+    {
+      std::lock_guard lock{shared_->mutex};
+      if (const auto found = shared_->targets.find(address); found != shared_->targets.end()) {
+        connection = found->second.connection;
+        if (found->second.waiting.empty()) shared_->targets.erase(found);
+      }
+    }
+    if (connection) connection->close("closed by the caller");
+  }
+
+ private:
+  struct Waiting {
+    std::function<void(Buffer&, std::int32_t)> encode;
+    Clock::Instant deadline;
+    std::function<void(Result<OwnedCommand>)> done;  // null: oneway
+  };
+  struct Target {
+    std::shared_ptr<Connection> connection;  // null while connecting
+    std::vector<Waiting> waiting;
+  };
+  /// Outlives the client while a connect is under way.
+  struct Shared {
+    Shared(Env& env_in, RequestHandler* handler_in)
+        : env{env_in},
+          handler{handler_in != nullptr ? *handler_in : static_cast<RequestHandler&>(unsupported)} {
+    }
+    Env& env;
+    Unsupported unsupported;
+    RequestHandler& handler;
+    ConnectionSet connections;
+    std::mutex mutex;
+    std::unordered_map<std::string, Target> targets;
+    bool stopped = false;
+
+    static void pass_on(Connection& connection, Waiting waiting, Clock::Instant now) {
+      if (!waiting.done) {
+        OutFrame frame;
+        waiting.encode(frame.bytes, connection.next_opaque());
+        connection.send(std::move(frame));
+        return;
+      }
+      const auto left =
+          std::chrono::duration_cast<std::chrono::milliseconds>(waiting.deadline - now);
+      connection.call_frame(std::move(waiting.encode), std::max(left, std::chrono::milliseconds{1}),
+                            std::move(waiting.done));
+    }
+  };
+
+  void submit(const std::string& address, Waiting waiting) {
+    std::shared_ptr<Connection> connection;
+    {
+      std::lock_guard lock{shared_->mutex};
+      Target& target = shared_->targets[address];
+      if (target.connection && target.connection->connected()) {
+        connection = target.connection;
+      } else {
+        const bool connecting = !target.connection && !target.waiting.empty();
+        target.connection.reset();
+        target.waiting.push_back(std::move(waiting));
+        if (connecting) return;
+      }
+    }
+    if (connection) return Shared::pass_on(*connection, std::move(waiting), env_.clock.now());
+    connect(address);
+  }
+
+  void connect(const std::string& address) {
+    auto endpoint = parse_endpoint(address);
+    if (!endpoint) return connected(*shared_, config_, address, endpoint.error());
+    env_.network.connect(
+        *endpoint, config_.connect_timeout,
+        [shared = shared_, config = config_, address](Result<std::unique_ptr<Stream>> stream) {
+          connected(*shared, config, address, std::move(stream));
+        });
+  }
+
+  static void connected(Shared& shared, const ClientConfig& config, const std::string& address,
+                        Result<std::unique_ptr<Stream>> stream) {
+    std::shared_ptr<Connection> connection;
+    std::vector<Waiting> waiting;
+    {
+      std::lock_guard lock{shared.mutex};
+      const auto found = shared.targets.find(address);
+      if (shared.stopped || found == shared.targets.end()) return;
+      waiting.swap(found->second.waiting);
+      if (stream) {
+        connection = std::make_shared<Connection>(
+            shared.env, *std::move(stream),
+            ConnectionLimits{.max_frame_bytes = config.max_frame_bytes}, shared.handler,
+            shared.connections);
+        found->second.connection = connection;
+      } else {
+        shared.targets.erase(found);
+      }
+    }
+    if (!connection) {
+      for (Waiting& each : waiting) {
+        if (each.done) each.done(stream.error());
+      }
+      return;
+    }
+    connection->start();
+    const auto now = shared.env.clock.now();
+    for (Waiting& each : waiting) Shared::pass_on(*connection, std::move(each), now);
+  }
+
+  Env& env_;
+  const ClientConfig config_;
+  const std::shared_ptr<Shared> shared_;
+  Periodic sweep_;
+};
+
+}  // namespace
+
+std::unique_ptr<Client> make_client(Env& env, const ClientConfig& config, RequestHandler* handler) {
+  return std::make_unique<ConnectingClient>(env, config, handler);
+}
+
+}  // namespace apogee::remoting

@@ -1,0 +1,419 @@
+#include "remoting/connection.h"
+
+#include <charconv>
+
+namespace apogee::remoting {
+namespace {
+
+constexpr std::size_t kReadBytesLeast = 4 << 10;   // of an idle connection
+constexpr std::size_t kReadBytesUsual = 64 << 10;  // once it has filled the least
+constexpr std::size_t kBatchRequestsMax = 256;     // handed to the handler at once
+constexpr std::size_t kMergedFrameBytes =
+    256 << 10;  // small answers are gathered in one buffer up to this size
+
+std::atomic<std::uint64_t> next_id{
+    1};  // ids are unique in the process: tables of several servers may meet
+
+/// Decoders of one batch; each keeps the views of one request alive. Per thread, so that idle
+/// connections own none.
+std::vector<protocol::CommandDecoder>& batch_decoders() {
+  static thread_local std::vector<protocol::CommandDecoder> decoders(kBatchRequestsMax);
+  return decoders;
+}
+
+std::size_t size_of(const OutFrame& frame) {
+  std::size_t size = frame.bytes.size();
+  for (const SharedBytes& each : frame.shared) size += each.bytes.size();
+  return size;
+}
+
+}  // namespace
+
+OwnedCommand::OwnedCommand(const protocol::CommandView& view)
+    : code{view.code},
+      version{view.version},
+      language{view.language},
+      remark{view.remark.value_or("")},
+      body{as_text(view.body)} {
+  ext.reserve(view.ext.size());
+  for (const auto& field : view.ext) ext.emplace_back(field.name, field.value);
+}
+protocol::CommandView OwnedCommand::view(std::vector<protocol::ExtField>& scratch) const {
+  scratch.clear();
+  for (const auto& [name, value] : ext) scratch.push_back({name, value});
+  protocol::CommandView command;
+  command.code = code;
+  command.version = version;
+  command.language = language;
+  command.remark = remark;
+  command.ext = scratch;
+  command.body = as_bytes(body);
+  return command;
+}
+
+// ---- ConnectionSet -----------------------------------------------------------------------------
+
+void ConnectionSet::insert(const std::shared_ptr<Connection>& connection) {
+  std::lock_guard lock{mutex_};
+  connections_.emplace(connection->id(), connection);
+}
+void ConnectionSet::erase(std::uint64_t id) {
+  std::shared_ptr<Connection> last;  // destroyed without the lock
+  std::lock_guard lock{mutex_};
+  if (const auto found = connections_.find(id); found != connections_.end()) {
+    last = std::move(found->second);
+    connections_.erase(found);
+  }
+  if (connections_.empty()) empty_.notify_all();
+}
+std::size_t ConnectionSet::size() const {
+  std::lock_guard lock{mutex_};
+  return connections_.size();
+}
+std::vector<std::shared_ptr<Connection>> ConnectionSet::all() const {
+  std::lock_guard lock{mutex_};
+  std::vector<std::shared_ptr<Connection>> all;
+  all.reserve(connections_.size());
+  for (const auto& [id, connection] : connections_) all.push_back(connection);
+  return all;
+}
+bool ConnectionSet::wait_until_empty(std::chrono::milliseconds limit) {
+  std::unique_lock lock{mutex_};
+  return empty_.wait_for(lock, limit, [&] { return connections_.empty(); });
+}
+
+// ---- Connection --------------------------------------------------------------------------------
+
+Connection::Connection(Env& env, std::unique_ptr<Stream> stream, ConnectionLimits limits,
+                       RequestHandler& handler, ConnectionSet& owner)
+    : env_{env},
+      id_{next_id.fetch_add(1, std::memory_order_relaxed)},
+      limits_{limits},
+      handler_{handler},
+      owner_{owner},
+      stream_{std::move(stream)},
+      loop_{stream_->loop()},
+      remote_{stream_->remote()},
+      remote_text_{to_string(remote_)},
+      last_active_{env.clock.now()} {}
+Connection::~Connection() = default;
+
+void Connection::start() {
+  owner_.insert(shared_from_this());
+  handler_.on_connected(shared_from_this());
+  stream_->start(*this);
+}
+
+// ---- Input -------------------------------------------------------------------------------------
+
+MutableBytes Connection::read_space() {
+  if (begin_ == end_) begin_ = end_ = 0;
+  if (capacity_ - end_ < kReadBytesLeast / 2) {
+    // Room for the frame that has begun, if its length is known, else the double.
+    std::size_t wanted = capacity_ == 0
+                             ? kReadBytesLeast
+                             : std::max(kReadBytesUsual, end_ - begin_ + kReadBytesUsual / 2);
+    if (end_ - begin_ >= 4)
+      wanted = std::max<std::size_t>(
+          wanted, std::min<std::size_t>(read_big<std::uint32_t>({input_.get() + begin_, 4}),
+                                        limits_.max_frame_bytes) +
+                      4 + kReadBytesLeast);
+    if (wanted > capacity_ - begin_ || begin_ > 0) {
+      auto larger = wanted > capacity_ ? std::make_unique<std::byte[]>(wanted) : nullptr;
+      std::byte* const to = larger ? larger.get() : input_.get();
+      if (end_ != begin_) std::memmove(to, input_.get() + begin_, end_ - begin_);
+      end_ -= begin_;
+      begin_ = 0;
+      if (larger) {
+        input_ = std::move(larger);
+        capacity_ = wanted;
+      }
+    }
+  }
+  return {input_.get() + end_, capacity_ - end_};
+}
+
+void Connection::on_read(std::size_t bytes) {
+  end_ += bytes;
+  active_.store(true, std::memory_order_relaxed);
+  if (closing_) {
+    begin_ = end_ = 0;
+    return;
+  }
+  if (first_bytes_ && !take_proxy_header()) return;
+  handle_input();
+  // A burst is over: give the large buffer back.
+  if (begin_ == end_ && capacity_ > 4 * kReadBytesUsual) {
+    input_.reset();
+    capacity_ = begin_ = end_ = 0;
+  }
+}
+
+/// PROXY protocol v1: "PROXY TCP4 source destination port port\r\n" ahead of everything. False:
+/// wait for the rest of it.
+bool Connection::take_proxy_header() {
+  static constexpr std::string_view kV1 = "PROXY ";
+  const std::string_view text = as_text({input_.get() + begin_, end_ - begin_});
+  if (!text.starts_with(kV1.substr(0, std::min(kV1.size(), text.size())))) {
+    first_bytes_ = false;
+    return true;
+  }
+  constexpr std::size_t kV1BytesMax = 107;
+  const std::size_t line = text.find("\r\n");
+  if (line == std::string_view::npos) {
+    if (text.size() > kV1BytesMax) fail("a PROXY header without end");
+    return false;
+  }
+  std::vector<std::string_view> words;
+  for (std::string_view rest = text.substr(0, line); !rest.empty();) {
+    const std::size_t blank = std::min(rest.find(' '), rest.size());
+    words.push_back(rest.substr(0, blank));
+    rest.remove_prefix(std::min(blank + 1, rest.size()));
+  }
+  if (words.size() == 6) remote_text_ = std::string{words[2]} + ":" + std::string{words[4]};
+  begin_ += line + 2;
+  first_bytes_ = false;
+  return true;
+}
+
+void Connection::handle_input() {
+  auto& decoders = batch_decoders();
+  std::vector<protocol::CommandView> views;
+  views.reserve(16);
+  std::string broken;
+  const auto self = shared_from_this();
+  in_batch_ = true;
+  for (bool more = true; more && !closing_;) {
+    views.clear();
+    more = false;
+    while (begin_ < end_) {
+      if (views.size() == kBatchRequestsMax) {
+        more = true;
+        break;
+      }
+      auto frame =
+          protocol::decode_frame({input_.get() + begin_, end_ - begin_}, limits_.max_frame_bytes);
+      if (!frame) {
+        broken = frame.error().detail;
+        break;
+      }
+      if (!*frame) {
+        // Only the header of a frame still on its way can be judged early.
+        if (end_ - begin_ >= 8 && (read_big<std::uint32_t>({input_.get() + begin_ + 4, 4}) &
+                                   0xFF'FFFF) > limits_.max_header_bytes)
+          broken = "header too large";
+        break;
+      }
+      if ((*frame)->header.size() > limits_.max_header_bytes) {
+        broken = "header of " + std::to_string((*frame)->header.size()) + " bytes, more than " +
+                 std::to_string(limits_.max_header_bytes);
+        break;
+      }
+      auto command = decoders[views.size()].decode(**frame);
+      if (!command) {
+        broken = command.error().detail;
+        break;
+      }
+      begin_ += (*frame)->size;
+      if (command->is_response())
+        answer(*command);
+      else
+        views.push_back(*command);
+    }
+    if (!views.empty()) {
+      std::vector<Request> requests;
+      requests.reserve(views.size());
+      for (const auto& view : views) requests.push_back({view, Responder{self, view}});
+      handler_.on_requests(requests);
+    }
+    if (!broken.empty()) break;
+  }
+  in_batch_ = false;
+  if (!queued_.empty()) flush();
+  if (!broken.empty() && !closing_) fail("bad frame: " + broken);
+}
+
+void Connection::fail(const std::string& why) {
+  if (closing_) return;
+  closing_ = true;
+  close_reason_ = why;
+  env_.log.warn("connection closed: peer={} reason=\"{}\"", remote_text_, why);
+  stream_->close(Error{Errc::kMalformed, why});
+}
+
+void Connection::answer(const protocol::CommandView& response) {
+  const auto found = pending_.find(response.opaque);
+  if (found == pending_.end()) return;  // too late, or never asked
+  auto done = std::move(found->second.done);
+  pending_.erase(found);
+  pending_count_.store(pending_.size(), std::memory_order_relaxed);
+  done(OwnedCommand{response});
+}
+
+// ---- Output ------------------------------------------------------------------------------------
+
+void Connection::send(OutFrame frame) {
+  if (loop_.on_this_thread()) {
+    if (closed_.load(std::memory_order_relaxed)) return;
+    unsent_.fetch_add(size_of(frame), std::memory_order_relaxed);
+    queue(std::move(frame));
+    if (!in_batch_) flush();
+    return;
+  }
+  if (!connected()) return;
+  unsent_.fetch_add(size_of(frame), std::memory_order_relaxed);
+  bool first;
+  {
+    std::lock_guard lock{foreign_mutex_};
+    first = foreign_.empty();
+    foreign_.push_back(std::move(frame));
+  }
+  // One wake-up for all that other threads have for this connection.
+  if (first) loop_.post([self = shared_from_this()] { self->take_foreign(); });
+}
+
+void Connection::take_foreign() {
+  std::vector<OutFrame> frames;
+  {
+    std::lock_guard lock{foreign_mutex_};
+    frames.swap(foreign_);
+  }
+  if (closed_.load(std::memory_order_relaxed)) return;
+  for (OutFrame& frame : frames) queue(std::move(frame));
+  if (!in_batch_) flush();
+}
+
+void Connection::queue(OutFrame frame) {
+  if (frame.shared.empty() && !queued_.empty() && queued_.back().shared.empty() &&
+      queued_.back().bytes.size() + frame.bytes.size() <= kMergedFrameBytes) {
+    queued_.back().bytes += frame.bytes;
+  } else {
+    queued_.push_back(std::move(frame));
+  }
+  const std::size_t unsent = unsent_.load(std::memory_order_relaxed);
+  if (unsent > limits_.max_unsent_bytes) {
+    fail("the peer does not read: " + std::to_string(unsent) + " bytes wait for it");
+  } else if (!paused_ && unsent > limits_.max_unsent_bytes / 2) {
+    paused_ = true;
+    stream_->pause_reading(true);
+  }
+}
+
+void Connection::flush() {
+  if (writing_ || closing_ || queued_.empty() || closed_.load(std::memory_order_relaxed)) return;
+  in_flight_.swap(queued_);
+  pieces_.clear();
+  for (const OutFrame& frame : in_flight_) {
+    if (!frame.bytes.empty()) pieces_.push_back(as_bytes(frame.bytes));
+    for (const SharedBytes& each : frame.shared) {
+      if (!each.bytes.empty()) pieces_.push_back(each.bytes);
+    }
+  }
+  writing_ = true;
+  stream_->write(pieces_);
+}
+
+void Connection::on_written() {
+  std::size_t sent = 0;
+  for (const OutFrame& frame : in_flight_) sent += size_of(frame);
+  in_flight_.clear();
+  writing_ = false;
+  active_.store(true, std::memory_order_relaxed);
+  const std::size_t unsent = unsent_.fetch_sub(sent, std::memory_order_relaxed) - sent;
+  if (paused_ && unsent < limits_.max_unsent_bytes / 4) {
+    paused_ = false;
+    stream_->pause_reading(false);
+  }
+  if (!queued_.empty()) return flush();
+  if (close_when_sent_ && !closing_) {
+    closing_ = true;
+    stream_->close(Error{Errc::kStopped, close_reason_});
+  }
+}
+
+// ---- Calls -------------------------------------------------------------------------------------
+
+void Connection::call_frame(std::function<void(Buffer&, std::int32_t)> encode,
+                            std::chrono::milliseconds timeout,
+                            std::function<void(Result<OwnedCommand>)> done) {
+  const auto deadline = env_.clock.now() + timeout;
+  auto start = [self = shared_from_this(), encode = std::move(encode), deadline,
+                done = std::move(done)]() mutable {
+    if (self->closed_.load(std::memory_order_relaxed))
+      return done(Error{Errc::kDisconnected, self->remote_text_ + " is not connected"});
+    const std::int32_t opaque = self->next_opaque();
+    OutFrame frame;
+    encode(frame.bytes, opaque);
+    self->pending_[opaque] = {deadline, std::move(done)};
+    self->pending_count_.store(self->pending_.size(), std::memory_order_relaxed);
+    self->send(std::move(frame));
+  };
+  if (loop_.on_this_thread())
+    start();
+  else
+    loop_.post(std::move(start));
+}
+
+void Connection::expire(Clock::Instant now) {
+  std::vector<std::function<void(Result<OwnedCommand>)>> late;
+  for (auto at = pending_.begin(); at != pending_.end();) {
+    if (at->second.deadline <= now) {
+      late.push_back(std::move(at->second.done));
+      at = pending_.erase(at);
+    } else {
+      ++at;
+    }
+  }
+  pending_count_.store(pending_.size(), std::memory_order_relaxed);
+  for (auto& done : late)
+    done(Error{Errc::kTimeout, "no answer from " + remote_text_ + " in time"});
+}
+
+void Connection::sweep(Clock::Instant now, Clock::Duration idle) {
+  if (pending_count_.load(std::memory_order_relaxed) > 0)
+    loop_.post([self = shared_from_this(), now] { self->expire(now); });
+  if (active_.exchange(false, std::memory_order_relaxed))
+    last_active_.store(now, std::memory_order_relaxed);
+  else if (now - last_active_.load(std::memory_order_relaxed) > idle)
+    close("idle");
+}
+
+// ---- End ---------------------------------------------------------------------------------------
+
+void Connection::close(const std::string& why) {
+  loop_.post([self = shared_from_this(), why] {
+    if (self->closing_ || self->closed_.load(std::memory_order_relaxed)) return;
+    self->closing_ = true;
+    self->close_reason_ = why;
+    self->stream_->close(Error{Errc::kStopped, why});
+  });
+}
+
+void Connection::close_when_sent(const std::string& why) {
+  loop_.post([self = shared_from_this(), why] {
+    if (self->closing_ || self->closed_.load(std::memory_order_relaxed)) return;
+    self->close_reason_ = why;
+    self->close_when_sent_ = true;
+    if (self->writing_ || !self->queued_.empty()) return;
+    self->closing_ = true;
+    self->stream_->close(Error{Errc::kStopped, why});
+  });
+}
+
+void Connection::on_closed(const Error& why) {
+  const auto self = shared_from_this();  // erase() below may drop the last owner
+  closed_.store(true, std::memory_order_release);
+  closing_ = true;
+  auto pending = std::move(pending_);
+  pending_.clear();
+  pending_count_.store(0, std::memory_order_relaxed);
+  const Error error{Errc::kDisconnected,
+                    remote_text_ + ": " + (close_reason_.empty() ? why.detail : close_reason_)};
+  for (auto& [opaque, call] : pending) call.done(error);
+  handler_.on_disconnected(self, error);
+  queued_.clear();
+  in_flight_.clear();
+  owner_.erase(id_);
+}
+
+}  // namespace apogee::remoting

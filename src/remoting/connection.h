@@ -1,0 +1,127 @@
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+
+#include "base/env.h"
+#include "remoting/peer.h"
+
+/// One connection, of a server or a client: cuts frames, hands requests on, matches answers,
+/// gathers what is to be sent.
+///
+/// Threads: everything marked "loop" belongs to the stream's loop and is touched on it only.
+/// send(), call_frame() and close() come from any thread and post. The connection keeps itself
+/// alive from start() until its stream has closed.
+namespace apogee::remoting {
+
+struct ConnectionLimits {
+  std::uint32_t max_frame_bytes = protocol::kMaxFrameBytes;
+  std::uint32_t max_header_bytes = 1 << 20;
+  std::size_t max_unsent_bytes = 64 << 20;
+};
+
+class Connection;
+
+/// The connections of one server or client. Any thread.
+class ConnectionSet {
+ public:
+  void insert(const std::shared_ptr<Connection>& connection);
+  void erase(std::uint64_t id);
+  std::size_t size() const;
+  std::vector<std::shared_ptr<Connection>> all() const;
+  /// False when some are still there at the end of `limit`.
+  bool wait_until_empty(std::chrono::milliseconds limit);
+
+ private:
+  mutable std::mutex mutex_;
+  std::condition_variable empty_;
+  std::unordered_map<std::uint64_t, std::shared_ptr<Connection>> connections_;
+};
+
+class Connection final : public Peer,
+                         public StreamHandler,
+                         public std::enable_shared_from_this<Connection> {
+ public:
+  /// `handler` and `owner` outlive the connection's stream.
+  Connection(Env& env, std::unique_ptr<Stream> stream, ConnectionLimits limits,
+             RequestHandler& handler, ConnectionSet& owner);
+  ~Connection() override;
+  void start();  ///< On the stream's loop.
+
+  std::uint64_t id() const override { return id_; }
+  const Endpoint& remote() const override { return remote_; }
+  const std::string& remote_text() const override { return remote_text_; }
+  Loop& loop() override { return loop_; }
+  bool connected() const override { return !closed_.load(std::memory_order_acquire); }
+  std::size_t unsent_bytes() const override { return unsent_.load(std::memory_order_relaxed); }
+  void send(OutFrame frame) override;
+  void close(const std::string& why) override;
+  void call_frame(std::function<void(Buffer&, std::int32_t)> encode,
+                  std::chrono::milliseconds timeout,
+                  std::function<void(Result<OwnedCommand>)> done) override;
+  std::int32_t next_opaque() override { return opaque_.fetch_add(1, std::memory_order_relaxed); }
+
+  /// Called by the owner a few times a second, any thread: ends calls past their deadline, closes
+  /// what has been idle for `idle`.
+  void sweep(Clock::Instant now, Clock::Duration idle);
+  /// Closes once everything queued is sent.
+  void close_when_sent(const std::string& why);
+
+  MutableBytes read_space() override;
+  void on_read(std::size_t bytes) override;
+  void on_written() override;
+  void on_closed(const Error& why) override;
+
+ private:
+  struct Pending {
+    Clock::Instant deadline;
+    std::function<void(Result<OwnedCommand>)> done;
+  };
+
+  void handle_input();
+  bool take_proxy_header();
+  void fail(const std::string& why);
+  void queue(OutFrame frame);
+  void flush();
+  void take_foreign();
+  void answer(const protocol::CommandView& response);
+  void expire(Clock::Instant now);
+
+  Env& env_;
+  const std::uint64_t id_;
+  const ConnectionLimits limits_;
+  RequestHandler& handler_;
+  ConnectionSet& owner_;
+  std::unique_ptr<Stream> stream_;  // loop
+  Loop& loop_;
+  Endpoint remote_;
+  std::string remote_text_;
+
+  // Input, loop: bytes [begin_, end_) of input_ are not handled yet.
+  std::unique_ptr<std::byte[]> input_;
+  std::size_t capacity_ = 0, begin_ = 0, end_ = 0;
+  bool first_bytes_ = true;
+
+  // Output, loop.
+  std::vector<OutFrame> queued_, in_flight_;
+  std::vector<Bytes> pieces_;
+  bool in_batch_ = false, writing_ = false, paused_ = false, closing_ = false,
+       close_when_sent_ = false;
+  std::string close_reason_;
+
+  // Output from other threads.
+  std::mutex foreign_mutex_;
+  std::vector<OutFrame> foreign_;
+
+  std::unordered_map<std::int32_t, Pending> pending_;  // loop
+  std::atomic<std::size_t> pending_count_{0};
+  std::atomic<std::int32_t> opaque_{1};
+  std::atomic<std::size_t> unsent_{0};
+  std::atomic<bool> closed_{false}, active_{true};
+  std::atomic<Clock::Instant> last_active_;
+};
+
+}  // namespace apogee::remoting
