@@ -8,7 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-namespace apogee {
+namespace apogee::testing {
 namespace {
 
 constexpr std::size_t kPage = ForgetfulContent::kPage;
@@ -271,4 +271,4 @@ std::unique_ptr<ForgetfulContent> ForgetfulContent::after_crash(std::mt19937_64*
   return left;
 }
 
-}  // namespace apogee
+}  // namespace apogee::testing

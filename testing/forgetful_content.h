@@ -12,7 +12,7 @@
 
 #include "base/bytes.h"
 
-namespace apogee {
+namespace apogee::testing {
 
 /// One file's bytes on a ForgetfulDisk: what processes see, in a memory file of the kernel so that
 /// it can be mapped, apart from what is on disk, as a map of pages.
@@ -81,4 +81,4 @@ class ForgetfulContent {
   std::map<std::uint64_t, std::shared_ptr<const Page>> durable_;  ///< Absent: zeros.
 };
 
-}  // namespace apogee
+}  // namespace apogee::testing

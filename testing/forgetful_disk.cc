@@ -13,7 +13,7 @@
 
 #include "testing/forgetful_content.h"
 
-namespace apogee {
+namespace apogee::testing {
 namespace {
 
 using Operation = ForgetfulDisk::Operation;
@@ -704,4 +704,4 @@ Result<Buffer> ForgetfulDisk::durable_content(const std::string& path) const {
   return node->content->durable();
 }
 
-}  // namespace apogee
+}  // namespace apogee::testing

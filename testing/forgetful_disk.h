@@ -21,7 +21,7 @@
 /// Threads: everything from any thread. crash() and kill_process() may come while a store is
 /// running: from then on all that it holds (the FileSystem, files, mappings, locks) is cut off,
 /// sees errors and cannot touch the disk any more. The disk outlives everything opened on it.
-namespace apogee {
+namespace apogee::testing {
 
 class ForgetfulDisk {
  public:
@@ -95,4 +95,4 @@ class ForgetfulDisk {
   explicit ForgetfulDisk(std::shared_ptr<State> state);
 };
 
-}  // namespace apogee
+}  // namespace apogee::testing

@@ -7,7 +7,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-namespace apogee {
+namespace apogee::testing {
 namespace {
 
 using Operation = ForgetfulDisk::Operation;
@@ -420,4 +420,4 @@ TEST(ForgetfulDisk, ManyThreadsWorkWhileItCrashes) {
 }
 
 }  // namespace
-}  // namespace apogee
+}  // namespace apogee::testing

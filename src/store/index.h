@@ -20,14 +20,6 @@
 /// the other on env.workers.
 namespace apogee::store {
 
-/// The transaction bits of a sysFlag: rollback records are not indexed (IndexService.buildIndex).
-enum class TransactionType : std::int32_t {
-  kNone = 0,
-  kPrepared = 0x4,
-  kCommit = 0x8,
-  kRollback = 0xC
-};
-
 /// What the index wants to know of a record.
 struct IndexEntry {
   std::string_view topic;
@@ -35,7 +27,7 @@ struct IndexEntry {
   std::string_view keys;        ///< KEYS: tokens separated by spaces.
   std::int64_t physical_offset = 0;
   std::int64_t store_timestamp = 0;
-  TransactionType transaction = TransactionType::kNone;
+  std::int32_t sys_flag = 0;  ///< Rollback records are not indexed.
 };
 
 struct IndexPosition {
@@ -75,6 +67,10 @@ class Index {
   /// once, tried again every few seconds.
   void put(const IndexEntry& entry);
 
+  /// Recovery found the end of the log here: the index may know of records behind it that are lost
+  /// now and whose offsets will be given out again. Before the first put() after recovery.
+  void log_ends_at(std::int64_t max_physical_offset);
+
   /// Candidates for `topic` and `key` stored in [begin_ms, end_ms], at most `max`.
   IndexAnswer query(std::string_view topic, std::string_view key, std::int32_t max,
                     std::int64_t begin_ms, std::int64_t end_ms) const;
@@ -85,7 +81,7 @@ class Index {
   /// Removes the files, except the last, all of whose messages are before `min_physical_offset`.
   void remove_before(std::int64_t min_physical_offset);
 
-  /// Removes all files: the commit log is empty or starts anew.
+  /// Removes all files: the commit log is empty or starts anew. Not beside put().
   void remove_all();
 
   /// Waits for full files being synced and syncs the last one. Idempotent.
