@@ -57,6 +57,7 @@ struct Index::State {
   void stop_writing(const Error& error);
   void sync_later(std::shared_ptr<IndexFile> file);
   void sync_full_files();
+  Result<Ok> sync_names();
   void remove_from_disk(const Files& gone);
 
   Env& env;
@@ -218,7 +219,7 @@ void Index::State::sync_full_files() {
       failed_before = sync_failed;
     }
     auto done = file->sync();
-    if (done) done = env.files.sync_directory(options.directory);
+    if (done) done = sync_names();
     if (!done) {
       env.log.error("index file may be lost at a crash: {}", done.error().detail);
       std::lock_guard lock{mutex};
@@ -227,6 +228,14 @@ void Index::State::sync_full_files() {
       options.on_file_durable(file->header().end_timestamp);
     }
   }
+}
+
+/// Makes the files' names durable and the directory's own, which this index may have created.
+Result<Ok> Index::State::sync_names() {
+  if (auto done = env.files.sync_directory(options.directory); !done) return done;
+  const std::size_t slash = options.directory.rfind('/');
+  if (slash == std::string::npos) return Ok{};
+  return env.files.sync_directory(options.directory.substr(0, slash));
 }
 
 IndexAnswer Index::query(std::string_view topic, std::string_view key, std::int32_t max,
@@ -304,7 +313,7 @@ Result<Ok> Index::close() {
   }
   if (!last->full())
     if (auto done = last->sync(); !done) return done;
-  return s.env.files.sync_directory(s.options.directory);
+  return s.sync_names();
 }
 
 }  // namespace apogee::store

@@ -22,9 +22,9 @@ namespace apogee::store {
 
 /// What the index wants to know of a record.
 struct IndexEntry {
-  std::string_view topic;
-  std::string_view unique_key;  ///< UNIQ_KEY; empty: none.
-  std::string_view keys;        ///< KEYS: tokens separated by spaces.
+  std::string_view topic = {};
+  std::string_view unique_key = {};  ///< UNIQ_KEY; empty: none.
+  std::string_view keys = {};        ///< KEYS: tokens separated by spaces.
   std::int64_t physical_offset = 0;
   std::int64_t store_timestamp = 0;
   std::int32_t sys_flag = 0;  ///< Rollback records are not indexed.

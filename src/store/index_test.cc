@@ -24,7 +24,11 @@ constexpr std::int64_t kEver = std::numeric_limits<std::int64_t>::max();
 /// An index of small files: 7 slots, so that chains form, and 10 units.
 class IndexTest : public ::testing::Test {
  protected:
-  IndexTest() { open(true, 0); }
+  IndexTest() {
+    EXPECT_TRUE(env.disk.files().create_directories("store"));
+    EXPECT_TRUE(env.disk.files().sync_directory(""));
+    open(true, 0);
+  }
 
   void open(bool last_exit_ok, std::int64_t checkpoint) {
     index.reset();
