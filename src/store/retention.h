@@ -21,7 +21,7 @@ namespace apogee::store {
 /// A snapshot of the configuration, taken anew for each run so that run-time keys take effect.
 struct RetentionRules {
   std::int64_t reserved_hours;    ///< fileReservedTime: age at which a segment may go.
-  std::string_view delete_hours;  ///< deleteWhen: hours of the local day, "04" or "04;16".
+  std::string delete_hours;       ///< deleteWhen: hours of the local day, "04" or "04;16".
   std::int32_t max_used_percent;  ///< diskMaxUsedSpaceRatio, 10..95.
   std::int32_t forcibly_percent;  ///< diskSpaceCleanForciblyRatio, taken as 30..85.
   std::int32_t warning_percent;   ///< diskSpaceWarningLevelRatio, taken as 35..90.
@@ -102,7 +102,7 @@ class Retention {
   void trigger();
 
   /// Looks at the disk and sets or clears the disk full flag, without removing anything: for the
-  /// moment before the first run.
+  /// moment before the first run. Not beside step().
   void check_space();
 
   DiskUse disk_use() const;  ///< Asks the file system.
