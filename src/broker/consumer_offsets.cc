@@ -1,5 +1,6 @@
 #include "broker/consumer_offsets.h"
 
+#include "broker/table_file.h"
 #include "protocol/names.h"
 
 namespace apogee::broker {
@@ -36,28 +37,10 @@ ConsumerOffsets::ConsumerOffsets(Env& env, std::string path, std::int64_t versio
     : env_{env}, path_{std::move(path)}, version_step_{std::max<std::int64_t>(version_step, 1)} {}
 
 Result<Ok> ConsumerOffsets::load() {
-  std::optional<Error> first_error;
-  for (const std::string& path : {path_, path_ + ".bak"}) {
-    auto content = read_file(env_.files, path);
-    if (!content && content.error().code == Errc::kNotFound) continue;
-    if (!content) return content.error();
-    if (content->empty()) continue;  // a crash between creating and writing
-    auto parsed = parse(*content);
-    if (parsed) {
-      if (first_error) env_.log.warn("consumer offsets: read the backup: path={}", path);
-      return Ok{};
-    }
-    env_.log.error("consumer offsets: damaged file: path={} why={}", path, parsed.error().detail);
-    if (!first_error) first_error = Error{Errc::kMalformed, path + ": " + parsed.error().detail};
-  }
-  if (first_error) return *std::move(first_error);
-  return Ok{};
-}
-
-Result<Ok> ConsumerOffsets::parse(std::string_view json) {
-  auto file = protocol::decode_body<protocol::ConsumerOffsetTable>(json);
-  if (!file) return file.error();
-  for (auto& [key, offsets] : file->offset_table) {
+  auto table = load_table<protocol::ConsumerOffsetTable>(env_, path_);
+  if (!table) return table.error();
+  if (!*table) return Ok{};
+  for (auto& [key, offsets] : (*table)->offset_table) {
     // A topic has no '@'; a group may (server-side broadcast offsets: T@G@broadcast).
     const std::size_t separator = key.find('@');
     if (separator == std::string::npos) continue;
@@ -68,7 +51,7 @@ Result<Ok> ConsumerOffsets::parse(std::string_view json) {
     entry(shard, group, topic).committed = std::move(offsets);
   }
   std::lock_guard lock{version_mutex_};
-  version_ = file->data_version;
+  version_ = (*table)->data_version;
   return Ok{};
 }
 

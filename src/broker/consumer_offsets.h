@@ -106,7 +106,6 @@ class ConsumerOffsets {
   static auto find_entry(AnyShard& shard, std::string_view group, std::string_view topic)
       -> decltype(&shard.groups.begin()->second.begin()->second);
   void committed_once();
-  Result<Ok> parse(std::string_view json);
 
   Env& env_;
   const std::string path_;

@@ -1,11 +1,11 @@
-#include "broker/pull_holds.h"
+#include "broker/long_polling.h"
 
 namespace apogee::broker {
 
-PullHolds::PullHolds(Clock& clock, MaxOffset max_offset)
+LongPolling::LongPolling(Clock& clock, MaxOffset max_offset)
     : clock_{clock}, max_offset_{std::move(max_offset)} {}
 
-PullHolds::~PullHolds() {
+LongPolling::~LongPolling() {
   for (Shard& shard : shards_) {
     std::map<Clock::Instant, Clock::TimerId> timers;
     {
@@ -18,7 +18,7 @@ PullHolds::~PullHolds() {
   }
 }
 
-void PullHolds::take(Shard& shard, Place place, Woken& woken) {
+void LongPolling::take(Shard& shard, Place place, Woken& woken) {
   Held& held = *place.at;
   shard.deadlines.erase(held.deadline);
   held.of_peer->erase(held.in_peer);
@@ -27,14 +27,14 @@ void PullHolds::take(Shard& shard, Place place, Woken& woken) {
   size_.fetch_sub(1, std::memory_order_relaxed);
 }
 
-void PullHolds::arm(Shard& shard) {
+void LongPolling::arm(Shard& shard) {
   if (shard.deadlines.empty() || shard.stopped) return;
   const Clock::Instant due = shard.deadlines.begin()->first + kDeadlineGrain;
   if (!shard.timers.empty() && shard.timers.begin()->first <= due) return;
   shard.timers.emplace(due, clock_.run_at(due, [this, &shard] { sweep(shard); }));
 }
 
-void PullHolds::sweep(Shard& shard) {
+void LongPolling::sweep(Shard& shard) {
   Woken woken;
   {
     std::lock_guard lock{shard.mutex};
@@ -47,7 +47,7 @@ void PullHolds::sweep(Shard& shard) {
   resume(std::move(woken));
 }
 
-void PullHolds::hold(HeldPull pull) {
+void LongPolling::hold(HeldPull pull) {
   Shard& shard = shard_of(pull.topic, pull.queue_id);
   const std::string topic = pull.topic;
   const std::int32_t queue_id = pull.queue_id;
@@ -83,7 +83,7 @@ void PullHolds::hold(HeldPull pull) {
   if (!peer->connected()) drop_peer(*peer);
 }
 
-bool PullHolds::wakes(const HeldPull& pull, std::span<const store::Arrival> arrivals) {
+bool LongPolling::wakes(const HeldPull& pull, std::span<const store::Arrival> arrivals) {
   for (const store::Arrival& arrival : arrivals) {
     if (arrival.queue_offset < pull.offset) continue;
     const store::MessageFilter* filter = pull.filter.get();
@@ -94,7 +94,7 @@ bool PullHolds::wakes(const HeldPull& pull, std::span<const store::Arrival> arri
   return false;
 }
 
-void PullHolds::on_arrivals(std::span<const store::Arrival> arrivals) {
+void LongPolling::on_arrivals(std::span<const store::Arrival> arrivals) {
   Woken woken;
   while (!arrivals.empty()) {
     const store::Arrival& first = arrivals.front();
@@ -119,8 +119,8 @@ void PullHolds::on_arrivals(std::span<const store::Arrival> arrivals) {
   resume(std::move(woken));
 }
 
-void PullHolds::wake_beyond(std::string_view topic, std::int32_t queue_id,
-                            std::int64_t max_offset) {
+void LongPolling::wake_beyond(std::string_view topic, std::int32_t queue_id,
+                              std::int64_t max_offset) {
   Woken woken;
   Shard& shard = shard_of(topic, queue_id);
   {
@@ -136,7 +136,7 @@ void PullHolds::wake_beyond(std::string_view topic, std::int32_t queue_id,
   resume(std::move(woken));
 }
 
-void PullHolds::check() {
+void LongPolling::check() {
   for (Shard& shard : shards_) {
     std::vector<Queue> queues;
     {
@@ -151,7 +151,7 @@ void PullHolds::check() {
   }
 }
 
-void PullHolds::drop_peer(const remoting::Peer& peer) {
+void LongPolling::drop_peer(const remoting::Peer& peer) {
   Woken dropped;  // destroyed without the mutex: it may hold the last reference to much
   for (Shard& shard : shards_) {
     std::lock_guard lock{shard.mutex};
@@ -162,7 +162,7 @@ void PullHolds::drop_peer(const remoting::Peer& peer) {
   }
 }
 
-void PullHolds::wake_all() {
+void LongPolling::wake_all() {
   for (Shard& shard : shards_) {
     Woken woken;
     {
@@ -173,7 +173,7 @@ void PullHolds::wake_all() {
   }
 }
 
-void PullHolds::resume(Woken woken) {
+void LongPolling::resume(Woken woken) {
   std::map<Loop*, Woken> by_loop;
   for (HeldPull& pull : woken) by_loop[&pull.peer->loop()].push_back(std::move(pull));
   for (auto& [loop, pulls] : by_loop) {

@@ -1,4 +1,4 @@
-#include "broker/pull_holds.h"
+#include "broker/long_polling.h"
 
 #include <random>
 
@@ -47,7 +47,7 @@ class Holds : public ::testing::Test {
   std::shared_ptr<testing::FakePeer> peer_ = std::make_shared<testing::FakePeer>(loop_);
   std::int64_t max_offset_ = 0;
   Offsets resumed_;
-  PullHolds holds_{clock_, [this](std::string_view, std::int32_t) { return max_offset_; }};
+  LongPolling holds_{clock_, [this](std::string_view, std::int32_t) { return max_offset_; }};
 };
 
 TEST_F(Holds, WakeWhenTheirMessageArrives) {
@@ -95,7 +95,7 @@ TEST_F(Holds, WakeAtTheirDeadline) {
   hold(2, 30s);
   clock_.advance(4'999ms);
   EXPECT_EQ(resumed(), Offsets{});
-  clock_.advance(1ms + PullHolds::kDeadlineGrain);
+  clock_.advance(1ms + LongPolling::kDeadlineGrain);
   EXPECT_EQ(resumed(), Offsets{1});
   clock_.advance(10s);
   EXPECT_EQ(resumed(), Offsets{0});
@@ -175,7 +175,7 @@ TEST_F(Holds, ResumeEveryPullExactlyOnce) {
     std::mt19937_64 random{seed};
     testing::ManualClock clock;
     std::int64_t end = 0;
-    PullHolds holds{clock, [&](std::string_view, std::int32_t) { return end; }};
+    LongPolling holds{clock, [&](std::string_view, std::int32_t) { return end; }};
     struct Pull {
       std::int64_t offset;
       Clock::Instant deadline;
@@ -208,7 +208,7 @@ TEST_F(Holds, ResumeEveryPullExactlyOnce) {
       loop_.run();
       for (const Pull& pull : pulls) {
         const bool must =
-            end > pull.offset || clock.now() >= pull.deadline + PullHolds::kDeadlineGrain;
+            end > pull.offset || clock.now() >= pull.deadline + LongPolling::kDeadlineGrain;
         const bool may = must || clock.now() >= pull.deadline;
         ASSERT_LE(pull.resumed, may ? 1 : 0);
         if (must) {

@@ -40,7 +40,7 @@ struct HeldPull {
   std::function<void()> resume;  ///< Runs on the peer's loop.
 };
 
-class PullHolds {
+class LongPolling {
  public:
   /// How often every held pull is compared with its queue, whatever the dispatcher said
   /// (PullRequestHoldService.run).
@@ -52,9 +52,9 @@ class PullHolds {
 
   /// `max_offset(topic, queue_id)`: the store's; any thread.
   using MaxOffset = std::function<std::int64_t(std::string_view topic, std::int32_t queue_id)>;
-  PullHolds(Clock& clock, MaxOffset max_offset);
-  ~PullHolds();  ///< Forgets what is held without resuming it.
-  PullHolds(const PullHolds&) = delete;
+  LongPolling(Clock& clock, MaxOffset max_offset);
+  ~LongPolling();  ///< Forgets what is held without resuming it.
+  LongPolling(const LongPolling&) = delete;
 
   /// Takes the pull. Compares the queue's end once more after that, so that a message that arrived
   /// between the caller's look and this call wakes it.

@@ -1,0 +1,156 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "base/options.h"
+
+namespace apogee::broker {
+
+/// Keys of Apache's BrokerConfig; defaults are Apache's.
+struct BrokerConfig {
+  std::string broker_name;  ///< Empty: the host's name.
+  std::string cluster_name = "DefaultCluster";
+  std::int64_t broker_id = 0;
+  std::string broker_ip1;  ///< Empty: an address of this host.
+  std::string broker_ip2;
+  std::string name_servers;
+  std::int32_t permission = 6;
+  std::int32_t default_topic_queue_nums = 8;
+  bool auto_create_topic = true;
+  bool cluster_topic = true;
+  bool broker_topic = true;
+  bool auto_create_group = true;
+  bool create_system_group = true;
+  bool trace_topic_enable = false;
+  bool trace_on = true;
+  std::string region_id = "DefaultRegion";
+  std::int32_t flush_consumer_offset_interval_ms = 5'000;
+  std::int64_t consumer_offset_version_step = 500;
+  bool reject_transaction_message = false;
+  bool long_polling = true;
+  std::int64_t short_polling_ms = 1'000;
+  bool notify_consumer_ids_changed = true;
+  std::int32_t register_timeout_ms = 24'000;
+  std::int32_t register_period_ms = 30'000;
+  bool slave_read = false;
+  bool property_filter = false;
+  bool filter_support_retry = false;
+  bool reject_pull_consumer = false;
+  bool lite_pull_message = true;
+  bool server_side_reset_offset = true;
+  bool validate_system_topic = true;
+  std::int32_t default_query_max_num = 32;
+  std::int64_t start_accept_send_ms = 0;
+  std::int32_t revive_queue_num = 8;
+  bool store_reply_message = true;
+  bool mixed_message_type = false;
+  std::int64_t shutdown_grace_ms = 5'000;
+
+  using Self = BrokerConfig;
+  static constexpr auto kOptions = std::tuple{
+      PlainOption{"brokerName", &Self::broker_name,
+                  "Name a master and its slaves share; empty: the host's name."},
+      PlainOption{"brokerClusterName", &Self::cluster_name, "Cluster the broker belongs to."},
+      Option{"brokerId", &Self::broker_id, 0, std::int64_t{1} << 40, "0: master, above 0: slave."},
+      PlainOption{"brokerIP1", &Self::broker_ip1,
+                  "Address clients are told to use; empty: an address of this host."},
+      PlainOption{"brokerIP2", &Self::broker_ip2,
+                  "Address slaves replicate from; empty: brokerIP1."},
+      PlainOption{"namesrvAddr", &Self::name_servers,
+                  "Name servers, host:port, separated by semicolons."},
+      Option{"brokerPermission", &Self::permission, 0, 7,
+             "4 read, 2 write; limits every topic's permission.", Change::kAtRunTime},
+      Option{"defaultTopicQueueNums", &Self::default_topic_queue_nums, 1, 65'536,
+             "Queues of the template topic TBW102, the most an automatic topic gets."},
+      PlainOption{"autoCreateTopicEnable", &Self::auto_create_topic,
+                  "Sending to an unknown topic creates it.", Change::kAtRunTime},
+      PlainOption{"clusterTopicEnable", &Self::cluster_topic,
+                  "The topic named like the cluster can be read and written."},
+      PlainOption{"brokerTopicEnable", &Self::broker_topic,
+                  "The topic named like the broker can be read and written."},
+      PlainOption{"autoCreateSubscriptionGroup", &Self::auto_create_group,
+                  "Using an unknown consumer group creates it.", Change::kAtRunTime},
+      PlainOption{"enableCreateSysGroup", &Self::create_system_group,
+                  "System groups are created even when autoCreateSubscriptionGroup is off.",
+                  Change::kAtRunTime},
+      PlainOption{"traceTopicEnable", &Self::trace_topic_enable,
+                  "Create the message trace topic at start."},
+      PlainOption{"traceOn", &Self::trace_on, "TRACE_ON property of messages and answers.",
+                  Change::kAtRunTime},
+      PlainOption{"regionId", &Self::region_id, "MSG_REGION property of messages and answers."},
+      Option{"flushConsumerOffsetInterval", &Self::flush_consumer_offset_interval_ms, 100, 600'000,
+             "Time between two writes of consumerOffset.json, in ms."},
+      Option{"consumerOffsetUpdateVersionStep", &Self::consumer_offset_version_step, 1, 1'000'000,
+             "Commits after which the offset table's data version advances."},
+      PlainOption{"rejectTransactionMessage", &Self::reject_transaction_message,
+                  "Refuse transactional messages.", Change::kAtRunTime},
+      PlainOption{"longPollingEnable", &Self::long_polling,
+                  "Hold a pull that finds nothing for as long as it asks; false: for "
+                  "shortPollingTimeMills.",
+                  Change::kAtRunTime},
+      Option{"shortPollingTimeMills", &Self::short_polling_ms, 1, 60'000,
+             "Hold time without long polling, in ms.", Change::kAtRunTime},
+      PlainOption{"notifyConsumerIdsChangedEnable", &Self::notify_consumer_ids_changed,
+                  "Tell a group's members when one joins or leaves.", Change::kAtRunTime},
+      Option{"registerBrokerTimeoutMills", &Self::register_timeout_ms, 1, 600'000,
+             "Longest wait for a name server's answer to a registration, in ms."},
+      Option{"registerNameServerPeriod", &Self::register_period_ms, 10'000, 60'000,
+             "Time between two registrations, in ms."},
+      PlainOption{"slaveReadEnable", &Self::slave_read,
+                  "Suggest reading from a slave to consumers that are far behind.",
+                  Change::kAtRunTime},
+      PlainOption{"enablePropertyFilter", &Self::property_filter, "Serve SQL92 subscriptions.",
+                  Change::kAtRunTime},
+      PlainOption{"filterSupportRetry", &Self::filter_support_retry,
+                  "Apply SQL92 subscriptions to retry topics as well.", Change::kAtRunTime},
+      PlainOption{"rejectPullConsumerEnable", &Self::reject_pull_consumer,
+                  "Refuse consumers that pull actively and do not send heartbeats.",
+                  Change::kAtRunTime},
+      PlainOption{"litePullMessageEnable", &Self::lite_pull_message, "Serve LITE_PULL_MESSAGE.",
+                  Change::kAtRunTime},
+      PlainOption{"useServerSideResetOffset", &Self::server_side_reset_offset,
+                  "Reset offsets at the broker; false: by telling the consumers.",
+                  Change::kAtRunTime},
+      PlainOption{"validateSystemTopicWhenUpdateTopic", &Self::validate_system_topic,
+                  "Refuse changes of system topics.", Change::kAtRunTime},
+      Option{"defaultQueryMaxNum", &Self::default_query_max_num, 1, 1'024,
+             "Most messages a query by unique key returns.", Change::kAtRunTime},
+      Option{"startAcceptSendRequestTimeStamp", &Self::start_accept_send_ms, 0,
+             std::int64_t{1} << 50, "Refuse messages before this Unix time in ms."},
+      Option{"reviveQueueNum", &Self::revive_queue_num, 1, 1'024, "Queues of the revive topic."},
+      PlainOption{"storeReplyMessageEnable", &Self::store_reply_message,
+                  "Store replies of request-reply besides pushing them.", Change::kAtRunTime},
+      PlainOption{"enableMixedMessageType", &Self::mixed_message_type,
+                  "Allow topics of message type MIXED.", Change::kAtRunTime},
+      Option{"shutdownWaitTimeMs", &Self::shutdown_grace_ms, 0, 600'000,
+             "Longest wait for answers in flight when stopping, in ms."}};
+};
+
+/// The configuration in force. Readers take one pointer and never wait; a change publishes a new
+/// copy. Old copies live as long as this: changes are made by hand and small.
+/// Threads: now() any; change() any, one at a time inside.
+class LiveConfig {
+ public:
+  explicit LiveConfig(BrokerConfig initial) {
+    versions_.push_back(std::make_unique<const BrokerConfig>(std::move(initial)));
+    now_.store(versions_.back().get(), std::memory_order_release);
+  }
+  const BrokerConfig& now() const { return *now_.load(std::memory_order_acquire); }
+  void change(BrokerConfig next) {
+    std::lock_guard lock{mutex_};
+    versions_.push_back(std::make_unique<const BrokerConfig>(std::move(next)));
+    now_.store(versions_.back().get(), std::memory_order_release);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<const BrokerConfig>> versions_;  // guarded by mutex_
+  std::atomic<const BrokerConfig*> now_{nullptr};
+};
+
+}  // namespace apogee::broker

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <string>
+
+#include "base/env.h"
+#include "broker/config.h"
+#include "broker/consumer_offsets.h"
+#include "broker/consumers.h"
+#include "broker/long_polling.h"
+#include "broker/producers.h"
+#include "broker/queue_locks.h"
+#include "broker/stats.h"
+#include "broker/subscription_groups.h"
+#include "broker/topics.h"
+#include "store/message_store.h"
+
+namespace apogee::broker {
+
+/// What the broker's processors work with, borrowed: Broker (broker.cc) owns it all, makes it
+/// before the server starts and ends it after the server has stopped.
+struct Context {
+  Env& env;
+  LiveConfig& config;
+  store::MessageStore& store;
+  Topics& topics;
+  SubscriptionGroups& groups;
+  Consumers& consumers;
+  Producers& producers;
+  ConsumerOffsets& offsets;
+  QueueLocks& queue_locks;
+  LongPolling& long_polling;
+  Stats& stats;
+  std::string address;  ///< brokerIP1:listenPort, as clients are told.
+
+  const BrokerConfig& settings() const { return config.now(); }
+};
+
+}  // namespace apogee::broker

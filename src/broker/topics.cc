@@ -1,0 +1,201 @@
+#include "broker/topics.h"
+
+#include "broker/table_file.h"
+
+namespace apogee::broker {
+
+using protocol::perm::kInherit;
+using protocol::perm::kRead;
+using protocol::perm::kWrite;
+
+Topics::Topics(Env& env, const LiveConfig& config, std::string path)
+    : env_{env}, config_{config}, path_{std::move(path)} {
+  const BrokerConfig& now = config_.now();
+  constexpr std::int32_t kReadWrite = kRead | kWrite;
+  add_built_in(std::string{protocol::kSelfTestTopic}, 1, kReadWrite);
+  if (now.auto_create_topic)
+    add_built_in(std::string{protocol::kDefaultTopic}, now.default_topic_queue_nums,
+                 kReadWrite | kInherit);
+  add_built_in(std::string{protocol::kBenchmarkTopic}, 1'024, kReadWrite);
+  add_built_in(now.cluster_name, 16, kInherit | (now.cluster_topic ? kReadWrite : 0));
+  add_built_in(now.broker_name, 1, kInherit | (now.broker_topic ? kReadWrite : 0));
+  add_built_in(std::string{protocol::kOffsetMovedTopic}, 1, kReadWrite);
+  add_built_in(std::string{protocol::kScheduleTopic}, 18, kReadWrite);
+  if (now.trace_topic_enable) add_built_in(std::string{protocol::kTraceTopic}, 1, kReadWrite);
+  add_built_in(protocol::reply_topic(now.cluster_name), 1, kReadWrite);
+  add_built_in(protocol::revive_topic(now.cluster_name), now.revive_queue_num, kReadWrite);
+  add_built_in(protocol::sync_member_topic(now.broker_name), 1, kInherit);
+  add_built_in(std::string{protocol::kHalfTopic}, 1, kReadWrite);
+  add_built_in(std::string{protocol::kOpHalfTopic}, 1, kReadWrite);
+  add_built_in(std::string{protocol::kTimerTopic}, 1, kReadWrite);
+}
+
+void Topics::add_built_in(std::string name, std::int32_t queues, std::int32_t perm) {
+  built_in_.insert(name);
+  protocol::TopicConfig config;
+  config.topic_name = std::move(name);
+  config.read_queue_nums = config.write_queue_nums = queues;
+  config.perm = perm;
+  topics_[config.topic_name] = std::make_shared<const protocol::TopicConfig>(std::move(config));
+}
+
+Result<Ok> Topics::load() {
+  auto table = load_table<protocol::TopicConfigTable>(env_, path_);
+  if (!table) return table.error();
+  if (!*table) return Ok{};
+  std::unique_lock lock{mutex_};
+  for (auto& [name, config] : (*table)->topic_config_table) {
+    config.topic_name = name;
+    topics_[name] = std::make_shared<const protocol::TopicConfig>(std::move(config));
+  }
+  version_ = (*table)->data_version;
+  return Ok{};
+}
+
+Result<Ok> Topics::persist() {
+  std::lock_guard one_writer{persist_mutex_};
+  {
+    std::unique_lock lock{mutex_};
+    if (!std::exchange(dirty_, false)) return Ok{};
+  }
+  auto saved = save_table(env_, path_, table());
+  if (!saved) {
+    std::unique_lock lock{mutex_};
+    dirty_ = true;
+  }
+  return saved;
+}
+
+TopicPtr Topics::find(std::string_view name) const {
+  std::shared_lock lock{mutex_};
+  const auto found = topics_.find(name);
+  return found == topics_.end() ? nullptr : found->second;
+}
+
+bool Topics::is_system(std::string_view name) const {
+  return protocol::is_system_topic(name) || built_in_.contains(name);
+}
+
+std::set<std::string> Topics::system_topics() const {
+  std::set<std::string> names{built_in_.begin(), built_in_.end()};
+  for (const std::string_view each :
+       {protocol::kTraceTopic, protocol::kTransCheckMaxTopic, protocol::kDefaultTopic})
+    names.emplace(each);
+  return names;
+}
+
+TopicPtr Topics::put(protocol::TopicConfig config) {
+  const std::string name = config.topic_name;
+  auto topic = std::make_shared<const protocol::TopicConfig>(std::move(config));
+  topics_[name] = topic;
+  version_.next(env_.clock.wall_ms());
+  dirty_ = true;
+  return topic;
+}
+
+void Topics::after_change(std::vector<TopicPtr> topics) {
+  env_.workers.post([this] {
+    if (auto saved = persist(); !saved)
+      env_.log.error("topics not written: path={} why={}", path_, saved.error().detail);
+  });
+  if (changed_) changed_(topics);
+}
+
+TopicPtr Topics::create_on_send(std::string_view name, std::string_view default_topic,
+                                std::int32_t queue_nums, std::int32_t topic_sys_flag) {
+  if (TopicPtr there = find(name)) return there;
+  TopicPtr topic;
+  {
+    std::unique_lock lock{mutex_};
+    if (const auto there = topics_.find(name); there != topics_.end()) return there->second;
+    const auto model = topics_.find(default_topic);
+    if (model == topics_.end()) return nullptr;
+    std::int32_t perm = model->second->perm;
+    if (default_topic == protocol::kDefaultTopic && !config_.now().auto_create_topic)
+      perm = kRead | kWrite;
+    if ((perm & kInherit) == 0) return nullptr;
+    protocol::TopicConfig config;
+    config.topic_name = name;
+    config.read_queue_nums = config.write_queue_nums =
+        std::max(0, std::min(queue_nums, model->second->write_queue_nums));
+    config.perm = perm & ~kInherit;
+    config.topic_sys_flag = topic_sys_flag;
+    config.topic_filter_type = model->second->topic_filter_type;
+    topic = put(std::move(config));
+  }
+  env_.log.info("topic created by a send: topic={} queues={}", name, topic->write_queue_nums);
+  after_change({topic});
+  return topic;
+}
+
+TopicPtr Topics::create_if_absent(std::string_view name, std::int32_t queue_nums, std::int32_t perm,
+                                  std::int32_t topic_sys_flag, bool order) {
+  if (TopicPtr there = find(name); there && there->order == order) return there;
+  TopicPtr topic;
+  {
+    std::unique_lock lock{mutex_};
+    protocol::TopicConfig config;
+    if (const auto there = topics_.find(name); there != topics_.end()) {
+      if (there->second->order == order) return there->second;
+      config = *there->second;
+    } else {
+      config.topic_name = name;
+      config.read_queue_nums = config.write_queue_nums = queue_nums;
+      config.perm = perm;
+      config.topic_sys_flag = topic_sys_flag;
+    }
+    config.order = order;
+    topic = put(std::move(config));
+  }
+  env_.log.info("topic created or reordered: topic={} queues={} order={}", name,
+                topic->write_queue_nums, order);
+  after_change({topic});
+  return topic;
+}
+
+void Topics::update(protocol::TopicConfig config) {
+  TopicPtr topic;
+  {
+    std::unique_lock lock{mutex_};
+    topic = put(std::move(config));
+  }
+  after_change({topic});
+}
+
+void Topics::remove(std::string_view name) {
+  {
+    std::unique_lock lock{mutex_};
+    const auto found = topics_.find(name);
+    if (found == topics_.end()) return;
+    topics_.erase(found);
+    version_.next(env_.clock.wall_ms());
+    dirty_ = true;
+  }
+  after_change({});
+}
+
+std::vector<TopicPtr> Topics::all() const {
+  std::vector<TopicPtr> topics;
+  {
+    std::shared_lock lock{mutex_};
+    topics.reserve(topics_.size());
+    for (const auto& [name, topic] : topics_) topics.push_back(topic);
+  }
+  std::ranges::sort(topics, {}, [](const TopicPtr& each) { return each->topic_name; });
+  return topics;
+}
+
+protocol::TopicConfigTable Topics::table() const {
+  std::shared_lock lock{mutex_};
+  protocol::TopicConfigTable table;
+  for (const auto& [name, topic] : topics_) table.topic_config_table.emplace(name, *topic);
+  table.data_version = version_;
+  return table;
+}
+
+protocol::DataVersion Topics::version() const {
+  std::shared_lock lock{mutex_};
+  return version_;
+}
+
+}  // namespace apogee::broker

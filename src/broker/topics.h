@@ -1,0 +1,85 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <shared_mutex>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "base/env.h"
+#include "broker/config.h"
+#include "protocol/bodies.h"
+
+/// The broker's topics: config/topics.json and the built-in ones (TopicConfigManager).
+///
+/// Threads: every member from any thread; one shared mutex for the table, held for map operations
+/// only. A topic is immutable once in the table, so a reader may keep its pointer. persist() and
+/// load() block on the disk; automatic creation on an io thread does not: it posts persist() to
+/// the workers.
+namespace apogee::broker {
+
+using TopicPtr = std::shared_ptr<const protocol::TopicConfig>;
+
+class Topics {
+ public:
+  /// `changed(topics)`: topics came into being or changed, and name servers should hear of it. Any
+  /// thread, without the mutex. An empty list: something was removed.
+  using Changed = std::function<void(const std::vector<TopicPtr>& topics)>;
+  Topics(Env& env, const LiveConfig& config, std::string path);
+  Topics(const Topics&) = delete;
+  void on_change(Changed changed) { changed_ = std::move(changed); }  ///< Before anything else.
+
+  Result<Ok> load();
+  Result<Ok> persist();  ///< Writes the file if anything changed since the last time.
+
+  TopicPtr find(std::string_view name) const;
+  bool contains(std::string_view name) const { return find(name) != nullptr; }
+  /// Built in here, or named like a system topic.
+  bool is_system(std::string_view name) const;
+  std::set<std::string> system_topics() const;
+
+  /// Automatic creation by a send (createTopicInSendMessageMethod): like the template topic, if it
+  /// lets itself be inherited. The topic, new or already there; nullptr: not to be created.
+  TopicPtr create_on_send(std::string_view name, std::string_view default_topic,
+                          std::int32_t queue_nums, std::int32_t topic_sys_flag);
+  /// Retry and dead-letter topics (createTopicInSendMessageBackMethod). `order` is taken over by an
+  /// existing topic.
+  TopicPtr create_if_absent(std::string_view name, std::int32_t queue_nums, std::int32_t perm,
+                            std::int32_t topic_sys_flag, bool order = false);
+  /// By an operator. `config.attributes` are taken as given.
+  void update(protocol::TopicConfig config);
+  void remove(std::string_view name);
+
+  std::vector<TopicPtr> all() const;  ///< Sorted by name.
+  protocol::TopicConfigTable table() const;
+  protocol::DataVersion version() const;
+
+ private:
+  struct Hash {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view text) const {
+      return std::hash<std::string_view>{}(text);
+    }
+  };
+  void add_built_in(std::string name, std::int32_t queues, std::int32_t perm);
+  TopicPtr put(protocol::TopicConfig config);  // mutex_ is held exclusively
+  void after_change(std::vector<TopicPtr> topics);
+
+  Env& env_;
+  const LiveConfig& config_;
+  const std::string path_;
+  Changed changed_;
+  mutable std::shared_mutex mutex_;
+  std::unordered_map<std::string, TopicPtr, Hash, std::equal_to<>> topics_;  // guarded by mutex_
+  std::set<std::string, std::less<>> built_in_;  // after the constructor read only
+  protocol::DataVersion version_;                // guarded by mutex_
+  bool dirty_ = false;                           // guarded by mutex_
+  std::mutex persist_mutex_;                     // one writer of the file
+};
+
+}  // namespace apogee::broker
