@@ -147,6 +147,7 @@ class Mount final : public FileSystem, public std::enable_shared_from_this<Mount
   Result<DirectoryEntry> stat(const std::string& path) override;
   Result<DiskSpace> space(const std::string& path) override;
   Result<std::unique_ptr<FileLock>> lock(const std::string& path) override;
+  Result<bool> is_locked(const std::string& path) override;
 
   /// Locks the disk for one operation on `path` and looks for reasons not to do it. The lock is
   /// held afterwards unless the process is gone.
@@ -514,6 +515,13 @@ Result<std::unique_ptr<FileLock>> Mount::lock(const std::string& path) {
   if (!node || node->locked) return Error{Errc::kExists, path + ": locked by another process"};
   node->locked = true;
   return std::unique_ptr<FileLock>{std::make_unique<ForgetfulLock>(shared_from_this(), node)};
+}
+
+Result<bool> Mount::is_locked(const std::string& path) {
+  std::unique_lock<std::mutex> lock;
+  if (auto error = begin(lock, std::nullopt, path)) return *std::move(error);
+  const NodePtr node = disk_.find(path);
+  return node && node->locked;
 }
 
 // ---- File ----

@@ -155,8 +155,11 @@ TEST(ForgetfulDisk, ALockIsRefusedToASecond) {
   {
     auto held = disk.files().lock("lock");
     ASSERT_TRUE(held);
+    EXPECT_TRUE(*disk.files().is_locked("lock"));
     EXPECT_EQ(disk.files().lock("lock").error().code, Errc::kExists);
   }
+  EXPECT_FALSE(*disk.files().is_locked("lock"));
+  EXPECT_FALSE(*disk.files().is_locked("nowhere"));
   EXPECT_TRUE(disk.files().lock("lock"));
 }
 

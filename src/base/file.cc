@@ -161,9 +161,13 @@ class HeldLocks {
     std::lock_guard lock{mutex_};
     paths_.erase(path);
   }
+  bool contains(const std::string& path) const {
+    std::lock_guard lock{mutex_};
+    return paths_.contains(path);
+  }
 
  private:
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::set<std::string> paths_;
 };
 
@@ -269,6 +273,24 @@ class PosixFiles final : public FileSystem {
       return error_of(errno, "lock " + path);
     }
     return std::unique_ptr<FileLock>{std::move(lock)};
+  }
+  Result<bool> is_locked(const std::string& path) override {
+    // Not by opening: the first close of any descriptor would drop this process's own lock.
+    if (held_->contains(path)) return true;
+    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0) {
+      if (errno == ENOENT) return false;
+      return error_of(errno, "open " + path);
+    }
+    struct flock range{};
+    range.l_type = F_WRLCK;
+    range.l_whence = SEEK_SET;
+    range.l_len = 1;
+    const int result = ::fcntl(descriptor, F_GETLK, &range);
+    const int number = errno;
+    ::close(descriptor);
+    if (result != 0) return error_of(number, "look at the lock " + path);
+    return range.l_type != F_UNLCK;
   }
 
  private:

@@ -94,6 +94,8 @@ class FileSystem {
   /// fcntl write lock on byte 0, as Java's FileChannel.tryLock(0, 1) takes it. kExists when another
   /// process holds it.
   virtual Result<std::unique_ptr<FileLock>> lock(const std::string& path) = 0;
+  /// Would lock() be refused? Takes nothing and creates nothing; false when there is no such file.
+  virtual Result<bool> is_locked(const std::string& path) = 0;
 };
 
 std::unique_ptr<FileSystem> make_posix_files();

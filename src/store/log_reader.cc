@@ -1,0 +1,214 @@
+#include "store/log_reader.h"
+
+#include <algorithm>
+#include <charconv>
+
+namespace apogee::store {
+namespace {
+
+using protocol::check_record;
+using protocol::RecordCheck;
+using protocol::RecordKind;
+
+constexpr std::size_t kWindow = 1 << 20;
+constexpr std::size_t kNameDigits = 20;
+/// Larger claims are damage: 64 MiB is the largest body there can be configured.
+constexpr std::int32_t kRecordBytesMax = (64 << 20) + (1 << 20);
+
+Result<FileWindow> open_window(FileSystem& files, const SegmentFile& segment) {
+  auto file = files.open(segment.path, FileSystem::Open::kReadOnly);
+  if (!file) return file.error();
+  return FileWindow{*std::move(file), segment.bytes};
+}
+
+/// The next position from `position` on at which a record that knows its place, or the closing
+/// blank, stands; nullopt: none. `last_byte` becomes the end of what is not zero before it.
+Result<std::optional<std::uint64_t>> find_record(FileWindow& window, const SegmentFile& segment,
+                                                 std::uint64_t position, std::uint64_t& last_byte) {
+  std::uint32_t word = 0;
+  for (std::uint64_t at = position; at < window.size();) {
+    auto chunk = window.at(at, kWindow);
+    if (!chunk) return chunk.error();
+    if (chunk->empty()) break;
+    const std::uint64_t chunk_at = at;
+    std::vector<std::uint64_t> candidates;
+    for (std::size_t i = 0; i < chunk->size(); ++i) {
+      const auto byte = static_cast<std::uint8_t>((*chunk)[i]);
+      if (byte != 0) last_byte = chunk_at + i + 1;
+      word = word << 8 | byte;
+      const auto magic = static_cast<std::int32_t>(word);
+      const std::uint64_t end = chunk_at + i + 1;
+      if ((magic == protocol::kMagicV1 || magic == protocol::kMagicV2 ||
+           magic == protocol::kMagicBlank) &&
+          end >= position + 8)
+        candidates.push_back(end - 8);
+    }
+    at += chunk->size();
+    for (const std::uint64_t candidate : candidates) {  // looking at one moves the window
+      constexpr std::size_t kHead = protocol::record_at::kPhysicalOffset + 8;
+      auto head = window.at(candidate, kHead);
+      if (!head) return head.error();
+      const auto size = read_big<std::int32_t>(*head);
+      const std::uint64_t rest = window.size() - candidate;
+      if (read_big<std::int32_t>(*head, 4) == protocol::kMagicBlank) {
+        if (static_cast<std::uint64_t>(size) == rest) return std::optional{candidate};
+        continue;
+      }
+      if (head->size() < kHead || size <= 0 || size > kRecordBytesMax ||
+          static_cast<std::uint64_t>(size) > rest ||
+          read_big<std::int64_t>(*head, protocol::record_at::kPhysicalOffset) !=
+              segment.base + static_cast<std::int64_t>(candidate))
+        continue;
+      auto whole = window.at(candidate, static_cast<std::size_t>(size));
+      if (!whole) return whole.error();
+      if (check_record(*whole, true).kind == RecordKind::kRecord) return std::optional{candidate};
+    }
+  }
+  return std::optional<std::uint64_t>{};
+}
+
+}  // namespace
+
+Result<std::vector<SegmentFile>> list_segments(FileSystem& files, const std::string& directory) {
+  auto entries = files.list(directory);
+  if (!entries) return entries.error();
+  std::vector<SegmentFile> segments;
+  for (const DirectoryEntry& entry : *entries) {
+    std::int64_t base = 0;
+    const char* const end = entry.name.data() + entry.name.size();
+    const auto [stop, error] = std::from_chars(entry.name.data(), end, base);
+    if (entry.is_directory || entry.name.size() != kNameDigits || error != std::errc{} ||
+        stop != end || base < 0)
+      continue;
+    segments.push_back({directory + "/" + entry.name, base, entry.size});
+  }
+  return segments;
+}
+
+Result<Bytes> FileWindow::at(std::uint64_t position, std::size_t length) {
+  if (position >= size_) return Bytes{};
+  length = static_cast<std::size_t>(std::min<std::uint64_t>(length, size_ - position));
+  if (position < start_ || position + length > start_ + buffer_.size()) {
+    buffer_.resize(static_cast<std::size_t>(
+        std::min<std::uint64_t>(std::max(length, kWindow), size_ - position)));
+    auto read = file_->read_at(position, std::as_writable_bytes(std::span{buffer_}));
+    if (!read) return read.error();
+    buffer_.resize(*read);
+    start_ = position;
+  }
+  const Bytes all = as_bytes(buffer_);
+  const std::size_t from = std::min<std::size_t>(position - start_, all.size());
+  return all.subspan(from, std::min(length, all.size() - from));
+}
+
+/// The state of one walk through one segment.
+struct LogReader::Walk {
+  const SegmentFile& segment;
+  FileWindow window;
+  bool last, check_crc;
+  const std::function<bool(const LogItem&)>& visit;
+  std::uint64_t position = 0;
+  bool stopped = false;
+
+  enum class Next { kGoOn, kEndOfSegment };
+  Result<Next> step();
+  Result<Next> skip_garbage();
+  void show(LogItem::Kind kind, std::uint64_t bytes, const protocol::Message& message = {}) {
+    stopped = !visit({kind, &segment, position, bytes, message});
+    position += bytes;
+  }
+};
+
+Result<LogReader::Walk::Next> LogReader::Walk::step() {
+  auto head = window.at(position, protocol::kBlankRecordBytes);
+  if (!head) return head.error();
+  if (head->size() < protocol::kBlankRecordBytes) return skip_garbage();
+  const auto size = read_big<std::int32_t>(*head);
+  const std::uint64_t rest = window.size() - position;
+  if (read_big<std::int32_t>(*head, 4) == protocol::kMagicBlank) {
+    if (static_cast<std::uint64_t>(size) != rest) return skip_garbage();
+    show(LogItem::Kind::kBlank, rest);
+    return Next::kEndOfSegment;
+  }
+  if (size <= 0 || size > kRecordBytesMax || static_cast<std::uint64_t>(size) > rest)
+    return skip_garbage();
+  auto whole = window.at(position, static_cast<std::size_t>(size));
+  if (!whole) return whole.error();
+  const RecordCheck plain = check_record(*whole, false);
+  if (plain.kind != RecordKind::kRecord) return skip_garbage();
+  const bool crc_ok = !check_crc || check_record(*whole, true).kind == RecordKind::kRecord;
+  show(crc_ok ? LogItem::Kind::kRecord : LogItem::Kind::kWrongCrc, static_cast<std::uint64_t>(size),
+       plain.message);
+  return position < window.size() ? Next::kGoOn : Next::kEndOfSegment;
+}
+
+Result<LogReader::Walk::Next> LogReader::Walk::skip_garbage() {
+  std::uint64_t last_byte = position;
+  auto next =
+      find_record(window, segment, position + (position < window.size() ? 1 : 0), last_byte);
+  if (!next) return next.error();
+  if (*next) {
+    show(LogItem::Kind::kGarbage, **next - position);
+    return Next::kGoOn;
+  }
+  auto first = window.at(position, 1);  // the search began behind it
+  if (!first) return first.error();
+  if (!first->empty() && first->front() != std::byte{0})
+    last_byte = std::max(last_byte, position + 1);
+  if (last)
+    show(LogItem::Kind::kTail, last_byte - position);
+  else
+    show(LogItem::Kind::kGarbage, window.size() - position);
+  return Next::kEndOfSegment;
+}
+
+Result<Ok> LogReader::walk(std::int64_t from, bool check_crc,
+                           const std::function<bool(const LogItem&)>& visit) {
+  for (std::size_t i = 0; i < segments_.size(); ++i) {
+    if (segments_[i].end() <= from && i + 1 < segments_.size()) continue;
+    auto window = open_window(files_, segments_[i]);
+    if (!window) return window.error();
+    Walk walk{segments_[i], *std::move(window), i + 1 == segments_.size(), check_crc, visit};
+    for (;;) {
+      auto next = walk.step();
+      if (!next) return next.error();
+      if (walk.stopped) return Ok{};
+      if (*next == Walk::Next::kEndOfSegment) break;
+    }
+  }
+  return Ok{};
+}
+
+Result<std::optional<protocol::Message>> LogReader::record_at(std::int64_t offset) {
+  const auto none = std::optional<protocol::Message>{};
+  const auto behind = std::ranges::find_if(
+      segments_, [&](const SegmentFile& segment) { return offset < segment.end(); });
+  if (behind == segments_.end() || offset < behind->base) return none;
+  const auto index = static_cast<std::size_t>(behind - segments_.begin());
+  if (open_segment_ != index) {
+    auto file = files_.open(behind->path, FileSystem::Open::kReadOnly);
+    if (!file) return file.error();
+    open_file_ = *std::move(file);
+    open_segment_ = index;
+  }
+  const auto position = static_cast<std::uint64_t>(offset - behind->base);
+  // Most records fit in the first read.
+  std::size_t length = 2'048;
+  for (int tries = 0; tries < 2; ++tries) {
+    record_.resize(
+        static_cast<std::size_t>(std::min<std::uint64_t>(length, behind->bytes - position)));
+    auto read = open_file_->read_at(position, std::as_writable_bytes(std::span{record_}));
+    if (!read) return read.error();
+    record_.resize(*read);
+    if (record_.size() < protocol::kBlankRecordBytes) return none;
+    const auto size = read_big<std::int32_t>(as_bytes(record_));
+    if (size <= 0 || size > kRecordBytesMax) return none;
+    length = static_cast<std::size_t>(size);
+    if (length <= record_.size()) break;
+  }
+  const RecordCheck check = check_record(as_bytes(record_), false);
+  if (check.kind != RecordKind::kRecord) return none;
+  return std::optional{check.message};
+}
+
+}  // namespace apogee::store

@@ -1,0 +1,88 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "apogee/result.h"
+#include "base/file.h"
+#include "protocol/message.h"
+
+/// Reads commit log files that may be damaged, for tools: without mapping them and without trusting
+/// a byte. Unlike recovery it goes on behind damage, at the next thing that is certainly a record.
+///
+/// Threads: one reader belongs to one thread. Every call may block on the disk.
+namespace apogee::store {
+
+/// A file named by its start offset in 20 digits.
+struct SegmentFile {
+  std::string path;
+  std::int64_t base = 0;
+  std::uint64_t bytes = 0;
+  std::int64_t end() const { return base + static_cast<std::int64_t>(bytes); }
+};
+/// The files of a directory that are named so, in order. kNotFound: no such directory.
+Result<std::vector<SegmentFile>> list_segments(FileSystem& files, const std::string& directory);
+
+/// A file read through a buffer, so that walking it takes few calls.
+class FileWindow {
+ public:
+  FileWindow(std::unique_ptr<File> file, std::uint64_t size)
+      : file_{std::move(file)}, size_{size} {}
+  std::uint64_t size() const { return size_; }
+  /// `length` bytes at `position`, fewer at the end of the file. Valid until the next call.
+  Result<Bytes> at(std::uint64_t position, std::size_t length);
+
+ private:
+  std::unique_ptr<File> file_;
+  std::uint64_t size_;
+  Buffer buffer_;
+  std::uint64_t start_ = 0;  ///< Of buffer_ in the file.
+};
+
+/// What stands at a position of the log.
+struct LogItem {
+  enum class Kind {
+    kRecord,
+    kWrongCrc,  ///< A whole record at its place whose body is not what it was.
+    kBlank,     ///< The closing record of a segment.
+    kGarbage,   ///< Not a record; ends at a record, at a closing blank or at the segment's end.
+    kTail,      ///< Last segment: from here on no record follows. `bytes` up to the last non-zero.
+  } kind = Kind::kTail;
+  const SegmentFile* segment = nullptr;
+  std::uint64_t position = 0;  ///< In the segment.
+  std::uint64_t bytes = 0;
+  protocol::Message message;  ///< kRecord, kWrongCrc; valid during the visit.
+
+  std::int64_t offset() const { return segment->base + static_cast<std::int64_t>(position); }
+};
+
+class LogReader {
+ public:
+  LogReader(FileSystem& files, std::vector<SegmentFile> segments)
+      : files_{files}, segments_{std::move(segments)} {}
+
+  const std::vector<SegmentFile>& segments() const { return segments_; }
+  std::int64_t begin() const { return segments_.empty() ? 0 : segments_.front().base; }
+
+  /// Visits everything from the start of the segment that contains `from`, until `visit` returns
+  /// false. With `check_crc` every body is read.
+  Result<Ok> walk(std::int64_t from, bool check_crc,
+                  const std::function<bool(const LogItem&)>& visit);
+
+  /// The record at an offset; nullopt: there is none. Valid until the next call.
+  Result<std::optional<protocol::Message>> record_at(std::int64_t offset);
+
+ private:
+  struct Walk;
+  FileSystem& files_;
+  std::vector<SegmentFile> segments_;
+  std::optional<std::size_t> open_segment_;  ///< Of record_at().
+  std::unique_ptr<File> open_file_;
+  Buffer record_;
+};
+
+}  // namespace apogee::store
