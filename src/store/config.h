@@ -29,8 +29,7 @@ struct OptionNames<store::BrokerRole> {
 
 namespace apogee::store {
 
-/// Keys of Apache's MessageStoreConfig. Defaults are Apache's; the store's owner completes this
-/// list.
+/// Keys of Apache's MessageStoreConfig. Defaults are Apache's.
 struct StoreConfig {
   std::string root = "./store";
   std::string commit_log_path;
@@ -39,8 +38,37 @@ struct StoreConfig {
   FlushDiskType flush_disk_type = FlushDiskType::kAsyncFlush;
   BrokerRole broker_role = BrokerRole::kAsyncMaster;
   std::int32_t flush_interval_ms = 500;
+  std::int32_t flush_least_pages = 4;
+  std::int32_t flush_thorough_interval_ms = 10'000;
+  std::int32_t queue_flush_interval_ms = 1'000;
+  std::int32_t queue_flush_thorough_interval_ms = 60'000;
   std::int32_t sync_flush_timeout_ms = 5'000;
+  std::int64_t page_cache_busy_ms = 1'000;
   std::int32_t max_message_bytes = 4 << 20;
+  bool check_crc_on_recover = true;
+  bool index_enable = true;
+  std::int32_t index_slots = 5'000'000;
+  std::int32_t index_units = 20'000'000;
+  std::int32_t query_messages_max = 64;
+  std::int32_t default_query_messages = 32;
+  std::int32_t transfer_bytes_in_memory = 256 << 10;
+  std::int32_t transfer_count_in_memory = 32;
+  std::int32_t transfer_bytes_on_disk = 64 << 10;
+  std::int32_t transfer_count_on_disk = 8;
+  std::int32_t memory_percent = 40;
+  std::int32_t filter_bytes_max = 16'000;
+  std::int32_t reserved_hours = 72;
+  std::string delete_hours = "04";
+  std::int32_t disk_max_used_percent = 75;
+  std::int32_t disk_clean_forcibly_percent = 85;
+  std::int32_t disk_warning_percent = 90;
+  bool clean_forcibly_enable = true;
+  std::int32_t clean_interval_ms = 10'000;
+  std::int32_t delete_batch_max = 10;
+  std::int32_t delete_pause_ms = 100;
+  std::int32_t open_queue_files_max = 512;
+  std::string delay_levels = "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h";
+  std::int32_t delay_offset_flush_interval_ms = 10'000;
   using Self = StoreConfig;
   static constexpr auto kOptions = std::tuple{
       PlainOption{"storePathRootDir", &Self::root, "Directory of the store."},
@@ -49,19 +77,90 @@ struct StoreConfig {
       Option{"mappedFileSizeCommitLog", &Self::commit_log_file_bytes, 4'096, 2'147'483'647,
              "Bytes per commit log file. Cannot change once the store has files."},
       Option{"mappedFileSizeConsumeQueue", &Self::consume_queue_file_bytes, 20, 2'147'483'640,
-             "Bytes per consume queue file, rounded up to a multiple of 20."},
+             "Bytes per consume queue file, rounded up to a multiple of 20. Cannot change once the "
+             "store has files."},
       PlainOption{
           "flushDiskType", &Self::flush_disk_type,
           "When a send is acknowledged: once written (ASYNC_FLUSH) or once on disk (SYNC_FLUSH)."},
-      PlainOption{"brokerRole", &Self::broker_role, "Role in the replica group."},
+      PlainOption{"brokerRole", &Self::broker_role,
+                  "Role in the replica group. Without replication SYNC_MASTER acts as "
+                  "ASYNC_MASTER; SLAVE is refused at start."},
       Option{"flushIntervalCommitLog", &Self::flush_interval_ms, 1, 60'000,
-             "ASYNC_FLUSH: longest wait for a flush in ms, and so what a power cut may lose."},
+             "ASYNC_FLUSH: how often the log is flushed, in ms.", Change::kAtRunTime},
+      Option{"flushCommitLogLeastPages", &Self::flush_least_pages, 0, 1'000'000,
+             "ASYNC_FLUSH: fewer dirty pages of 4096 bytes wait for the thorough flush.",
+             Change::kAtRunTime},
+      Option{"flushCommitLogThoroughInterval", &Self::flush_thorough_interval_ms, 1, 600'000,
+             "ASYNC_FLUSH: longest wait of any written byte for a flush, in ms, and so what a "
+             "power cut may lose.",
+             Change::kAtRunTime},
+      Option{"flushIntervalConsumeQueue", &Self::queue_flush_interval_ms, 1, 60'000,
+             "How often full pages of consume queues are flushed, in ms."},
+      Option{"flushConsumeQueueThoroughInterval", &Self::queue_flush_thorough_interval_ms, 1,
+             600'000,
+             "How often all consume queues are flushed, in ms; recovery after a crash reads the "
+             "log from there."},
       Option{"syncFlushTimeout", &Self::sync_flush_timeout_ms, 1, 600'000,
              "SYNC_FLUSH: longest wait of a send for the disk in ms; then the answer is "
              "FLUSH_DISK_TIMEOUT.",
              Change::kAtRunTime},
+      Option{"osPageCacheBusyTimeOutMills", &Self::page_cache_busy_ms, 1, 600'000,
+             "Sends are refused with SYSTEM_BUSY while one append takes longer than this, in ms.",
+             Change::kAtRunTime},
       Option{"maxMessageSize", &Self::max_message_bytes, 1'024, 64 << 20,
-             "Largest body of a message in bytes.", Change::kAtRunTime}};
+             "Largest body of a message in bytes.", Change::kAtRunTime},
+      PlainOption{"checkCRCOnRecover", &Self::check_crc_on_recover,
+                  "Check every body read during recovery."},
+      PlainOption{"messageIndexEnable", &Self::index_enable,
+                  "Index messages by key and unique key."},
+      Option{"maxHashSlotNum", &Self::index_slots, 1, 500'000'000,
+             "Slots of an index file; part of its format."},
+      Option{"maxIndexNum", &Self::index_units, 2, 500'000'000,
+             "Entries of an index file; part of its format."},
+      Option{"maxMsgsNumBatch", &Self::query_messages_max, 1, 1'024,
+             "Most messages one query by key returns.", Change::kAtRunTime},
+      Option{"defaultQueryMaxNum", &Self::default_query_messages, 1, 1'024,
+             "Messages a query by unique key looks at.", Change::kAtRunTime},
+      Option{"maxTransferBytesOnMessageInMemory", &Self::transfer_bytes_in_memory, 1, 64 << 20,
+             "Most bytes of one pull's answer read from memory.", Change::kAtRunTime},
+      Option{"maxTransferCountOnMessageInMemory", &Self::transfer_count_in_memory, 1, 4'096,
+             "Most messages of one pull's answer read from memory.", Change::kAtRunTime},
+      Option{"maxTransferBytesOnMessageInDisk", &Self::transfer_bytes_on_disk, 1, 64 << 20,
+             "Most bytes of one pull's answer read from disk.", Change::kAtRunTime},
+      Option{"maxTransferCountOnMessageInDisk", &Self::transfer_count_on_disk, 1, 4'096,
+             "Most messages of one pull's answer read from disk.", Change::kAtRunTime},
+      Option{"accessMessageInMemoryMaxRatio", &Self::memory_percent, 1, 95,
+             "Part of the machine's memory, in percent, that the newest messages are taken to stay "
+             "in.",
+             Change::kAtRunTime},
+      Option{"maxFilterMessageSize", &Self::filter_bytes_max, 20, 64 << 20,
+             "Most bytes of consume queue one pull looks at.", Change::kAtRunTime},
+      Option{"fileReservedTime", &Self::reserved_hours, 1, 1'000'000,
+             "Age in hours at which a commit log file may be deleted.", Change::kAtRunTime},
+      PlainOption{"deleteWhen", &Self::delete_hours,
+                  "Hours of the local day when old files are deleted: 04 or 04;16."},
+      Option{"diskMaxUsedSpaceRatio", &Self::disk_max_used_percent, 10, 95,
+             "Above this use of the disk, in percent, old files are deleted at any hour.",
+             Change::kAtRunTime},
+      Option{"diskSpaceCleanForciblyRatio", &Self::disk_clean_forcibly_percent, 1, 100,
+             "Above this use, in percent, files are deleted whatever their age.",
+             Change::kAtRunTime},
+      Option{"diskSpaceWarningLevelRatio", &Self::disk_warning_percent, 1, 100,
+             "Above this use, in percent, sends are refused.", Change::kAtRunTime},
+      PlainOption{"cleanFileForciblyEnable", &Self::clean_forcibly_enable,
+                  "May a full disk overrule the age of files?", Change::kAtRunTime},
+      Option{"cleanResourceInterval", &Self::clean_interval_ms, 100, 3'600'000,
+             "How often old files are looked for, in ms."},
+      Option{"deleteFileBatchMax", &Self::delete_batch_max, 1, 10'000,
+             "Most files deleted in one run.", Change::kAtRunTime},
+      Option{"deleteCommitLogFilesInterval", &Self::delete_pause_ms, 0, 60'000,
+             "Pause between two deletions, in ms.", Change::kAtRunTime},
+      Option{"openConsumeQueueFilesMax", &Self::open_queue_files_max, 8, 1'000'000,
+             "Consume queue files kept open."},
+      PlainOption{"messageDelayLevel", &Self::delay_levels,
+                  "Delays of the levels 1, 2, ...; units s, m, h, d."},
+      Option{"flushDelayOffsetInterval", &Self::delay_offset_flush_interval_ms, 100, 600'000,
+             "How often delayOffset.json is written, in ms."}};
 };
 
 }  // namespace apogee::store

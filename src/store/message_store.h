@@ -123,7 +123,7 @@ class StoreEvents {
   /// Delivery time of a SCHEDULE_TOPIC_XXXX record of this delay level, stored in its queue entry's
   /// tag code.
   virtual std::int64_t deliver_time(std::int32_t delay_level, std::int64_t store_timestamp) {
-    return store_timestamp + delay_level * 0 + 1'000;
+    return store_timestamp + (delay_level > 0 ? 1'000 : 0);
   }
 };
 

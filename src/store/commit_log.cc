@@ -1,0 +1,312 @@
+#include "store/commit_log.h"
+
+#include <pthread.h>
+
+#include "protocol/message.h"
+
+namespace apogee::store {
+namespace {
+
+namespace at = protocol::record_at;
+
+std::int64_t steady_ms(const Clock& clock) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(clock.now().time_since_epoch())
+      .count();
+}
+
+/// Prepared and rolled-back halves of old logs take no place in a queue (CommitLog.doAppend).
+bool takes_queue_offset(std::int32_t flags) {
+  const std::int32_t type = flags & protocol::sys_flag::kTransactionMask;
+  return type == 0 || type == protocol::sys_flag::kCommit;
+}
+
+}  // namespace
+
+CommitLog::CommitLog(Env& env, const StoreConfig& config, std::string directory)
+    : env_{env},
+      config_{config},
+      directory_{std::move(directory)},
+      segment_bytes_{static_cast<std::size_t>(config.commit_log_file_bytes)} {}
+
+CommitLog::~CommitLog() {
+  stop();
+}
+
+Result<Ok> CommitLog::load() {
+  if (auto made = env_.files.create_directories(directory_); !made) return made;
+  auto entries = env_.files.list(directory_);
+  if (!entries) return entries.error();
+  std::vector<DirectoryEntry> found;
+  for (DirectoryEntry& entry : *entries) {
+    if (!entry.is_directory && base_of_segment_name(entry.name) >= 0)
+      found.push_back(std::move(entry));
+  }
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    const std::string path = directory_ + "/" + found[i].name;
+    const bool last = i + 1 == found.size();
+    if (found[i].size != segment_bytes_) {
+      if (last && found[i].size == 0) {
+        env_.log.warn("removed an empty segment: file={}", path);
+        if (auto removed = env_.files.remove(path); !removed) return removed;
+        continue;
+      }
+      if (!last || found[i].size > segment_bytes_) {
+        return Error{Errc::kMalformed,
+                     path + " has " + std::to_string(found[i].size) +
+                         " bytes, mappedFileSizeCommitLog says " + std::to_string(segment_bytes_) +
+                         "; set mappedFileSizeCommitLog to the size this store was made with"};
+      }
+      env_.log.warn("extended a half-made segment: file={} bytes={} to={}", path, found[i].size,
+                    segment_bytes_);
+    }
+    const std::int64_t base = base_of_segment_name(found[i].name);
+    if (!segments_.empty() && base != segments_.back()->end()) {
+      return Error{Errc::kMalformed, path + ": the file before it ends at " +
+                                         std::to_string(segments_.back()->end()) +
+                                         "; a commit log file is missing"};
+    }
+    auto segment = Segment::open(env_.files, path, base, segment_bytes_);
+    if (!segment) return segment.error();
+    (*segment)->set_written(segment_bytes_);  // recovery finds the true end
+    segments_.push_back(*std::move(segment));
+  }
+  if (!segments_.empty()) end_ = segments_.back()->end();
+  return Ok{};
+}
+
+Result<Ok> CommitLog::set_end(std::int64_t offset) {
+  std::unique_lock lock{segments_mutex_};
+  while (!segments_.empty() && segments_.back()->base() >= offset && segments_.size() > 1) {
+    if (auto removed = env_.files.remove(segments_.back()->path()); !removed) return removed;
+    segments_.pop_back();
+  }
+  if (!segments_.empty()) {
+    Segment& last = *segments_.back();
+    const auto position = static_cast<std::size_t>(
+        std::clamp<std::int64_t>(offset - last.base(), 0, static_cast<std::int64_t>(last.size())));
+    if (position < last.size()) {
+      if (auto cut = last.truncate(position); !cut) return cut;
+    } else {
+      last.set_written(position);
+    }
+  }
+  end_ = offset;
+  return Ok{};
+}
+
+void CommitLog::start() {
+  {
+    std::lock_guard lock{prepare_mutex_};
+    prepare_base_ = segments_.empty() ? 0 : segments_.back()->end();
+  }
+  prepare_thread_ = std::thread{[this] { prepare(); }};
+  pthread_setname_np(prepare_thread_.native_handle(), "prepare");
+}
+
+void CommitLog::stop() {
+  {
+    std::lock_guard lock{prepare_mutex_};
+    stopping_ = true;
+  }
+  prepare_wanted_.notify_all();
+  if (prepare_thread_.joinable()) prepare_thread_.join();
+  if (prepared_) {
+    const std::string path = prepared_->path();
+    prepared_.reset();
+    if (auto removed = env_.files.remove(path); !removed)
+      env_.log.warn("an unused segment stays: {}", removed.error().detail);
+  }
+}
+
+/// The prepare thread: makes the segment that will be needed next.
+void CommitLog::prepare() {
+  std::unique_lock lock{prepare_mutex_};
+  for (;;) {
+    prepare_wanted_.wait(lock, [&] { return stopping_ || (prepare_base_ >= 0 && !prepared_); });
+    if (stopping_) return;
+    const std::int64_t base = prepare_base_;
+    lock.unlock();
+    auto segment = Segment::open(env_.files, path_of(base), base, segment_bytes_);
+    if (segment) (void)env_.files.sync_directory(directory_);
+    lock.lock();
+    if (!segment) {
+      env_.log.error("cannot prepare the next segment: {}", segment.error().detail);
+      prepare_wanted_.wait_for(lock, 1s, [&] { return stopping_; });
+      continue;
+    }
+    if (prepare_base_ == base) {
+      prepared_ = *std::move(segment);
+      prepare_base_ = -1;
+    }
+  }
+}
+
+/// Append lock. The next segment becomes the last one; made here if the prepare thread was too
+/// slow.
+Result<Ok> CommitLog::roll(std::shared_ptr<Segment>& current) {
+  const std::int64_t base = current ? current->end()
+                                    : end_.load(std::memory_order_relaxed) /
+                                          static_cast<std::int64_t>(segment_bytes_) *
+                                          static_cast<std::int64_t>(segment_bytes_);
+  std::shared_ptr<Segment> next;
+  {
+    std::lock_guard lock{prepare_mutex_};
+    if (prepared_ && prepared_->base() == base) next = std::move(prepared_);
+    prepared_.reset();
+    prepare_base_ = base + static_cast<std::int64_t>(segment_bytes_);
+  }
+  prepare_wanted_.notify_one();
+  if (!next) {
+    auto made = Segment::open(env_.files, path_of(base), base, segment_bytes_);
+    if (!made) return made.error();
+    next = *std::move(made);
+  }
+  std::unique_lock lock{segments_mutex_};
+  segments_.push_back(next);
+  current = std::move(next);
+  return Ok{};
+}
+
+/// Patches the records of one entry for their place in the log and gives out the queue offsets.
+void CommitLog::place(Append& append, ConsumeQueue& queue, std::int64_t offset) {
+  const std::int64_t now = last_timestamp_.load(std::memory_order_relaxed);
+  append.physical_offset = offset;
+  append.store_timestamp = now;
+  append.queue_offset = queue.next_offset;
+  append.physical_offsets.clear();
+  MutableBytes rest = append.records;
+  for (std::int32_t i = 0; i < append.count; ++i) {
+    const auto size = static_cast<std::size_t>(read_big<std::int32_t>(rest, at::kSize));
+    const auto flags = read_big<std::int32_t>(rest, at::kSysFlag);
+    const bool takes = takes_queue_offset(flags);
+    write_big<std::int64_t>(rest, at::kQueueOffset, takes ? queue.next_offset : 0);
+    write_big<std::int64_t>(rest, at::kPhysicalOffset, offset);
+    write_big<std::int64_t>(rest, at::store_timestamp(flags), now);
+    if (takes) queue.next_offset += append.queue_offset_step;
+    if (append.count > 1) append.physical_offsets.push_back(offset);
+    offset += static_cast<std::int64_t>(size);
+    rest = rest.subspan(size);
+  }
+}
+
+void CommitLog::append(std::span<Slot> batch) {
+  std::lock_guard lock{append_mutex_};
+  const auto began = env_.clock.now();
+  lock_since_ms_.store(steady_ms(env_.clock), std::memory_order_relaxed);
+  // Never lower than the last one: recovery and search by time rely on the order (Java lets a
+  // stepping clock break it).
+  last_timestamp_.store(
+      std::max(env_.clock.wall_ms(), last_timestamp_.load(std::memory_order_relaxed)),
+      std::memory_order_relaxed);
+
+  std::shared_ptr<Segment> current;
+  {
+    std::shared_lock segments_lock{segments_mutex_};
+    if (!segments_.empty()) current = segments_.back();
+  }
+  pieces_.clear();
+  std::size_t pending = 0;          // bytes in pieces_
+  std::size_t first_unwritten = 0;  // entries [first_unwritten, i) are in pieces_
+  const auto write_out = [&](std::size_t end) {
+    if (pending == 0) return;
+    auto done = current->append(pieces_, pending);
+    for (std::size_t i = end; i-- > first_unwritten;) {
+      Append& append = *batch[i].append;
+      if (append.physical_offset < 0) continue;
+      append.status = done ? PutStatus::kOk : PutStatus::kServiceNotAvailable;
+      if (!done) batch[i].queue->next_offset = append.queue_offset;  // nothing of it is in the log
+    }
+    if (!done)
+      env_.log.error("append failed: {}", done.error().detail);
+    else
+      end_.store(current->base() + static_cast<std::int64_t>(current->written()),
+                 std::memory_order_release);
+    pieces_.clear();
+    pending = 0;
+    first_unwritten = end;
+  };
+
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    Append& append = *batch[i].append;
+    append.physical_offset = -1;
+    const std::size_t size = append.records.size();
+    if (size + protocol::kBlankRecordBytes > segment_bytes_) {
+      append.status = PutStatus::kMessageIllegal;
+      continue;
+    }
+    std::size_t position = current ? current->written() + pending : segment_bytes_;
+    if (!current || position + size + protocol::kBlankRecordBytes > segment_bytes_) {
+      if (current && position < segment_bytes_) {
+        blank_.clear();
+        append_big<std::int32_t>(blank_, static_cast<std::int32_t>(segment_bytes_ - position));
+        append_big<std::int32_t>(blank_, protocol::kMagicBlank);
+        pieces_.push_back(as_bytes(blank_));
+        pending += blank_.size();
+        write_out(i);
+        if (current->written() == position + blank_.size()) {
+          current->set_written(segment_bytes_);  // the whole rest belongs to the blank record
+          end_.store(current->end(), std::memory_order_release);
+        }
+      }
+      if (current && current->written() < segment_bytes_) {  // the disk refused the blank record
+        append.status = PutStatus::kServiceNotAvailable;
+        continue;
+      }
+      if (auto rolled = roll(current); !rolled) {
+        env_.log.error("no next segment: {}", rolled.error().detail);
+        append.status = PutStatus::kCreateFileFailed;
+        continue;
+      }
+      position = 0;
+      first_unwritten = i;
+    }
+    place(append, *batch[i].queue, current->base() + static_cast<std::int64_t>(position));
+    pieces_.push_back(append.records);
+    pending += size;
+  }
+  write_out(batch.size());
+
+  lock_since_ms_.store(0, std::memory_order_relaxed);
+  const auto held =
+      std::chrono::duration_cast<std::chrono::microseconds>(env_.clock.now() - began).count();
+  if (held > longest_lock_us_.load(std::memory_order_relaxed))
+    longest_lock_us_.store(held, std::memory_order_relaxed);
+}
+
+std::int64_t CommitLog::lock_held_ms() const {
+  const std::int64_t since = lock_since_ms_.load(std::memory_order_relaxed);
+  return since == 0 ? 0 : std::max<std::int64_t>(steady_ms(env_.clock) - since, 0);
+}
+
+std::int64_t CommitLog::min_offset() const {
+  std::shared_lock lock{segments_mutex_};
+  return segments_.empty() ? -1 : segments_.front()->base();
+}
+
+std::shared_ptr<Segment> CommitLog::segment_of(std::int64_t offset) const {
+  std::shared_lock lock{segments_mutex_};
+  if (segments_.empty() || offset < segments_.front()->base() || offset >= segments_.back()->end())
+    return nullptr;
+  return segments_[static_cast<std::size_t>((offset - segments_.front()->base()) /
+                                            static_cast<std::int64_t>(segment_bytes_))];
+}
+
+std::vector<std::shared_ptr<Segment>> CommitLog::segments() const {
+  std::shared_lock lock{segments_mutex_};
+  return {segments_.begin(), segments_.end()};
+}
+
+Result<Ok> CommitLog::remove_first(std::int64_t base_offset) {
+  std::shared_ptr<Segment> first;
+  {
+    std::unique_lock lock{segments_mutex_};
+    if (segments_.size() < 2 || segments_.front()->base() != base_offset)
+      return Error{Errc::kNotFound, "segment " + std::to_string(base_offset) + " is not the first"};
+    first = segments_.front();
+    segments_.pop_front();
+  }
+  // Readers that hold it keep their mapping; the name goes now.
+  return env_.files.remove(first->path());
+}
+
+}  // namespace apogee::store

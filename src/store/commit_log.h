@@ -1,0 +1,83 @@
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <shared_mutex>
+#include <thread>
+
+#include "base/env.h"
+#include "store/consume_queue.h"
+#include "store/message_store.h"
+#include "store/segment.h"
+
+namespace apogee::store {
+
+/// The log: segments one after the other, records that never span two of them.
+///
+/// Threads. append(): any, under the append lock, which is held for giving out offsets and one
+/// write a segment. The prepare thread makes the next segment before it is needed. Reads: any
+/// thread. load(), set_end(), start(), stop(): the store's owner, one after the other.
+class CommitLog {
+ public:
+  CommitLog(Env& env, const StoreConfig& config, std::string directory);
+  ~CommitLog();
+
+  /// Opens the segments. kMalformed: a file that cannot be a segment of this configuration.
+  Result<Ok> load();
+  /// After recovery: the log ends here. What is behind becomes zeros; later segments are removed.
+  Result<Ok> set_end(std::int64_t offset);
+  void start();
+  void
+  stop();  ///< Ends the prepare thread and removes prepared segments that were never written to.
+
+  struct Slot {
+    Append* append = nullptr;
+    ConsumeQueue* queue = nullptr;  ///< Whose next offset is given out.
+  };
+  void append(std::span<Slot> batch);
+
+  std::int64_t min_offset() const;  ///< -1: no segment.
+  std::int64_t end_offset() const { return end_.load(std::memory_order_acquire); }
+  std::int64_t last_store_timestamp() const {
+    return last_timestamp_.load(std::memory_order_relaxed);
+  }
+  std::int64_t lock_held_ms() const;
+  std::int64_t longest_lock_us() const { return longest_lock_us_.load(std::memory_order_relaxed); }
+
+  std::shared_ptr<Segment> segment_of(std::int64_t offset) const;  ///< nullptr: not in the log.
+  std::vector<std::shared_ptr<Segment>> segments()
+      const;  ///< Written or loaded; not one that is only prepared.
+  Result<Ok> remove_first(std::int64_t base_offset);
+
+ private:
+  Result<Ok> roll(std::shared_ptr<Segment>& current);
+  void place(Append& append, ConsumeQueue& queue, std::int64_t at);
+  std::string path_of(std::int64_t base) const { return directory_ + "/" + segment_name(base); }
+  void prepare();
+
+  Env& env_;
+  const StoreConfig& config_;
+  const std::string directory_;
+  const std::size_t segment_bytes_;
+
+  std::mutex append_mutex_;
+  std::vector<Bytes> pieces_;  // append lock
+  std::string blank_;          // append lock: the mark at the end of a segment being left
+
+  mutable std::shared_mutex segments_mutex_;
+  std::deque<std::shared_ptr<Segment>> segments_;
+
+  std::atomic<std::int64_t> end_{0}, last_timestamp_{0};
+  std::atomic<std::int64_t> lock_since_ms_{0}, longest_lock_us_{0};
+
+  std::mutex prepare_mutex_;
+  std::condition_variable prepare_wanted_;
+  std::shared_ptr<Segment> prepared_;  // prepare lock
+  std::int64_t prepare_base_ = -1;     // prepare lock: wanted and not there yet
+  bool stopping_ = false;
+  std::thread prepare_thread_;
+};
+
+}  // namespace apogee::store

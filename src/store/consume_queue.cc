@@ -1,0 +1,481 @@
+#include "store/consume_queue.h"
+
+#include <charconv>
+
+#include "store/segment.h"
+
+namespace apogee::store {
+namespace {
+
+constexpr auto kUnit = static_cast<std::int64_t>(QueueEntry::kBytes);
+constexpr std::size_t kScanUnits = 4'096;
+
+QueueEntry decode(Bytes in) {
+  return {read_big<std::int64_t>(in, 0), read_big<std::int32_t>(in, 8),
+          read_big<std::int64_t>(in, 12)};
+}
+bool is_valid(const QueueEntry& entry) {
+  return entry.physical_offset >= 0 && entry.size > 0;
+}
+
+}  // namespace
+
+// ---- FileCache ---------------------------------------------------------------------------------
+
+Result<std::shared_ptr<File>> FileCache::open(const std::string& path, FileSystem::Open mode) {
+  std::lock_guard lock{mutex_};
+  if (const auto found = by_path_.find(path); found != by_path_.end()) {
+    recent_.splice(recent_.begin(), recent_, found->second);
+    return found->second->second;
+  }
+  auto file = files_.open(path, mode);
+  if (!file) return file.error();
+  recent_.emplace_front(path, std::shared_ptr<File>{*std::move(file)});
+  by_path_[path] = recent_.begin();
+  if (recent_.size() > most_) {
+    by_path_.erase(recent_.back().first);
+    recent_.pop_back();
+  }
+  return recent_.front().second;
+}
+
+void FileCache::forget(const std::string& path_prefix) {
+  std::lock_guard lock{mutex_};
+  for (auto at = recent_.begin(); at != recent_.end();) {
+    if (at->first.starts_with(path_prefix)) {
+      by_path_.erase(at->first);
+      at = recent_.erase(at);
+    } else {
+      ++at;
+    }
+  }
+}
+
+// ---- ConsumeQueue ------------------------------------------------------------------------------
+
+ConsumeQueue::ConsumeQueue(Env& env, FileCache& cache, std::string directory, std::string topic,
+                           std::int32_t queue_id, std::int64_t file_bytes)
+    : env_{env},
+      cache_{cache},
+      directory_{std::move(directory)},
+      topic_{std::move(topic)},
+      queue_id_{queue_id},
+      file_bytes_{file_bytes} {}
+
+std::string ConsumeQueue::path_of(std::int64_t base) const {
+  return directory_ + "/" + segment_name(base);
+}
+
+void ConsumeQueue::encode(std::string& out, const QueueEntry& entry) {
+  append_big<std::int64_t>(out, entry.physical_offset);
+  append_big<std::int32_t>(out, entry.size);
+  append_big<std::int64_t>(out, entry.tags_code);
+}
+
+Result<Ok> ConsumeQueue::load() {
+  auto entries = env_.files.list(directory_);
+  if (!entries) return entries.error();
+  for (const DirectoryEntry& entry : *entries) {
+    const std::int64_t base = entry.is_directory ? -1 : base_of_segment_name(entry.name);
+    if (base < 0) continue;
+    const bool last = &entry == &entries->back();
+    if (entry.size != static_cast<std::uint64_t>(file_bytes_)) {
+      if (!last || entry.size > static_cast<std::uint64_t>(file_bytes_)) {
+        return Error{Errc::kMalformed,
+                     path_of(base) + " has " + std::to_string(entry.size) +
+                         " bytes, mappedFileSizeConsumeQueue says " + std::to_string(file_bytes_) +
+                         "; set mappedFileSizeConsumeQueue to the size this store was made with"};
+      }
+      if (entry.size == 0) {
+        if (auto removed = env_.files.remove(path_of(base)); !removed) return removed;
+        continue;
+      }
+      auto file = cache_.open(path_of(base), FileSystem::Open::kExisting);
+      if (!file) return file.error();
+      if (auto resized = (*file)->resize(static_cast<std::uint64_t>(file_bytes_)); !resized)
+        return resized;
+    }
+    if (!bases_.empty() && base != bases_.back() + file_bytes_) {
+      env_.log.error("consume queue with a hole, rebuilt from there: topic={} queue={} missing={}",
+                     topic_, queue_id_, path_of(bases_.back() + file_bytes_));
+      break;
+    }
+    bases_.push_back(base);
+  }
+  if (bases_.empty()) return Ok{};
+
+  // The end is behind the last valid entry; files behind an invalid one are cut off with it.
+  std::int64_t end = bases_.front(), physical_end = -1;
+  for (std::size_t f = bases_.size(); f-- > 0;) {
+    std::int64_t position = bases_[f];
+    const std::int64_t file_end = bases_[f] + file_bytes_;
+    bool ended = false;
+    while (position < file_end && !ended) {
+      max_.store(file_end / kUnit);  // read() looks no farther than this
+      auto units = read(position / kUnit, kScanUnits);
+      if (!units) return units.error();
+      for (const QueueEntry& unit : *units) {
+        if (!is_valid(unit)) {
+          ended = true;
+          break;
+        }
+        position += kUnit;
+        if (!unit.is_blank()) physical_end = unit.physical_offset + unit.size;
+      }
+      if (units->empty()) ended = true;
+    }
+    if (position > bases_[f] || f == 0) {
+      end = position;
+      break;
+    }
+  }
+  physical_end_ = physical_end;
+  min_ = bases_.front() / kUnit;
+  max_ = end / kUnit;
+  next_offset = end / kUnit;
+  pending_position_ = end;
+  pending_physical_end_ = physical_end;
+  synced_bytes_ = end;
+  return cut_to(end);
+}
+
+Result<std::shared_ptr<File>> ConsumeQueue::file_at(std::int64_t position, bool create) {
+  const std::int64_t base = position / file_bytes_ * file_bytes_;
+  {
+    std::lock_guard lock{files_mutex_};
+    if (std::binary_search(bases_.begin(), bases_.end(), base))
+      return cache_.open(path_of(base), FileSystem::Open::kExisting);
+  }
+  if (!create) return Error{Errc::kNotFound, path_of(base)};
+  if (auto made = env_.files.create_directories(directory_); !made) return made.error();
+  auto file = cache_.open(path_of(base), FileSystem::Open::kCreate);
+  if (!file) return file;
+  // A file of another length stops a Java broker at load.
+  if (auto sized = (*file)->resize(static_cast<std::uint64_t>(file_bytes_)); !sized)
+    return sized.error();
+  std::lock_guard lock{files_mutex_};
+  bases_.push_back(base);
+  return file;
+}
+
+Result<Ok> ConsumeQueue::write(std::int64_t position, std::string_view bytes) {
+  while (!bytes.empty()) {
+    auto file = file_at(position, true);
+    if (!file) return file.error();
+    const std::int64_t inside = position % file_bytes_;
+    const std::string_view part = bytes.substr(0, static_cast<std::size_t>(file_bytes_ - inside));
+    if (auto written = (*file)->write_at(static_cast<std::uint64_t>(inside), as_bytes(part));
+        !written)
+      return written;
+    position += static_cast<std::int64_t>(part.size());
+    bytes.remove_prefix(part.size());
+  }
+  return Ok{};
+}
+
+void ConsumeQueue::put(std::int64_t queue_offset, const QueueEntry& entry) {
+  const std::int64_t position = queue_offset * kUnit;
+  std::int64_t end = pending_position_ + static_cast<std::int64_t>(pending_.size());
+  if (position < end || entry.physical_offset + entry.size <= pending_physical_end_)
+    return;  // dispatched before
+  if (position > end) {
+    bool empty;
+    {
+      std::lock_guard lock{files_mutex_};
+      empty = bases_.empty() && pending_.empty();
+    }
+    if (empty) {
+      // A queue that begins late: its first file is filled up to the first message.
+      pending_position_ = position / file_bytes_ * file_bytes_;
+      end = pending_position_;
+      min_.store(queue_offset, std::memory_order_release);
+    } else {
+      env_.log.error(
+          "entries missing in a consume queue, filled with blanks: topic={} queue={} from={} to={}",
+          topic_, queue_id_, end / kUnit, queue_offset);
+    }
+    while (end < position) {
+      encode(pending_, {0, 0x7FFF'FFFF, 0});
+      end += kUnit;
+    }
+  }
+  encode(pending_, entry);
+  pending_physical_end_ = entry.physical_offset + entry.size;
+}
+
+Result<Ok> ConsumeQueue::write_pending() {
+  if (pending_.empty()) return Ok{};
+  if (auto written = write(pending_position_, pending_); !written) return written;
+  pending_position_ += static_cast<std::int64_t>(pending_.size());
+  pending_.clear();
+  if (pending_.capacity() > 64 << 10) pending_.shrink_to_fit();
+  physical_end_.store(pending_physical_end_, std::memory_order_relaxed);
+  max_.store(pending_position_ / kUnit, std::memory_order_release);
+  return Ok{};
+}
+
+Result<std::vector<QueueEntry>> ConsumeQueue::read(std::int64_t offset, std::size_t count) const {
+  std::vector<QueueEntry> entries;
+  const std::int64_t end = max_offset();
+  if (offset < 0 || offset >= end) return entries;
+  const std::int64_t position = offset * kUnit;
+  const std::int64_t inside = position % file_bytes_;
+  count = std::min({count, static_cast<std::size_t>(end - offset),
+                    static_cast<std::size_t>((file_bytes_ - inside) / kUnit)});
+  const std::int64_t base = position - inside;
+  {
+    std::lock_guard lock{files_mutex_};
+    if (!std::binary_search(bases_.begin(), bases_.end(), base))
+      return Error{Errc::kNotFound, path_of(base)};
+  }
+  auto file = cache_.open(path_of(base), FileSystem::Open::kExisting);
+  if (!file) return file.error();
+  std::string bytes(count * QueueEntry::kBytes, '\0');
+  auto got = (*file)->read_at(static_cast<std::uint64_t>(inside),
+                              std::as_writable_bytes(std::span{bytes.data(), bytes.size()}));
+  if (!got) return got.error();
+  entries.reserve(count);
+  for (std::size_t i = 0; i + QueueEntry::kBytes <= *got; i += QueueEntry::kBytes)
+    entries.push_back(decode(as_bytes(bytes).subspan(i, QueueEntry::kBytes)));
+  return entries;
+}
+
+/// Removes files behind `end` and zeroes what follows it in its file.
+Result<Ok> ConsumeQueue::cut_to(std::int64_t end) {
+  std::vector<std::int64_t> removed;
+  bool last_is_partial = false;
+  std::int64_t base = 0;
+  {
+    std::lock_guard lock{files_mutex_};
+    while (!bases_.empty() && bases_.back() >= end && (bases_.back() > end || bases_.size() > 1)) {
+      removed.push_back(bases_.back());
+      bases_.pop_back();
+    }
+    last_is_partial = !bases_.empty() && end < bases_.back() + file_bytes_;
+    if (last_is_partial) base = bases_.back();
+  }
+  for (const std::int64_t each : removed) {
+    cache_.forget(path_of(each));
+    if (auto done = env_.files.remove(path_of(each)); !done) return done;
+  }
+  if (!last_is_partial) return Ok{};
+  auto file = cache_.open(path_of(base), FileSystem::Open::kExisting);
+  if (!file) return file.error();
+  if (auto done = (*file)->resize(static_cast<std::uint64_t>(end - base)); !done) return done;
+  return (*file)->resize(static_cast<std::uint64_t>(file_bytes_));
+}
+
+Result<Ok> ConsumeQueue::truncate_behind(std::int64_t physical_offset) {
+  std::int64_t end = max_offset(), physical_end = -1;
+  {
+    std::lock_guard lock{files_mutex_};
+    if (bases_.empty()) return Ok{};
+  }
+  const std::int64_t first = bases_.front() / kUnit;
+  bool found = false;
+  while (end > first && !found) {
+    // Backwards in chunks that do not cross a file.
+    const std::int64_t file_first = (end - 1) * kUnit / file_bytes_ * file_bytes_ / kUnit;
+    const std::int64_t from =
+        std::max({first, file_first, end - static_cast<std::int64_t>(kScanUnits)});
+    auto units = read(from, static_cast<std::size_t>(end - from));
+    if (!units) return units.error();
+    std::size_t keep = units->size();
+    while (keep > 0 &&
+           ((*units)[keep - 1].physical_offset >= physical_offset ||
+            (*units)[keep - 1].physical_offset + (*units)[keep - 1].size > physical_offset) &&
+           !(*units)[keep - 1].is_blank()) {
+      --keep;
+    }
+    end = from + static_cast<std::int64_t>(keep);
+    if (keep > 0) {
+      found = true;
+      const QueueEntry& last = (*units)[keep - 1];
+      physical_end = last.is_blank() ? -1 : last.physical_offset + last.size;
+    }
+  }
+  if (end == max_offset()) return Ok{};
+  env_.log.warn("consume queue was ahead of the log: topic={} queue={} entries={}..{} dropped",
+                topic_, queue_id_, end, max_offset() - 1);
+  max_ = end;
+  min_ = std::min(min_.load(), end);
+  physical_end_ = physical_end;
+  next_offset = end;
+  pending_position_ = end * kUnit;
+  pending_physical_end_ = physical_end;
+  synced_bytes_ = std::min(synced_bytes_.load(), end * kUnit);
+  return cut_to(end * kUnit);
+}
+
+Result<Ok> ConsumeQueue::correct_min_offset(std::int64_t physical_offset) {
+  // Whole files first: a file goes when its last entry's record has left the log. The last file
+  // stays.
+  for (;;) {
+    std::int64_t base;
+    {
+      std::lock_guard lock{files_mutex_};
+      if (bases_.empty()) return Ok{};
+      if (bases_.size() == 1) break;
+      base = bases_.front();
+    }
+    auto last = read((base + file_bytes_) / kUnit - 1, 1);
+    if (!last || last->empty() || last->front().physical_offset >= physical_offset) break;
+    {
+      std::lock_guard lock{files_mutex_};
+      bases_.erase(bases_.begin());
+    }
+    cache_.forget(path_of(base));
+    if (auto done = env_.files.remove(path_of(base)); !done) return done;
+  }
+  // Then the first entry inside the first file, by halving: offsets only grow.
+  std::int64_t low, high;
+  {
+    std::lock_guard lock{files_mutex_};
+    low = bases_.front() / kUnit;
+    high = std::min((bases_.front() + file_bytes_) / kUnit, max_offset());
+  }
+  while (low < high) {
+    const std::int64_t middle = low + (high - low) / 2;
+    auto entry = read(middle, 1);
+    if (!entry) return entry.error();
+    if (entry->empty()) break;
+    if (entry->front().is_blank() || entry->front().physical_offset < physical_offset)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  min_.store(std::min(low, max_offset()), std::memory_order_release);
+  return Ok{};
+}
+
+Result<Ok> ConsumeQueue::remove_all() {
+  std::vector<std::int64_t> bases;
+  {
+    std::lock_guard lock{files_mutex_};
+    bases.swap(bases_);
+  }
+  max_ = 0;
+  min_ = 0;
+  cache_.forget(directory_ + "/");
+  return remove_tree(env_.files, directory_);
+}
+
+Result<Ok> ConsumeQueue::sync(std::int64_t least_bytes) {
+  const std::int64_t end = max_offset() * kUnit,
+                     from = synced_bytes_.load(std::memory_order_relaxed);
+  if (end - from < std::max<std::int64_t>(least_bytes, 1)) return Ok{};
+  for (std::int64_t base = from / file_bytes_ * file_bytes_; base < end; base += file_bytes_) {
+    auto file = file_at(base, false);
+    if (!file) {
+      if (file.error().code == Errc::kNotFound) continue;  // removed meanwhile
+      return file.error();
+    }
+    if (auto done = (*file)->sync(); !done) return done;
+  }
+  synced_bytes_.store(end, std::memory_order_relaxed);
+  return Ok{};
+}
+
+// ---- ConsumeQueues -----------------------------------------------------------------------------
+
+ConsumeQueues::ConsumeQueues(Env& env, FileCache& cache, std::string directory,
+                             std::int64_t file_bytes)
+    : env_{env},
+      cache_{cache},
+      directory_{std::move(directory)},
+      file_bytes_{(file_bytes + kUnit - 1) / kUnit * kUnit} {}
+
+Result<Ok> ConsumeQueues::load() {
+  auto topics = env_.files.list(directory_);
+  if (!topics) return topics.error().code == Errc::kNotFound ? Result<Ok>{Ok{}} : topics.error();
+  for (const DirectoryEntry& topic : *topics) {
+    if (!topic.is_directory) continue;
+    auto queues = env_.files.list(directory_ + "/" + topic.name);
+    if (!queues) return queues.error();
+    for (const DirectoryEntry& queue : *queues) {
+      std::int32_t id = -1;
+      const auto [end, error] =
+          std::from_chars(queue.name.data(), queue.name.data() + queue.name.size(), id);
+      if (!queue.is_directory || error != std::errc{} ||
+          end != queue.name.data() + queue.name.size())
+        continue;
+      if (auto loaded = find_or_create(topic.name, id)->load(); !loaded) return loaded;
+    }
+  }
+  return Ok{};
+}
+
+std::shared_ptr<ConsumeQueue> ConsumeQueues::find(std::string_view topic,
+                                                  std::int32_t queue_id) const {
+  std::shared_lock lock{mutex_};
+  const auto queues = topics_.find(topic);
+  if (queues == topics_.end()) return nullptr;
+  const auto queue = queues->second.find(queue_id);
+  return queue == queues->second.end() ? nullptr : queue->second;
+}
+
+std::shared_ptr<ConsumeQueue> ConsumeQueues::find_or_create(std::string_view topic,
+                                                            std::int32_t queue_id) {
+  if (auto queue = find(topic, queue_id)) return queue;
+  std::unique_lock lock{mutex_};
+  auto& queue = topics_[std::string{topic}][queue_id];
+  if (!queue) {
+    queue = std::make_shared<ConsumeQueue>(
+        env_, cache_, directory_ + "/" + std::string{topic} + "/" + std::to_string(queue_id),
+        std::string{topic}, queue_id, file_bytes_);
+  }
+  return queue;
+}
+
+std::vector<std::shared_ptr<ConsumeQueue>> ConsumeQueues::all() const {
+  std::shared_lock lock{mutex_};
+  std::vector<std::shared_ptr<ConsumeQueue>> all;
+  for (const auto& [topic, queues] : topics_) {
+    for (const auto& [id, queue] : queues) all.push_back(queue);
+  }
+  return all;
+}
+
+std::vector<std::shared_ptr<ConsumeQueue>> ConsumeQueues::of_topic(std::string_view topic) const {
+  std::shared_lock lock{mutex_};
+  std::vector<std::shared_ptr<ConsumeQueue>> all;
+  if (const auto queues = topics_.find(topic); queues != topics_.end()) {
+    for (const auto& [id, queue] : queues->second) all.push_back(queue);
+  }
+  return all;
+}
+
+void ConsumeQueues::remove_topic(std::string_view topic) {
+  std::map<std::int32_t, std::shared_ptr<ConsumeQueue>> queues;
+  {
+    std::unique_lock lock{mutex_};
+    const auto found = topics_.find(topic);
+    if (found == topics_.end()) return;
+    queues.swap(found->second);
+    topics_.erase(found);
+  }
+  for (const auto& [id, queue] : queues) {
+    if (auto removed = queue->remove_all(); !removed)
+      env_.log.error("cannot remove a consume queue: {}", removed.error().detail);
+  }
+  if (auto removed = remove_tree(env_.files, directory_ + "/" + std::string{topic}); !removed)
+    env_.log.error("cannot remove a topic's directory: {}", removed.error().detail);
+}
+
+void ConsumeQueues::remove(const ConsumeQueue& queue) {
+  std::shared_ptr<ConsumeQueue> taken;
+  {
+    std::unique_lock lock{mutex_};
+    const auto queues = topics_.find(queue.topic());
+    if (queues == topics_.end()) return;
+    const auto found = queues->second.find(queue.queue_id());
+    if (found == queues->second.end()) return;
+    taken = found->second;
+    queues->second.erase(found);
+    if (queues->second.empty()) topics_.erase(queues);
+  }
+  if (auto removed = taken->remove_all(); !removed)
+    env_.log.error("cannot remove a consume queue: {}", removed.error().detail);
+}
+
+}  // namespace apogee::store

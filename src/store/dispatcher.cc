@@ -1,0 +1,151 @@
+#include "store/dispatcher.h"
+
+#include <charconv>
+
+#include <pthread.h>
+
+#include "protocol/message.h"
+#include "protocol/names.h"
+
+namespace apogee::store {
+namespace {
+constexpr std::size_t kRoundBytes =
+    4 << 20;  // of log per round: the most that arrives before readers are told
+constexpr std::size_t kRoundRecords = 8'192;
+}  // namespace
+
+Dispatcher::Dispatcher(Env& env, const StoreConfig& config, CommitLog& log, ConsumeQueues& queues,
+                       Index& index, StoreEvents& events)
+    : env_{env}, config_{config}, log_{log}, queues_{queues}, index_{index}, events_{events} {}
+Dispatcher::~Dispatcher() {
+  stop();
+}
+
+void Dispatcher::start(std::int64_t position, std::function<std::int64_t()> limit) {
+  position_ = position;
+  limit_ = std::move(limit);
+  thread_ = std::thread{[this] { run(); }};
+  pthread_setname_np(thread_.native_handle(), "dispatch");
+}
+
+void Dispatcher::stop() {
+  if (!thread_.joinable()) return;
+  const auto deadline = env_.clock.now() + 5s;
+  while (position() < limit_() && env_.clock.now() < deadline) {
+    wake();
+    std::this_thread::yield();
+  }
+  stopping_ = true;
+  wake();
+  thread_.join();
+}
+
+void Dispatcher::run() {
+  while (!stopping_.load(std::memory_order_acquire)) {
+    const std::uint32_t seen = signal_.load(std::memory_order_acquire);
+    if (!round()) signal_.wait(seen, std::memory_order_acquire);
+  }
+}
+
+std::int64_t Dispatcher::tags_code(const protocol::Message& message) const {
+  if (message.topic == protocol::kScheduleTopic) {
+    // The queue entry of a delayed message holds its delivery time
+    // (CommitLog.checkMessageAndReturnSize).
+    if (const auto level = message.property(protocol::property::kDelay)) {
+      std::int32_t number = 0;
+      std::from_chars(level->data(), level->data() + level->size(), number);
+      if (number > 0) return events_.deliver_time(number, message.store_timestamp);
+    }
+  }
+  return protocol::tags_code(message.property(protocol::property::kTags));
+}
+
+void Dispatcher::take(const protocol::Message& message) {
+  const std::int32_t type = message.sys_flag & protocol::sys_flag::kTransactionMask;
+  if (type == 0 || type == protocol::sys_flag::kCommit) {
+    if (!last_queue_ || last_queue_->queue_id() != message.queue_id ||
+        last_queue_->topic() != message.topic)
+      last_queue_ = queues_.find_or_create(message.topic, message.queue_id);
+    if (!last_queue_->has_pending()) touched_.push_back(last_queue_);
+    const QueueEntry entry{message.physical_offset, message.size, tags_code(message)};
+    last_queue_->put(message.queue_offset, entry);
+    arrivals_.push_back({.topic = message.topic,
+                         .queue_id = message.queue_id,
+                         .queue_offset = message.queue_offset,
+                         .tags_code = entry.tags_code,
+                         .store_timestamp = message.store_timestamp,
+                         .physical_offset = message.physical_offset,
+                         .size = message.size,
+                         .record = {}});
+  }
+  if (config_.index_enable && type != protocol::sys_flag::kRollback) {
+    index_.put({.topic = message.topic,
+                .unique_key = message.property(protocol::property::kUniqueKey).value_or(""),
+                .keys = message.property(protocol::property::kKeys).value_or(""),
+                .physical_offset = message.physical_offset,
+                .store_timestamp = message.store_timestamp,
+                .transaction = static_cast<TransactionType>(type)});
+  }
+  last_timestamp_.store(message.store_timestamp, std::memory_order_relaxed);
+}
+
+void Dispatcher::redispatch(const protocol::Message& message) {
+  take(message);
+  arrivals_.clear();
+}
+
+Result<Ok> Dispatcher::write_pending() {
+  for (const auto& queue : touched_) {
+    if (auto written = queue->write_pending(); !written) return written;
+  }
+  touched_.clear();
+  return Ok{};
+}
+
+/// One look at the log. False: nothing to do.
+bool Dispatcher::round() {
+  std::int64_t position = position_.load(std::memory_order_relaxed);
+  const std::int64_t limit = limit_();
+  if (position >= limit) return false;
+  position = std::max(position, log_.min_offset());
+  const auto segment = log_.segment_of(position);
+  if (!segment) return false;
+  const Bytes bytes = segment->read(static_cast<std::size_t>(position - segment->base()),
+                                    static_cast<std::size_t>(limit - position));
+  arrivals_.clear();
+  std::size_t at = 0;
+  while (at < bytes.size() && at < kRoundBytes && arrivals_.size() < kRoundRecords) {
+    const protocol::RecordCheck check = protocol::check_record(bytes.subspan(at), false);
+    if (check.kind == protocol::RecordKind::kBlank) {
+      at = segment->size() - static_cast<std::size_t>(position - segment->base());
+      break;
+    }
+    if (check.kind == protocol::RecordKind::kBad) {
+      // Never written like this: skip what it claims to be, or the rest of the segment
+      // (DefaultMessageStore.ReputMessageService).
+      env_.log.error("a damaged record in the log: file={} offset={} skipped={}", segment->path(),
+                     position + static_cast<std::int64_t>(at),
+                     check.size > 0 ? "the record" : "the rest of the file");
+      at = check.size > 0 ? at + static_cast<std::size_t>(check.size) : bytes.size();
+      continue;
+    }
+    take(check.message);
+    if (!arrivals_.empty() && arrivals_.back().physical_offset == check.message.physical_offset)
+      arrivals_.back().record = bytes.subspan(at, static_cast<std::size_t>(check.size));
+    at += static_cast<std::size_t>(check.size);
+  }
+  while (!stopping_) {
+    auto written = write_pending();
+    if (written) break;
+    // Without queue entries the messages cannot be read: wait for room on the disk, nothing is
+    // skipped.
+    env_.log.error("consume queues cannot be written, trying again: {}", written.error().detail);
+    std::unique_lock lock{retry_mutex_};
+    retry_.wait_for(lock, 1s);
+  }
+  position_.store(position + static_cast<std::int64_t>(at), std::memory_order_release);
+  if (!arrivals_.empty()) events_.on_arrivals(arrivals_);
+  return true;
+}
+
+}  // namespace apogee::store

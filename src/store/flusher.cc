@@ -1,0 +1,137 @@
+#include "store/flusher.h"
+
+#include <pthread.h>
+
+namespace apogee::store {
+namespace {
+constexpr std::int64_t kPageBytes = 4'096;
+constexpr std::int64_t kWritebackBytes =
+    4 << 20;  // write-back is begun in steps of this size, so that a flush finds little left
+}  // namespace
+
+Flusher::Flusher(Env& env, const StoreConfig& config, CommitLog& log, Checkpoint& checkpoint)
+    : env_{env}, config_{config}, log_{log}, checkpoint_{checkpoint} {}
+Flusher::~Flusher() {
+  stop();
+}
+
+void Flusher::start(std::int64_t flushed_offset) {
+  flushed_ = flushed_offset;
+  last_flush_ = env_.clock.now();
+  thread_ = std::thread{[this] { run(); }};
+  pthread_setname_np(thread_.native_handle(), "flush");
+  expiry_ =
+      std::make_unique<Periodic>(env_.clock, env_.workers, 100ms, 100ms, [this] { expire(); });
+}
+
+void Flusher::stop() {
+  expiry_.reset();
+  {
+    std::lock_guard lock{mutex_};
+    stopping_ = true;
+  }
+  wanted_.notify_all();
+  if (thread_.joinable()) thread_.join();
+}
+
+void Flusher::when_durable(std::int64_t offset, std::function<void(PutStatus)> done) {
+  if (broken()) return done(PutStatus::kServiceNotAvailable);
+  if (flushed_offset() >= offset) return done(PutStatus::kOk);
+  {
+    std::lock_guard lock{mutex_};
+    if (!stopping_) {
+      waiters_.push_back(
+          {offset, env_.clock.now() + std::chrono::milliseconds{config_.sync_flush_timeout_ms},
+           std::move(done)});
+      if (waiters_.size() == 1) wanted_.notify_one();
+      return;
+    }
+  }
+  done(flushed_offset() >= offset ? PutStatus::kOk : PutStatus::kServiceNotAvailable);
+}
+
+std::string Flusher::broken_because() const {
+  std::lock_guard lock{mutex_};
+  return broken_because_;
+}
+
+bool Flusher::is_due(Clock::Instant now) const {
+  const std::int64_t dirty = log_.end_offset() - flushed_offset();
+  if (dirty <= 0) return false;
+  return dirty >= config_.flush_least_pages * kPageBytes ||
+         now - last_flush_ >= std::chrono::milliseconds{config_.flush_thorough_interval_ms};
+}
+
+void Flusher::run() {
+  std::unique_lock lock{mutex_};
+  for (;;) {
+    // Real time on purpose: tests reach durability through when_durable(), which wakes this at
+    // once.
+    wanted_.wait_for(lock, std::chrono::milliseconds{config_.flush_interval_ms},
+                     [&] { return stopping_ || !waiters_.empty(); });
+    const bool stopping = stopping_;
+    const bool waited_for = !waiters_.empty();
+    lock.unlock();
+    if (!broken() && (waited_for || stopping || is_due(env_.clock.now()))) {
+      if (auto done = flush(); !done) {
+        env_.log.error(
+            "a sync of the commit log failed, the broker refuses messages until it is restarted: "
+            "{}",
+            done.error().detail);
+        std::lock_guard guard{mutex_};
+        broken_because_ = "a sync of the commit log failed: " + done.error().detail;
+        broken_.store(true, std::memory_order_release);
+      }
+    }
+    complete();
+    lock.lock();
+    if (stopping && waiters_.empty()) return;
+  }
+}
+
+Result<Ok> Flusher::flush() {
+  const std::int64_t end = log_.end_offset();
+  const std::int64_t timestamp = log_.last_store_timestamp();
+  for (std::int64_t at = flushed_offset(); at < end;) {
+    const auto segment = log_.segment_of(at);
+    if (!segment) break;  // retention was faster
+    if (auto done = segment->sync(); !done) return done;
+    at = segment->end();
+  }
+  last_flush_ = env_.clock.now();
+  flushed_.store(end, std::memory_order_release);
+  checkpoint_.physical_timestamp.store(timestamp);
+  if (advanced_) advanced_();
+  return Ok{};
+}
+
+/// Tells the waiters what the last flush has settled.
+void Flusher::complete() {
+  std::vector<Waiter> settled;
+  {
+    std::lock_guard lock{mutex_};
+    const auto open = std::partition(waiters_.begin(), waiters_.end(), [&](const Waiter& waiter) {
+      return !broken() && waiter.offset > flushed_offset();
+    });
+    settled.assign(std::make_move_iterator(open), std::make_move_iterator(waiters_.end()));
+    waiters_.erase(open, waiters_.end());
+  }
+  for (Waiter& waiter : settled)
+    waiter.done(waiter.offset <= flushed_offset() ? PutStatus::kOk
+                                                  : PutStatus::kServiceNotAvailable);
+}
+
+void Flusher::expire() {
+  std::vector<Waiter> late;
+  const auto now = env_.clock.now();
+  {
+    std::lock_guard lock{mutex_};
+    const auto open = std::partition(waiters_.begin(), waiters_.end(),
+                                     [&](const Waiter& waiter) { return waiter.deadline > now; });
+    late.assign(std::make_move_iterator(open), std::make_move_iterator(waiters_.end()));
+    waiters_.erase(open, waiters_.end());
+  }
+  for (Waiter& waiter : late) waiter.done(PutStatus::kFlushDiskTimeout);
+}
+
+}  // namespace apogee::store

@@ -1,0 +1,700 @@
+#include "store/message_store.h"
+
+#include <unistd.h>
+
+#include "protocol/message.h"
+#include "protocol/names.h"
+#include "store/checkpoint.h"
+#include "store/commit_log.h"
+#include "store/dispatcher.h"
+#include "store/flusher.h"
+#include "store/index.h"
+#include "store/retention.h"
+
+namespace apogee::store {
+namespace {
+
+using protocol::RecordKind;
+
+constexpr std::int64_t kSurelyResidentBytes =
+    64 << 20;  // behind the end of the log: just written, not asked for page by page
+
+std::int64_t machine_memory_bytes() {
+  return static_cast<std::int64_t>(::sysconf(_SC_PHYS_PAGES)) * ::sysconf(_SC_PAGESIZE);
+}
+
+class LocalStore final : public MessageStore, private RetentionTarget {
+ public:
+  LocalStore(Env& env, const StoreConfig& config, StoreEvents& events)
+      : env_{env},
+        config_{config},
+        events_{events},
+        commit_log_directory_{config.commit_log_path.empty() ? config.root + "/commitlog"
+                                                             : config.commit_log_path},
+        queue_directory_{config.root + "/consumequeue"},
+        cache_{env.files, static_cast<std::size_t>(config.open_queue_files_max)},
+        log_{env, config_, commit_log_directory_},
+        queues_{env, cache_, queue_directory_, config.consume_queue_file_bytes},
+        index_{env,
+               {.directory = config.root + "/index",
+                .slot_count = config.index_slots,
+                .unit_count = config.index_units,
+                .on_file_durable =
+                    [this](std::int64_t timestamp) {
+                      checkpoint_->index_timestamp.store(timestamp);
+                    }}},
+        dispatcher_{env, config_, log_, queues_, index_, events},
+        retention_{env, *this, {commit_log_directory_}, queue_directory_},
+        memory_bytes_{machine_memory_bytes()} {}
+  ~LocalStore() override { stop(); }
+
+  Result<Ok> load();
+  void start() override;
+  void stop() override;
+
+  void append(std::span<Append* const> batch) override;
+  void when_durable(std::int64_t physical_offset, std::function<void(PutStatus)> done) override {
+    flusher_->when_durable(physical_offset, std::move(done));
+  }
+  GetResult get(const GetRequest& request) override;
+  RecordBytes record_at(std::int64_t physical_offset) override;
+  RecordBytes record_at(std::string_view topic, std::int32_t queue_id,
+                        std::int64_t queue_offset) override;
+  std::vector<RecordBytes> query_by_key(std::string_view topic, std::string_view key,
+                                        std::int32_t max, std::int64_t begin_ms,
+                                        std::int64_t end_ms) override;
+  std::int64_t min_offset(std::string_view topic, std::int32_t queue_id) override;
+  std::int64_t max_offset(std::string_view topic, std::int32_t queue_id) override;
+  std::int64_t offset_by_time(std::string_view topic, std::int32_t queue_id, std::int64_t timestamp,
+                              Boundary boundary) override;
+  std::int64_t store_time(std::string_view topic, std::int32_t queue_id,
+                          std::int64_t queue_offset) override;
+  std::int64_t earliest_store_time(std::string_view topic, std::int32_t queue_id) override;
+  std::int64_t earliest_store_time() override;
+  bool in_memory(std::string_view topic, std::int32_t queue_id, std::int64_t queue_offset) override;
+  std::vector<QueueInfo> queues() override { return infos(queues_.all()); }
+  std::vector<QueueInfo> queues(std::string_view topic) override {
+    return infos(queues_.of_topic(topic));
+  }
+  void delete_topic(std::string_view topic) override { queues_.remove_topic(topic); }
+  std::int32_t clean_expired_queues() override;
+  void delete_expired_segments() override { retention_.trigger(); }
+  StoreStatus status() override;
+  const StoreConfig& config() const override { return config_; }
+  StoreConfig& mutable_config() override { return config_; }
+
+ private:
+  // Recovery.
+  std::int64_t first_segment_to_scan(const std::vector<std::shared_ptr<Segment>>& segments,
+                                     bool clean) const;
+  Result<Ok> recover(bool clean);
+
+  // RetentionTarget.
+  RetentionRules rules() const override;
+  std::vector<SegmentAge> segments() const override;
+  Result<Ok> remove_first_segment(std::int64_t base_offset) override;
+  void log_begins_at(std::int64_t min_physical_offset) override;
+  void set_disk_full(bool full, std::string_view why) override;
+
+  PutStatus refuse_all() const;
+  void flush_queues(bool thorough);
+  static std::vector<QueueInfo> infos(const std::vector<std::shared_ptr<ConsumeQueue>>& queues);
+  std::int64_t store_time_of(const QueueEntry& entry);
+  bool in_memory_reach(std::int64_t physical_offset) const {
+    return log_.end_offset() - physical_offset <= memory_bytes_ / 100 * config_.memory_percent;
+  }
+
+  Env& env_;
+  StoreConfig config_;
+  StoreEvents& events_;
+  const std::string commit_log_directory_, queue_directory_;
+  FileCache cache_;
+  std::unique_ptr<FileLock> lock_;
+  std::unique_ptr<Checkpoint> checkpoint_;
+  CommitLog log_;
+  ConsumeQueues queues_;
+  Index index_;
+  Dispatcher dispatcher_;
+  std::unique_ptr<Flusher> flusher_;
+  Retention retention_;
+  std::unique_ptr<Periodic> housekeeping_;
+  Clock::Instant last_thorough_{};
+  const std::int64_t memory_bytes_;
+  std::atomic<bool> accepting_{false}, disk_full_{false};
+  mutable std::mutex why_mutex_;
+  std::string disk_full_because_;
+  bool started_ = false, stopped_ = false;
+};
+
+// ---- Opening and recovery ----------------------------------------------------------------------
+
+Result<Ok> LocalStore::load() {
+  if (auto made = env_.files.create_directories(config_.root); !made) return made;
+  auto lock = env_.files.lock(config_.root + "/lock");
+  if (!lock) {
+    if (lock.error().code != Errc::kExists) return lock.error();
+    return Error{Errc::kExists,
+                 "the store directory " + config_.root +
+                     " is in use by another process; stop that broker or set storePathRootDir"};
+  }
+  lock_ = *std::move(lock);
+  if (auto file = env_.files.open(config_.root + "/lock", FileSystem::Open::kExisting))
+    (void)(*file)->write_at(0, as_bytes("lock"));
+  const bool clean = !env_.files.stat(config_.root + "/abort");
+  if (auto loaded = log_.load(); !loaded) return loaded;
+  if (auto loaded = queues_.load(); !loaded) return loaded;
+  auto checkpoint = Checkpoint::open(env_.files, config_.root + "/checkpoint");
+  if (!checkpoint) return checkpoint.error();
+  checkpoint_ = *std::move(checkpoint);
+  if (config_.index_enable) {
+    if (auto loaded = index_.load(clean, checkpoint_->index_timestamp.load()); !loaded)
+      return loaded;
+  }
+  flusher_ = std::make_unique<Flusher>(env_, config_, log_, *checkpoint_);
+  return recover(clean);
+}
+
+/// Index of the segment from which the log is read again: the last one whose first record is
+/// certainly in queues and index.
+std::int64_t LocalStore::first_segment_to_scan(
+    const std::vector<std::shared_ptr<Segment>>& segments, bool clean) const {
+  std::int64_t dispatched = -1;
+  for (const auto& queue : queues_.all()) dispatched = std::max(dispatched, queue->physical_end());
+  for (std::size_t i = segments.size(); i-- > 0;) {
+    const auto first = protocol::check_record(segments[i]->whole(), false);
+    if (first.kind != RecordKind::kRecord || first.message.store_timestamp == 0) continue;
+    const bool known = clean ? segments[i]->base() <= dispatched
+                             : first.message.store_timestamp <= checkpoint_->min_timestamp() &&
+                                   segments[i]->base() <= dispatched;
+    if (known) return static_cast<std::int64_t>(i);
+  }
+  return 0;
+}
+
+Result<Ok> LocalStore::recover(bool clean) {
+  const auto began = env_.clock.now();
+  const auto segments = log_.segments();
+  if (segments.empty()) {
+    // Queues without a log point nowhere.
+    for (const auto& queue : queues_.all()) {
+      if (queue->max_offset() > 0)
+        env_.log.warn("the commit log is empty: consume queue dropped: topic={} queue={}",
+                      queue->topic(), queue->queue_id());
+      queues_.remove(*queue);
+    }
+    if (config_.index_enable) index_.remove_all();
+    return log_.set_end(0);
+  }
+  std::int64_t end = -1;
+  std::size_t records = 0;
+  bool damaged = false;
+  const auto from = static_cast<std::size_t>(first_segment_to_scan(segments, clean));
+  end = segments[from]->base();
+  for (std::size_t i = from; i < segments.size() && !damaged; ++i) {
+    const Segment& segment = *segments[i];
+    std::size_t at = 0;
+    for (;;) {
+      const auto check =
+          protocol::check_record(segment.whole().subspan(at), config_.check_crc_on_recover);
+      const std::int64_t offset = segment.base() + static_cast<std::int64_t>(at);
+      if (check.kind == RecordKind::kBlank) {
+        end = segment.end();
+        break;
+      }
+      // A record that knows another place was left here by something else (a reused file).
+      if (check.kind == RecordKind::kBad || check.message.physical_offset != offset) {
+        damaged = true;
+        if (at + 4 <= segment.size() && read_big<std::int32_t>(segment.whole(), at) != 0) {
+          env_.log.warn(
+              "the log ends at a damaged record: file={} offset={}; what follows is cut off",
+              segment.path(), offset);
+        }
+        break;
+      }
+      dispatcher_.redispatch(check.message);
+      ++records;
+      at += static_cast<std::size_t>(check.size);
+      end = segment.base() + static_cast<std::int64_t>(at);
+      if (records % 8'192 == 0) {
+        if (auto written = dispatcher_.write_pending(); !written) return written;
+      }
+      if (at + protocol::kBlankRecordBytes > segment.size()) break;
+    }
+  }
+  if (auto written = dispatcher_.write_pending(); !written) return written;
+  if (auto cut = log_.set_end(end); !cut) return cut;
+  const std::int64_t begin = log_.min_offset();
+  for (const auto& queue : queues_.all()) {
+    if (auto cut = queue->truncate_behind(end); !cut) return cut;
+    if (auto corrected = queue->correct_min_offset(begin); !corrected) return corrected;
+    queue->next_offset = queue->max_offset();
+  }
+  if (!clean || records > 0) {
+    const auto took =
+        std::chrono::duration_cast<std::chrono::milliseconds>(env_.clock.now() - began).count();
+    env_.log.info("recovered: last_exit={} log={}..{} records_read={} ms={}",
+                  clean ? "clean" : "unclean", begin, end, records, took);
+  }
+  return Ok{};
+}
+
+void LocalStore::start() {
+  if (auto file = env_.files.open(config_.root + "/abort", FileSystem::Open::kCreate)) {
+    (void)(*file)->write_at(0, as_bytes(std::to_string(::getpid())));
+    (void)(*file)->sync();
+    (void)env_.files.sync_directory(config_.root);
+  }
+  retention_.check_space();
+  flusher_->set_advanced([this] {
+    if (config_.flush_disk_type == FlushDiskType::kSyncFlush) dispatcher_.wake();
+  });
+  flusher_->start(log_.end_offset());
+  // With SYNC_FLUSH a message is seen once it is on disk, so that no reader knows of one that a
+  // power cut takes back.
+  const bool sync = config_.flush_disk_type == FlushDiskType::kSyncFlush;
+  dispatcher_.start(log_.end_offset(),
+                    [this, sync] { return sync ? flusher_->flushed_offset() : log_.end_offset(); });
+  log_.start();
+  last_thorough_ = env_.clock.now();
+  housekeeping_ = std::make_unique<Periodic>(
+      env_.clock, env_.workers, std::chrono::milliseconds{config_.queue_flush_interval_ms},
+      std::chrono::milliseconds{config_.queue_flush_interval_ms}, [this] {
+        const bool thorough = env_.clock.now() - last_thorough_ >=
+                              std::chrono::milliseconds{config_.queue_flush_thorough_interval_ms};
+        if (thorough) last_thorough_ = env_.clock.now();
+        flush_queues(thorough);
+      });
+  retention_.start();
+  started_ = true;
+  accepting_.store(true, std::memory_order_release);
+}
+
+void LocalStore::stop() {
+  if (stopped_) return;
+  stopped_ = true;
+  accepting_.store(false, std::memory_order_release);
+  if (!started_) return;
+  retention_.stop();
+  housekeeping_.reset();
+  flusher_->stop();  // flushes all: with SYNC_FLUSH the dispatcher may now see everything
+  dispatcher_.stop();
+  flush_queues(true);
+  log_.stop();
+  const bool nothing_behind = dispatcher_.position() >= log_.end_offset() &&
+                              flusher_->flushed_offset() >= log_.end_offset() &&
+                              !flusher_->broken();
+  if (auto closed = index_.close(); !closed)
+    env_.log.error("the index was not closed cleanly: {}", closed.error().detail);
+  if (auto written = checkpoint_->write(); !written)
+    env_.log.error("the checkpoint was not written: {}", written.error().detail);
+  if (nothing_behind) {
+    if (auto removed = env_.files.remove(config_.root + "/abort"); !removed)
+      env_.log.error("cannot remove the abort mark: {}", removed.error().detail);
+  } else {
+    env_.log.warn("stopped with {} bytes not dispatched: the next start recovers from the log",
+                  log_.end_offset() - dispatcher_.position());
+  }
+  lock_.reset();
+}
+
+/// Queue flushes; the checkpoint's queue time moves only when everything that was there is on disk.
+void LocalStore::flush_queues(bool thorough) {
+  const std::int64_t timestamp = dispatcher_.last_timestamp();
+  const std::int64_t least = thorough ? 0 : 2 * 4'096;
+  bool good = true;
+  for (const auto& queue : queues_.all()) {
+    if (auto done = queue->sync(least); !done) {
+      good = false;
+      env_.log.error("a consume queue was not flushed: topic={} queue={} reason={}", queue->topic(),
+                     queue->queue_id(), done.error().detail);
+    }
+  }
+  if (thorough && good) checkpoint_->queue_timestamp.store(timestamp);
+  if (auto written = checkpoint_->write(); !written)
+    env_.log.error("the checkpoint was not written: {}", written.error().detail);
+}
+
+// ---- Writing -----------------------------------------------------------------------------------
+
+PutStatus LocalStore::refuse_all() const {
+  if (!accepting_.load(std::memory_order_acquire) || disk_full_.load(std::memory_order_relaxed) ||
+      flusher_->broken())
+    return PutStatus::kServiceNotAvailable;
+  if (log_.lock_held_ms() > config_.page_cache_busy_ms) return PutStatus::kPageCacheBusy;
+  return PutStatus::kOk;
+}
+
+void LocalStore::append(std::span<Append* const> batch) {
+  if (const PutStatus refused = refuse_all(); refused != PutStatus::kOk) {
+    for (Append* each : batch) each->status = refused;
+    return;
+  }
+  // Reused by the thread: a batch on the hot path allocates nothing.
+  static thread_local std::vector<CommitLog::Slot> slots;
+  static thread_local std::vector<std::shared_ptr<ConsumeQueue>> keep;
+  slots.clear();
+  keep.clear();
+  for (Append* each : batch) {
+    const bool retry = protocol::is_retry_topic(each->topic) || protocol::is_dlq_topic(each->topic);
+    if (each->topic.size() > (retry ? protocol::kRetryTopicLengthMax : protocol::kTopicLengthMax) ||
+        each->records.size() > static_cast<std::size_t>(config_.max_message_bytes) + (64 << 10)) {
+      each->status = PutStatus::kMessageIllegal;
+      continue;
+    }
+    if (keep.empty() || keep.back()->queue_id() != each->queue_id ||
+        keep.back()->topic() != each->topic)
+      keep.push_back(queues_.find_or_create(each->topic, each->queue_id));
+    slots.push_back({each, keep.back().get()});
+  }
+  if (slots.empty()) return;
+  log_.append(slots);
+  dispatcher_.wake();
+}
+
+// ---- Reading -----------------------------------------------------------------------------------
+
+GetResult LocalStore::get(const GetRequest& request) {
+  GetResult result;
+  const auto queue = queues_.find(request.topic, request.queue_id);
+  if (!queue) return result;
+  result.min_offset = queue->min_offset();
+  result.max_offset = queue->max_offset();
+  const auto end_with = [&](GetStatus status, std::int64_t next) {
+    result.status = status;
+    result.next_offset = next;
+    return result;
+  };
+  if (result.max_offset == 0) return end_with(GetStatus::kNoMessageInQueue, 0);
+  if (request.offset < result.min_offset)
+    return end_with(GetStatus::kOffsetTooSmall, result.min_offset);
+  if (request.offset == result.max_offset)
+    return end_with(GetStatus::kOffsetOverflowOne, request.offset);
+  if (request.offset > result.max_offset)
+    return end_with(GetStatus::kOffsetOverflowBadly, result.max_offset);
+
+  const auto entries_max =
+      std::max<std::size_t>(static_cast<std::size_t>(config_.filter_bytes_max) / QueueEntry::kBytes,
+                            static_cast<std::size_t>(std::max(request.max_messages, 1)));
+  // Without a filter nothing behind the wanted messages is looked at.
+  auto entries = queue->read(
+      request.offset,
+      request.filter ? entries_max : static_cast<std::size_t>(std::max(request.max_messages, 1)));
+  if (!entries || entries->empty()) {
+    const std::int64_t per_file = std::max<std::int64_t>(config_.consume_queue_file_bytes / 20, 1);
+    return end_with(GetStatus::kOffsetFoundNull,
+                    std::min((request.offset / per_file + 1) * per_file, result.max_offset));
+  }
+  const std::int64_t bytes_max = std::clamp<std::int64_t>(request.max_bytes, 100, 128 << 20);
+  result.status = GetStatus::kNoMatchedMessage;
+  result.next_offset = request.offset;
+  std::int64_t skip_before = -1, last_physical = 0;
+  std::shared_ptr<Segment> segment;
+  for (const QueueEntry& entry : *entries) {
+    last_physical = entry.physical_offset;
+    const bool in_memory = in_memory_reach(entry.physical_offset);
+    if (result.message_count > 0) {
+      const std::int64_t bytes =
+          in_memory ? config_.transfer_bytes_in_memory : config_.transfer_bytes_on_disk;
+      const std::int32_t count =
+          in_memory ? config_.transfer_count_in_memory : config_.transfer_count_on_disk;
+      if (result.message_count >= request.max_messages || result.message_count >= count ||
+          result.total_bytes + entry.size > std::min(bytes, bytes_max))
+        break;
+    }
+    ++result.next_offset;
+    if (entry.is_blank() || entry.physical_offset < skip_before) continue;
+    if (request.filter && !request.filter->matches_tags_code(entry.tags_code)) continue;
+    if (!segment || entry.physical_offset < segment->base() ||
+        entry.physical_offset >= segment->end())
+      segment = log_.segment_of(entry.physical_offset);
+    const Bytes record =
+        segment ? segment->read(static_cast<std::size_t>(entry.physical_offset - segment->base()),
+                                static_cast<std::size_t>(entry.size))
+                : Bytes{};
+    if (record.size() != static_cast<std::size_t>(entry.size)) {
+      if (result.message_count == 0) result.status = GetStatus::kMessageWasRemoving;
+      skip_before = log_.min_offset();
+      continue;
+    }
+    if (request.filter && request.filter->needs_record() && !request.filter->matches_record(record))
+      continue;
+    if (log_.end_offset() - entry.physical_offset > kSurelyResidentBytes && result.resident) {
+      result.resident = segment->resident(
+          static_cast<std::size_t>(entry.physical_offset - segment->base()), record.size());
+    }
+    RecordBytes* const last = result.records.empty() ? nullptr : &result.records.back();
+    if (last && last->owner == segment && last->bytes.data() + last->bytes.size() == record.data())
+      last->bytes = {last->bytes.data(), last->bytes.size() + record.size()};
+    else
+      result.records.push_back({record, segment});
+    ++result.message_count;
+    result.total_bytes += entry.size;
+    result.status = GetStatus::kFound;
+  }
+  result.suggest_slave = !in_memory_reach(last_physical);
+  return result;
+}
+
+RecordBytes LocalStore::record_at(std::int64_t physical_offset) {
+  const auto segment = log_.segment_of(physical_offset);
+  if (!segment) return {};
+  const auto position = static_cast<std::size_t>(physical_offset - segment->base());
+  const Bytes rest = segment->read(position, segment->size() - position);
+  const auto check = protocol::check_record(rest, false);
+  if (check.kind != RecordKind::kRecord || check.message.physical_offset != physical_offset)
+    return {};
+  return {rest.first(static_cast<std::size_t>(check.size)), segment};
+}
+
+RecordBytes LocalStore::record_at(std::string_view topic, std::int32_t queue_id,
+                                  std::int64_t queue_offset) {
+  const auto queue = queues_.find(topic, queue_id);
+  if (!queue || queue_offset < queue->min_offset()) return {};
+  const auto entry = queue->read(queue_offset, 1);
+  if (!entry || entry->empty() || entry->front().is_blank()) return {};
+  return record_at(entry->front().physical_offset);
+}
+
+std::vector<RecordBytes> LocalStore::query_by_key(std::string_view topic, std::string_view key,
+                                                  std::int32_t max, std::int64_t begin_ms,
+                                                  std::int64_t end_ms) {
+  std::vector<RecordBytes> found;
+  const IndexAnswer answer =
+      index_.query(topic, key, std::min(max, config_.query_messages_max), begin_ms, end_ms);
+  for (const std::int64_t offset : answer.physical_offsets) {
+    RecordBytes record = record_at(offset);
+    if (!record) continue;
+    const auto check = protocol::check_record(record.bytes, false);
+    if (check.message.topic != topic) continue;
+    bool has_key = check.message.property(protocol::property::kUniqueKey) == key;
+    std::string_view keys = check.message.property(protocol::property::kKeys).value_or("");
+    while (!has_key && !keys.empty()) {
+      const std::size_t blank = std::min(keys.find(' '), keys.size());
+      has_key = keys.substr(0, blank) == key;
+      keys.remove_prefix(std::min(blank + 1, keys.size()));
+    }
+    if (has_key) found.push_back(std::move(record));
+  }
+  return found;
+}
+
+std::int64_t LocalStore::min_offset(std::string_view topic, std::int32_t queue_id) {
+  const auto queue = queues_.find(topic, queue_id);
+  return queue ? queue->min_offset() : -1;
+}
+std::int64_t LocalStore::max_offset(std::string_view topic, std::int32_t queue_id) {
+  const auto queue = queues_.find(topic, queue_id);
+  return queue ? queue->max_offset() : 0;
+}
+
+std::int64_t LocalStore::store_time_of(const QueueEntry& entry) {
+  if (entry.is_blank()) return -1;
+  const RecordBytes record = record_at(entry.physical_offset);
+  return record ? protocol::check_record(record.bytes, false).message.store_timestamp : -1;
+}
+
+/// ConsumeQueue.binarySearchInQueueByTime: LOWER the first message at or after `timestamp` (one
+/// behind the last if there is none), UPPER the last at or before it.
+std::int64_t LocalStore::offset_by_time(std::string_view topic, std::int32_t queue_id,
+                                        std::int64_t timestamp, Boundary boundary) {
+  const auto queue = queues_.find(topic, queue_id);
+  if (!queue || queue->max_offset() == 0) return 0;
+  const std::int64_t first = queue->min_offset(), end = queue->max_offset();
+  const auto time_at = [&](std::int64_t offset) {
+    const auto entry = queue->read(offset, 1);
+    return entry && !entry->empty() ? store_time_of(entry->front()) : -1;
+  };
+  if (first >= end) return end;
+  if (time_at(end - 1) < timestamp) return boundary == Boundary::kLower ? end : end - 1;
+  if (time_at(first) > timestamp) return boundary == Boundary::kLower ? first : 0;
+  // The first whose time is (LOWER) not before, or (UPPER) after the time asked for.
+  std::int64_t low = first, high = end;
+  while (low < high) {
+    const std::int64_t middle = low + (high - low) / 2;
+    const std::int64_t time = time_at(middle);
+    const bool before = boundary == Boundary::kLower ? time < timestamp : time <= timestamp;
+    if (before)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return std::clamp(boundary == Boundary::kLower ? low : low - 1, first, end);
+}
+
+std::int64_t LocalStore::store_time(std::string_view topic, std::int32_t queue_id,
+                                    std::int64_t queue_offset) {
+  const auto queue = queues_.find(topic, queue_id);
+  if (!queue || queue_offset < queue->min_offset()) return -1;
+  const auto entry = queue->read(queue_offset, 1);
+  return entry && !entry->empty() ? store_time_of(entry->front()) : -1;
+}
+std::int64_t LocalStore::earliest_store_time(std::string_view topic, std::int32_t queue_id) {
+  const auto queue = queues_.find(topic, queue_id);
+  return queue ? store_time(topic, queue_id, queue->min_offset()) : -1;
+}
+std::int64_t LocalStore::earliest_store_time() {
+  const std::int64_t begin = log_.min_offset();
+  const RecordBytes record = begin < 0 ? RecordBytes{} : record_at(begin);
+  return record ? protocol::check_record(record.bytes, false).message.store_timestamp : -1;
+}
+
+bool LocalStore::in_memory(std::string_view topic, std::int32_t queue_id,
+                           std::int64_t queue_offset) {
+  const RecordBytes record = record_at(topic, queue_id, queue_offset);
+  return record && in_memory_reach(
+                       read_big<std::int64_t>(record.bytes, protocol::record_at::kPhysicalOffset));
+}
+
+std::vector<QueueInfo> LocalStore::infos(const std::vector<std::shared_ptr<ConsumeQueue>>& queues) {
+  std::vector<QueueInfo> infos;
+  infos.reserve(queues.size());
+  for (const auto& queue : queues)
+    infos.push_back({queue->topic(), queue->queue_id(), queue->min_offset(), queue->max_offset()});
+  return infos;
+}
+
+// ---- Retention ---------------------------------------------------------------------------------
+
+RetentionRules LocalStore::rules() const {
+  return {.reserved_hours = config_.reserved_hours,
+          .delete_hours = config_.delete_hours,
+          .max_used_percent = config_.disk_max_used_percent,
+          .forcibly_percent = config_.disk_clean_forcibly_percent,
+          .warning_percent = config_.disk_warning_percent,
+          .forcibly_enabled = config_.clean_forcibly_enable,
+          .batch_max = config_.delete_batch_max,
+          .pause_ms = config_.delete_pause_ms,
+          .period_ms = config_.clean_interval_ms};
+}
+
+std::vector<SegmentAge> LocalStore::segments() const {
+  std::vector<SegmentAge> ages;
+  for (const auto& segment : log_.segments()) {
+    if (auto status = env_.files.stat(segment->path()))
+      ages.push_back({segment->base(), status->modified_ms});
+  }
+  return ages;
+}
+
+Result<Ok> LocalStore::remove_first_segment(std::int64_t base_offset) {
+  auto removed = log_.remove_first(base_offset);
+  if (removed) env_.log.info("removed the oldest segment: base={}", base_offset);
+  return removed;
+}
+
+void LocalStore::log_begins_at(std::int64_t min_physical_offset) {
+  for (const auto& queue : queues_.all()) {
+    if (auto corrected = queue->correct_min_offset(min_physical_offset); !corrected)
+      env_.log.error("a consume queue's beginning was not corrected: {}", corrected.error().detail);
+  }
+  if (config_.index_enable) index_.remove_before(min_physical_offset);
+}
+
+void LocalStore::set_disk_full(bool full, std::string_view why) {
+  if (disk_full_.exchange(full) == full) return;
+  {
+    std::lock_guard lock{why_mutex_};
+    disk_full_because_ = why;
+  }
+  if (full)
+    env_.log.error("sends are refused: {}", why);
+  else
+    env_.log.info("sends are accepted again: {}", why);
+}
+
+std::int32_t LocalStore::clean_expired_queues() {
+  const std::int64_t begin = log_.min_offset();
+  std::int32_t count = 0;
+  for (const auto& queue : queues_.all()) {
+    if (protocol::is_system_topic(queue->topic()) || queue->max_offset() == 0) continue;
+    if (queue->physical_end() >= 0 && queue->physical_end() <= begin) {
+      queues_.remove(*queue);
+      ++count;
+    }
+  }
+  return count;
+}
+
+StoreStatus LocalStore::status() {
+  StoreStatus status;
+  status.commit_log_min_offset = log_.min_offset();
+  status.commit_log_max_offset = log_.end_offset();
+  status.flushed_offset = flusher_->flushed_offset();
+  status.dispatched_offset = dispatcher_.position();
+  status.writable = accepting_ && !disk_full_ && !flusher_->broken();
+  if (flusher_->broken())
+    status.not_writable_because = flusher_->broken_because();
+  else if (disk_full_) {
+    std::lock_guard lock{why_mutex_};
+    status.not_writable_because = disk_full_because_;
+  } else if (!accepting_)
+    status.not_writable_because = "the store is stopped";
+  status.append_lock_held_ms = log_.lock_held_ms();
+  const DiskUse use = retention_.disk_use();
+  status.commit_log_disk_ratio = use.commit_log;
+  status.consume_queue_disk_ratio = use.consume_queue;
+  const IndexPosition last = index_.last();
+  status.index_last_timestamp = last.timestamp;
+  status.index_last_physical_offset = last.physical_offset;
+  return status;
+}
+
+}  // namespace
+
+std::string_view name_of(PutStatus status) {
+  switch (status) {
+    case PutStatus::kOk:
+      return "PUT_OK";
+    case PutStatus::kFlushDiskTimeout:
+      return "FLUSH_DISK_TIMEOUT";
+    case PutStatus::kServiceNotAvailable:
+      return "SERVICE_NOT_AVAILABLE";
+    case PutStatus::kMessageIllegal:
+      return "MESSAGE_ILLEGAL";
+    case PutStatus::kPageCacheBusy:
+      return "OS_PAGE_CACHE_BUSY";
+    case PutStatus::kCreateFileFailed:
+      return "CREATE_MAPPED_FILE_FAILED";
+    case PutStatus::kUnknownError:
+      return "UNKNOWN_ERROR";
+  }
+  return "?";
+}
+
+std::string_view name_of(GetStatus status) {
+  switch (status) {
+    case GetStatus::kFound:
+      return "FOUND";
+    case GetStatus::kNoMatchedMessage:
+      return "NO_MATCHED_MESSAGE";
+    case GetStatus::kMessageWasRemoving:
+      return "MESSAGE_WAS_REMOVING";
+    case GetStatus::kOffsetFoundNull:
+      return "OFFSET_FOUND_NULL";
+    case GetStatus::kOffsetOverflowBadly:
+      return "OFFSET_OVERFLOW_BADLY";
+    case GetStatus::kOffsetOverflowOne:
+      return "OFFSET_OVERFLOW_ONE";
+    case GetStatus::kOffsetTooSmall:
+      return "OFFSET_TOO_SMALL";
+    case GetStatus::kNoMatchedLogicQueue:
+      return "NO_MATCHED_LOGIC_QUEUE";
+    case GetStatus::kNoMessageInQueue:
+      return "NO_MESSAGE_IN_QUEUE";
+    case GetStatus::kOffsetReset:
+      return "OFFSET_RESET";
+  }
+  return "?";
+}
+
+Result<std::unique_ptr<MessageStore>> MessageStore::open(Env& env, const StoreConfig& config,
+                                                         StoreEvents& events) {
+  if (config.broker_role == BrokerRole::kSlave)
+    return Error{Errc::kUnsupported,
+                 "brokerRole=SLAVE: replication is not supported yet; set brokerRole=ASYNC_MASTER"};
+  auto store = std::make_unique<LocalStore>(env, config, events);
+  if (auto loaded = store->load(); !loaded) return loaded.error();
+  return std::unique_ptr<MessageStore>{std::move(store)};
+}
+
+}  // namespace apogee::store

@@ -1,0 +1,58 @@
+#include "store/segment.h"
+
+#include <charconv>
+
+#include <fmt/format.h>
+
+namespace apogee::store {
+
+std::string segment_name(std::int64_t base_offset) {
+  return fmt::format("{:020}", base_offset);
+}
+
+std::int64_t base_of_segment_name(std::string_view name) {
+  std::int64_t base = -1;
+  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), base);
+  return name.size() == 20 && error == std::errc{} && end == name.data() + name.size() && base >= 0
+             ? base
+             : -1;
+}
+
+Result<std::shared_ptr<Segment>> Segment::open(FileSystem& files, const std::string& path,
+                                               std::int64_t base_offset, std::size_t size) {
+  auto file = files.open(path, FileSystem::Open::kCreate);
+  if (!file) return file.error();
+  auto present = (*file)->size();
+  if (!present) return present.error();
+  if (*present != size) {
+    if (auto done = (*file)->resize(size); !done) return done.error();
+  }
+  auto mapping = (*file)->map(0, size, Access::kRead);
+  if (!mapping) return mapping.error();
+  return std::shared_ptr<Segment>{
+      new Segment{path, base_offset, size, *std::move(file), *std::move(mapping)}};
+}
+
+Result<Ok> Segment::append(std::span<const Bytes> pieces, std::size_t bytes) {
+  const std::size_t at = written_.load(std::memory_order_relaxed);  // only the appender moves it
+  if (auto done = file_->write_at(at, pieces); !done) return done;
+  written_.store(at + bytes, std::memory_order_release);
+  return Ok{};
+}
+
+Bytes Segment::read(std::size_t position, std::size_t length) const {
+  const std::size_t end = written();
+  if (position >= end) return {};
+  return whole().subspan(position, std::min(length, end - position));
+}
+
+Result<Ok> Segment::truncate(std::size_t position) {
+  set_written(position);
+  // Cut and extend: what follows reads as zeros and takes no space. A crash in between leaves a
+  // short last file, which opening extends again.
+  if (auto done = file_->resize(position); !done) return done;
+  if (auto done = file_->resize(size_); !done) return done;
+  return file_->sync();
+}
+
+}  // namespace apogee::store

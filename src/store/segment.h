@@ -1,0 +1,65 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "base/file.h"
+
+namespace apogee::store {
+
+/// Name of a file of a segmented sequence: its first offset in 20 decimal digits.
+std::string segment_name(std::int64_t base_offset);
+/// -1: not such a name.
+std::int64_t base_of_segment_name(std::string_view name);
+
+/// One fixed-size file of the commit log. Written through the file, read through a mapping of it.
+/// Invariant: bytes below written() never change.
+/// Threads: append() and set_written() by one thread at a time (the append lock, or recovery before
+/// the store starts); everything else by any thread, meanwhile.
+class Segment {
+ public:
+  /// Opens `path` and brings it to `size` bytes (sparse). A new one is all zeros.
+  static Result<std::shared_ptr<Segment>> open(FileSystem& files, const std::string& path,
+                                               std::int64_t base_offset, std::size_t size);
+
+  std::int64_t base() const { return base_; }
+  std::int64_t end() const { return base_ + static_cast<std::int64_t>(size_); }
+  std::size_t size() const { return size_; }
+  const std::string& path() const { return path_; }
+  std::size_t written() const { return written_.load(std::memory_order_acquire); }
+  void set_written(std::size_t written) { written_.store(written, std::memory_order_release); }
+
+  /// Writes at the end and then lets readers see it. On an error nothing is visible.
+  Result<Ok> append(std::span<const Bytes> pieces, std::size_t bytes);
+  Bytes read(std::size_t position, std::size_t length) const;  ///< Cut short at written().
+  Bytes whole() const { return static_cast<const Mapping&>(*mapping_).bytes(); }  ///< For recovery.
+  bool resident(std::size_t position, std::size_t length) const {
+    return mapping_->resident(position, length);
+  }
+  Result<Ok> sync() { return file_->sync(); }
+  void start_writeback(std::size_t position, std::size_t length) {
+    file_->start_writeback(position, length);
+  }
+  /// Everything from `position` on becomes zeros, and written() `position`.
+  Result<Ok> truncate(std::size_t position);
+
+ private:
+  Segment(std::string path, std::int64_t base, std::size_t size, std::unique_ptr<File> file,
+          std::unique_ptr<Mapping> mapping)
+      : path_{std::move(path)},
+        base_{base},
+        size_{size},
+        file_{std::move(file)},
+        mapping_{std::move(mapping)} {}
+
+  const std::string path_;
+  const std::int64_t base_;
+  const std::size_t size_;
+  const std::unique_ptr<File> file_;
+  const std::unique_ptr<Mapping> mapping_;
+  std::atomic<std::size_t> written_{0};
+};
+
+}  // namespace apogee::store
