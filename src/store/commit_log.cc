@@ -34,6 +34,7 @@ CommitLog::~CommitLog() {
 
 Result<Ok> CommitLog::load() {
   if (auto made = env_.files.create_directories(directory_); !made) return made;
+  if (auto named = env_.files.sync_directory(config_.root); !named) return named;
   auto entries = env_.files.list(directory_);
   if (!entries) return entries.error();
   std::vector<DirectoryEntry> found;
@@ -41,21 +42,33 @@ Result<Ok> CommitLog::load() {
     if (!entry.is_directory && base_of_segment_name(entry.name) >= 0)
       found.push_back(std::move(entry));
   }
+  bool lost = false;
   for (std::size_t i = 0; i < found.size(); ++i) {
     const std::string path = directory_ + "/" + found[i].name;
     const bool last = i + 1 == found.size();
+    // An empty file was never synced, so nothing in it or behind it was promised to anybody: syncs
+    // go in order.
+    if (found[i].size == 0 || lost) {
+      lost = true;
+      env_.log.warn("segment dropped, it was not on disk when the power went: file={} bytes={}",
+                    path, found[i].size);
+      if (auto removed = env_.files.remove(path); !removed) return removed;
+      continue;
+    }
     if (found[i].size != segment_bytes_) {
-      if (last && found[i].size == 0) {
-        env_.log.warn("removed an empty segment: file={}", path);
-        if (auto removed = env_.files.remove(path); !removed) return removed;
-        continue;
-      }
-      if (!last || found[i].size > segment_bytes_) {
+      // A short file whose neighbour stands where it should: a power cut, and what follows was not
+      // on disk.
+      const std::int64_t next = last ? -1 : base_of_segment_name(found[i + 1].name);
+      const bool torn = found[i].size < segment_bytes_ &&
+                        (last || next == base_of_segment_name(found[i].name) +
+                                             static_cast<std::int64_t>(segment_bytes_));
+      if (!torn) {
         return Error{Errc::kMalformed,
                      path + " has " + std::to_string(found[i].size) +
                          " bytes, mappedFileSizeCommitLog says " + std::to_string(segment_bytes_) +
                          "; set mappedFileSizeCommitLog to the size this store was made with"};
       }
+      lost = true;
       env_.log.warn("extended a half-made segment: file={} bytes={} to={}", path, found[i].size,
                     segment_bytes_);
     }
@@ -127,10 +140,10 @@ void CommitLog::prepare() {
     const std::int64_t base = prepare_base_;
     lock.unlock();
     auto segment = Segment::open(env_.files, path_of(base), base, segment_bytes_);
-    if (segment) (void)env_.files.sync_directory(directory_);
+    Result<Ok> named = segment ? env_.files.sync_directory(directory_) : segment.error();
     lock.lock();
-    if (!segment) {
-      env_.log.error("cannot prepare the next segment: {}", segment.error().detail);
+    if (!named) {
+      env_.log.error("cannot prepare the next segment: {}", named.error().detail);
       prepare_wanted_.wait_for(lock, 1s, [&] { return stopping_; });
       continue;
     }
@@ -159,6 +172,9 @@ Result<Ok> CommitLog::roll(std::shared_ptr<Segment>& current) {
   if (!next) {
     auto made = Segment::open(env_.files, path_of(base), base, segment_bytes_);
     if (!made) return made.error();
+    // Slow under the lock, but a message in a file without a durable name would not survive a power
+    // cut.
+    if (auto named = env_.files.sync_directory(directory_); !named) return named;
     next = *std::move(made);
   }
   std::unique_lock lock{segments_mutex_};

@@ -75,30 +75,35 @@ void ConsumeQueue::encode(std::string& out, const QueueEntry& entry) {
 Result<Ok> ConsumeQueue::load() {
   auto entries = env_.files.list(directory_);
   if (!entries) return entries.error();
+  bool lost = false;  // from here on the files were not on disk when the power went; the log has
+                      // what they pointed to
   for (const DirectoryEntry& entry : *entries) {
     const std::int64_t base = entry.is_directory ? -1 : base_of_segment_name(entry.name);
     if (base < 0) continue;
-    const bool last = &entry == &entries->back();
+    lost = lost || entry.size == 0 || (!bases_.empty() && base != bases_.back() + file_bytes_);
+    if (lost) {
+      env_.log.warn("consume queue file dropped, made again from the log: file={} bytes={}",
+                    path_of(base), entry.size);
+      if (auto removed = env_.files.remove(path_of(base)); !removed) return removed;
+      continue;
+    }
     if (entry.size != static_cast<std::uint64_t>(file_bytes_)) {
-      if (!last || entry.size > static_cast<std::uint64_t>(file_bytes_)) {
+      // A short file whose neighbour stands where it should: a power cut. Anything else: another
+      // configuration.
+      const bool torn = entry.size < static_cast<std::uint64_t>(file_bytes_) &&
+                        (&entry == &entries->back() ||
+                         base_of_segment_name((&entry + 1)->name) == base + file_bytes_);
+      if (!torn) {
         return Error{Errc::kMalformed,
                      path_of(base) + " has " + std::to_string(entry.size) +
                          " bytes, mappedFileSizeConsumeQueue says " + std::to_string(file_bytes_) +
                          "; set mappedFileSizeConsumeQueue to the size this store was made with"};
       }
-      if (entry.size == 0) {
-        if (auto removed = env_.files.remove(path_of(base)); !removed) return removed;
-        continue;
-      }
+      lost = true;
       auto file = cache_.open(path_of(base), FileSystem::Open::kExisting);
       if (!file) return file.error();
       if (auto resized = (*file)->resize(static_cast<std::uint64_t>(file_bytes_)); !resized)
         return resized;
-    }
-    if (!bases_.empty() && base != bases_.back() + file_bytes_) {
-      env_.log.error("consume queue with a hole, rebuilt from there: topic={} queue={} missing={}",
-                     topic_, queue_id_, path_of(bases_.back() + file_bytes_));
-      break;
     }
     bases_.push_back(base);
   }
@@ -153,6 +158,7 @@ Result<std::shared_ptr<File>> ConsumeQueue::file_at(std::int64_t position, bool 
   // A file of another length stops a Java broker at load.
   if (auto sized = (*file)->resize(static_cast<std::uint64_t>(file_bytes_)); !sized)
     return sized.error();
+  names_synced_.store(false, std::memory_order_relaxed);
   std::lock_guard lock{files_mutex_};
   bases_.push_back(base);
   return file;
@@ -281,12 +287,12 @@ Result<Ok> ConsumeQueue::truncate_behind(std::int64_t physical_offset) {
     auto units = read(from, static_cast<std::size_t>(end - from));
     if (!units) return units.error();
     std::size_t keep = units->size();
-    while (keep > 0 &&
-           ((*units)[keep - 1].physical_offset >= physical_offset ||
-            (*units)[keep - 1].physical_offset + (*units)[keep - 1].size > physical_offset) &&
-           !(*units)[keep - 1].is_blank()) {
-      --keep;
-    }
+    // A hole left by a power cut goes with what surrounds it.
+    const auto stays = [&](const QueueEntry& entry) {
+      return entry.is_blank() ||
+             (is_valid(entry) && entry.physical_offset + entry.size <= physical_offset);
+    };
+    while (keep > 0 && !stays((*units)[keep - 1])) --keep;
     end = from + static_cast<std::int64_t>(keep);
     if (keep > 0) {
       found = true;
@@ -295,8 +301,6 @@ Result<Ok> ConsumeQueue::truncate_behind(std::int64_t physical_offset) {
     }
   }
   if (end == max_offset()) return Ok{};
-  env_.log.warn("consume queue was ahead of the log: topic={} queue={} entries={}..{} dropped",
-                topic_, queue_id_, end, max_offset() - 1);
   max_ = end;
   min_ = std::min(min_.load(), end);
   physical_end_ = physical_end;
@@ -371,6 +375,16 @@ Result<Ok> ConsumeQueue::sync(std::int64_t least_bytes) {
       return file.error();
     }
     if (auto done = (*file)->sync(); !done) return done;
+  }
+  if (!names_synced_.exchange(true, std::memory_order_relaxed)) {
+    // The file, the queue's and the topic's directory, each in its parent.
+    std::string directory = directory_;
+    for (int level = 0; level < 3; ++level, directory.resize(directory.rfind('/'))) {
+      if (auto done = env_.files.sync_directory(directory); !done) {
+        names_synced_.store(false, std::memory_order_relaxed);
+        return done;
+      }
+    }
   }
   synced_bytes_.store(end, std::memory_order_relaxed);
   return Ok{};

@@ -99,6 +99,8 @@ class ConsumeQueue {
   std::int64_t pending_physical_end_ = -1;
   std::atomic<std::int64_t> min_{0}, max_{0}, physical_end_{-1};
   std::atomic<std::int64_t> synced_bytes_{0};
+  std::atomic<bool> names_synced_{
+      true};  // false: a file was made whose name may not survive a power cut
 };
 
 /// All queues of the store. Threads: any.

@@ -31,11 +31,15 @@ void Dispatcher::start(std::int64_t position, std::function<std::int64_t()> limi
 void Dispatcher::stop() {
   if (!thread_.joinable()) return;
   const auto deadline = env_.clock.now() + 5s;
-  while (position() < limit_() && env_.clock.now() < deadline) {
+  while (position() < limit_() && !stuck_ && env_.clock.now() < deadline) {
     wake();
     std::this_thread::yield();
   }
-  stopping_ = true;
+  {
+    std::lock_guard lock{retry_mutex_};
+    stopping_ = true;
+  }
+  retry_.notify_all();
   wake();
   thread_.join();
 }
@@ -78,13 +82,13 @@ void Dispatcher::take(const protocol::Message& message) {
                          .size = message.size,
                          .record = {}});
   }
-  if (config_.index_enable && type != protocol::sys_flag::kRollback) {
+  if (config_.index_enable) {
     index_.put({.topic = message.topic,
                 .unique_key = message.property(protocol::property::kUniqueKey).value_or(""),
                 .keys = message.property(protocol::property::kKeys).value_or(""),
                 .physical_offset = message.physical_offset,
                 .store_timestamp = message.store_timestamp,
-                .transaction = static_cast<TransactionType>(type)});
+                .sys_flag = message.sys_flag});
   }
   last_timestamp_.store(message.store_timestamp, std::memory_order_relaxed);
 }
@@ -140,9 +144,11 @@ bool Dispatcher::round() {
     // Without queue entries the messages cannot be read: wait for room on the disk, nothing is
     // skipped.
     env_.log.error("consume queues cannot be written, trying again: {}", written.error().detail);
+    stuck_ = true;
     std::unique_lock lock{retry_mutex_};
-    retry_.wait_for(lock, 1s);
+    retry_.wait_for(lock, 1s, [&] { return stopping_.load(); });
   }
+  stuck_ = false;
   position_.store(position + static_cast<std::int64_t>(at), std::memory_order_release);
   if (!arrivals_.empty()) events_.on_arrivals(arrivals_);
   return true;

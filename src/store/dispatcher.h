@@ -54,7 +54,7 @@ class Dispatcher {
       last_queue_;  // dispatch thread: neighbours in the log are often of one queue
   std::atomic<std::int64_t> position_{0}, last_timestamp_{0};
   std::atomic<std::uint32_t> signal_{0};
-  std::atomic<bool> stopping_{false};
+  std::atomic<bool> stopping_{false}, stuck_{false};  // stuck: queues cannot be written
   std::mutex retry_mutex_;
   std::condition_variable retry_;
   std::thread thread_;

@@ -130,6 +130,10 @@ class LocalStore final : public MessageStore, private RetentionTarget {
 
 Result<Ok> LocalStore::load() {
   if (auto made = env_.files.create_directories(config_.root); !made) return made;
+  // The names of the directories are as important as what is in them; the parent may belong to
+  // somebody else.
+  if (const auto slash = config_.root.rfind('/'); slash != std::string::npos)
+    (void)env_.files.sync_directory(slash == 0 ? "/" : config_.root.substr(0, slash));
   auto lock = env_.files.lock(config_.root + "/lock");
   if (!lock) {
     if (lock.error().code != Errc::kExists) return lock.error();
@@ -190,6 +194,13 @@ Result<Ok> LocalStore::recover(bool clean) {
   bool damaged = false;
   const auto from = static_cast<std::size_t>(first_segment_to_scan(segments, clean));
   end = segments[from]->base();
+  if (!clean) {
+    // A power cut keeps any part of what was not synced: entries of the records read again are made
+    // again, not trusted.
+    for (const auto& queue : queues_.all()) {
+      if (auto cut = queue->truncate_behind(end); !cut) return cut;
+    }
+  }
   for (std::size_t i = from; i < segments.size() && !damaged; ++i) {
     const Segment& segment = *segments[i];
     std::size_t at = 0;
@@ -225,7 +236,12 @@ Result<Ok> LocalStore::recover(bool clean) {
   if (auto cut = log_.set_end(end); !cut) return cut;
   const std::int64_t begin = log_.min_offset();
   for (const auto& queue : queues_.all()) {
+    const std::int64_t before = queue->max_offset();
     if (auto cut = queue->truncate_behind(end); !cut) return cut;
+    if (queue->max_offset() != before) {
+      env_.log.warn("a consume queue was ahead of the log: topic={} queue={} dropped={}..{}",
+                    queue->topic(), queue->queue_id(), queue->max_offset(), before - 1);
+    }
     if (auto corrected = queue->correct_min_offset(begin); !corrected) return corrected;
     queue->next_offset = queue->max_offset();
   }

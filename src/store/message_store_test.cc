@@ -1,0 +1,286 @@
+#include "store/message_store.h"
+
+#include <future>
+#include <random>
+
+#include <gtest/gtest.h>
+
+#include "base/clock.h"
+#include "protocol/message.h"
+#include "testing/forgetful_disk.h"
+
+namespace apogee::store {
+namespace {
+
+/// The store has no business with it.
+class NoNetwork final : public Transport {
+ public:
+  Result<std::unique_ptr<Listener>> listen(const Endpoint&,
+                                           std::function<void(std::unique_ptr<Stream>)>) override {
+    return Error{Errc::kUnsupported, {}};
+  }
+  void connect(const Endpoint&, std::chrono::milliseconds,
+               std::function<void(Result<std::unique_ptr<Stream>>)> done) override {
+    done(Error{Errc::kUnsupported, {}});
+  }
+};
+
+/// A store on a disk in memory, with real threads and the real clock.
+class Store : public ::testing::Test {
+ protected:
+  static StoreConfig small() {
+    StoreConfig config;
+    config.root = "/store";
+    config.commit_log_file_bytes = 16 << 10;
+    config.consume_queue_file_bytes = 400;
+    config.index_slots = 100;
+    config.index_units = 500;
+    return config;
+  }
+
+  struct Running {
+    explicit Running(Store& test, const StoreConfig& config)
+        : env{*test.clock_,   test.disk_.files(), test.network_,
+              *test.workers_, test.random_,       *test.log_} {
+      auto opened = MessageStore::open(env, config, test.events_);
+      if (!opened) {
+        error = opened.error().detail;
+        return;
+      }
+      store = *std::move(opened);
+      store->start();
+    }
+    Env env;
+    std::string error;
+    std::unique_ptr<MessageStore> store;
+  };
+  void open(const StoreConfig& config = small()) {
+    running_ = std::make_unique<Running>(*this, config);
+    ASSERT_TRUE(running_->store) << running_->error;
+  }
+  void close() { running_.reset(); }
+  MessageStore& store() { return *running_->store; }
+
+  static Buffer record(std::string_view topic, std::int32_t queue, std::string_view body,
+                       std::string_view keys = "", std::string_view tags = "") {
+    Buffer properties;
+    if (!keys.empty()) protocol::append_property(properties, "KEYS", keys);
+    if (!tags.empty()) protocol::append_property(properties, "TAGS", tags);
+    static constexpr std::array<std::byte, 4> kHost{};
+    Buffer out;
+    EXPECT_TRUE(protocol::encode_message(out, {.queue_id = queue,
+                                               .born_timestamp = 1,
+                                               .born_host = kHost,
+                                               .store_host = kHost,
+                                               .body = as_bytes(body),
+                                               .topic = topic,
+                                               .properties = properties}));
+    return out;
+  }
+  Append send(std::string_view topic, std::int32_t queue, std::string_view body,
+              std::string_view keys = "", std::string_view tags = "") {
+    Buffer bytes = record(topic, queue, body, keys, tags);
+    Append append{.topic = topic,
+                  .queue_id = queue,
+                  .records = std::as_writable_bytes(std::span{bytes.data(), bytes.size()})};
+    Append* batch[] = {&append};
+    store().append(batch);
+    return append;
+  }
+  void wait_dispatched() {
+    for (int i = 0; i < 5'000'000 &&
+                    store().status().dispatched_offset < store().status().commit_log_max_offset;
+         ++i)
+      std::this_thread::yield();
+  }
+  std::vector<std::string> read_all(std::string_view topic, std::int32_t queue,
+                                    const MessageFilter* filter = nullptr) {
+    std::vector<std::string> bodies;
+    std::int64_t offset = std::max<std::int64_t>(store().min_offset(topic, queue), 0);
+    for (;;) {
+      const GetResult got =
+          store().get({.topic = topic, .queue_id = queue, .offset = offset, .filter = filter});
+      if (got.next_offset <= offset) return bodies;
+      offset = got.next_offset;
+      for (const RecordBytes& each : got.records) {
+        Bytes rest = each.bytes;
+        while (!rest.empty()) {
+          const auto message = protocol::decode_message(rest);
+          if (!message) {
+            ADD_FAILURE() << "a record that does not decode";
+            return bodies;
+          }
+          bodies.emplace_back(as_text(message->body));
+          rest = rest.subspan(static_cast<std::size_t>(message->size));
+        }
+      }
+    }
+  }
+
+  testing::ForgetfulDisk disk_;
+  std::unique_ptr<Clock> clock_ = make_system_clock();
+  std::unique_ptr<Executor> workers_ = make_thread_pool(2, "work");
+  NoNetwork network_;
+  Random random_{1};
+  std::unique_ptr<Logger> log_ = make_silent_logger();
+  StoreEvents events_;
+  std::unique_ptr<Running> running_;
+};
+
+TEST_F(Store, GivesBackWhatWasAppendedInOrder) {
+  open();
+  std::vector<std::string> sent;
+  for (int i = 0; i < 500; ++i) {
+    sent.push_back("body " + std::to_string(i));
+    const Append append = send("t", 0, sent.back());
+    ASSERT_EQ(append.status, PutStatus::kOk);
+    ASSERT_EQ(append.queue_offset, i);
+  }
+  wait_dispatched();
+  EXPECT_EQ(read_all("t", 0), sent);
+  EXPECT_EQ(store().max_offset("t", 0), 500);
+}
+
+TEST_F(Store, GoesOnWhereACleanStopLeftIt) {
+  std::vector<std::string> sent;
+  for (int round = 0; round < 4; ++round) {
+    open();
+    for (int i = 0; i < 100; ++i) {
+      sent.push_back(std::to_string(round) + "." + std::to_string(i));
+      ASSERT_EQ(send("t", 0, sent.back()).queue_offset, static_cast<std::int64_t>(sent.size()) - 1);
+    }
+    close();
+  }
+  open();
+  EXPECT_EQ(read_all("t", 0), sent);
+}
+
+TEST_F(Store, KeepsEverythingWrittenWhenTheProcessIsKilled) {
+  std::vector<std::string> sent;
+  for (int round = 0; round < 4; ++round) {
+    open();
+    for (int i = 0; i < 150; ++i) {
+      sent.push_back(std::to_string(round) + "." + std::to_string(i));
+      ASSERT_EQ(send("t", i % 2, sent.back()).status, PutStatus::kOk);
+    }
+    disk_.kill_process();
+    close();
+  }
+  open();
+  auto all = read_all("t", 0);
+  const auto odd = read_all("t", 1);
+  all.insert(all.end(), odd.begin(), odd.end());
+  std::sort(all.begin(), all.end());
+  std::sort(sent.begin(), sent.end());
+  EXPECT_EQ(all, sent);
+}
+
+/// Durable messages are there once, in order; queues are dense; nothing was made up.
+TEST_F(Store, KeepsDurableMessagesThroughPowerCuts) {
+  for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+    SCOPED_TRACE(::testing::Message() << "seed " << seed);
+    std::mt19937_64 random{seed};
+    StoreConfig config = small();
+    config.root = "/store" + std::to_string(seed);
+    config.flush_disk_type = FlushDiskType::kSyncFlush;
+    std::map<std::string, std::pair<std::int32_t, std::int64_t>> durable;
+    std::set<std::string> sent;
+    for (int round = 0; round < 3; ++round) {
+      open(config);
+      const int count = static_cast<int>(random() % 120);
+      std::int64_t end = 0;
+      std::vector<std::pair<std::string, Append>> unsure;
+      for (int i = 0; i < count; ++i) {
+        const auto queue = static_cast<std::int32_t>(random() % 3);
+        const std::string body =
+            std::to_string(round) + ":" + std::to_string(i) + std::string(random() % 300, 'x');
+        sent.insert(body);
+        Append append = send("t", queue, body);
+        ASSERT_EQ(append.status, PutStatus::kOk);
+        append.queue_id = queue;
+        end = store().status().commit_log_max_offset;
+        unsure.emplace_back(body, std::move(append));
+        if (random() % 10 == 0) {
+          std::promise<PutStatus> done;
+          store().when_durable(end, [&](PutStatus status) { done.set_value(status); });
+          ASSERT_EQ(done.get_future().get(), PutStatus::kOk);
+          for (auto& [text, each] : unsure) durable[text] = {each.queue_id, each.queue_offset};
+          unsure.clear();
+        }
+      }
+      disk_.crash(random());
+      close();
+      open(config);
+      for (std::int32_t queue = 0; queue < 3; ++queue) {
+        std::int64_t offset = 0;
+        for (const std::string& body : read_all("t", queue)) {
+          EXPECT_TRUE(sent.contains(body)) << body.substr(0, 8);
+          if (const auto found = durable.find(body); found != durable.end()) {
+            EXPECT_EQ(found->second, (std::pair{queue, offset})) << body.substr(0, 8);
+          }
+          ++offset;
+        }
+        EXPECT_EQ(offset, store().max_offset("t", queue));
+      }
+      std::size_t found = 0;
+      for (std::int32_t queue = 0; queue < 3; ++queue) {
+        for (const std::string& body : read_all("t", queue)) found += durable.contains(body);
+      }
+      EXPECT_EQ(found, durable.size());
+      close();
+      if (HasFailure()) return;
+    }
+  }
+}
+
+TEST_F(Store, FindsMessagesByKeyAndByTime) {
+  open();
+  send("t", 0, "one", "k1 k2");
+  const Append two = send("t", 0, "two", "k2");
+  wait_dispatched();
+  EXPECT_EQ(store().query_by_key("t", "k2", 10, 0, clock_->wall_ms() + 1'000).size(), 2U);
+  EXPECT_EQ(store().query_by_key("t", "k1", 10, 0, clock_->wall_ms() + 1'000).size(), 1U);
+  EXPECT_TRUE(store().query_by_key("other", "k1", 10, 0, clock_->wall_ms() + 1'000).empty());
+  EXPECT_EQ(store().offset_by_time("t", 0, 0, Boundary::kLower), 0);
+  EXPECT_EQ(store().offset_by_time("t", 0, two.store_timestamp + 10'000, Boundary::kLower), 2);
+  EXPECT_EQ(store().offset_by_time("t", 0, two.store_timestamp + 10'000, Boundary::kUpper), 1);
+  EXPECT_EQ(as_text(protocol::decode_message(store().record_at(two.physical_offset).bytes)->body),
+            "two");
+}
+
+TEST_F(Store, RefusesADirectoryInUse) {
+  open();
+  Running second{*this, small()};
+  EXPECT_FALSE(second.store);
+  EXPECT_NE(second.error.find("/store is in use by another process"), std::string::npos)
+      << second.error;
+}
+
+TEST_F(Store, AnswersOffsetsOutsideTheQueueAsJavaDoes) {
+  open();
+  EXPECT_EQ(store().get({.topic = "t", .queue_id = 0}).status, GetStatus::kNoMatchedLogicQueue);
+  send("t", 0, "one");
+  wait_dispatched();
+  EXPECT_EQ(store().get({.topic = "t", .queue_id = 0, .offset = 1}).status,
+            GetStatus::kOffsetOverflowOne);
+  const GetResult far = store().get({.topic = "t", .queue_id = 0, .offset = 9});
+  EXPECT_EQ(far.status, GetStatus::kOffsetOverflowBadly);
+  EXPECT_EQ(far.next_offset, 1);
+}
+
+TEST_F(Store, RefusesMessagesAfterAFailedSync) {
+  StoreConfig config = small();
+  config.flush_disk_type = FlushDiskType::kSyncFlush;
+  open(config);
+  ASSERT_EQ(send("t", 0, "one").status, PutStatus::kOk);
+  disk_.inject({.operation = testing::ForgetfulDisk::Operation::kSync, .path_part = "/commitlog/"});
+  std::promise<PutStatus> done;
+  store().when_durable(store().status().commit_log_max_offset,
+                       [&](PutStatus status) { done.set_value(status); });
+  EXPECT_EQ(done.get_future().get(), PutStatus::kServiceNotAvailable);
+  EXPECT_EQ(send("t", 0, "two").status, PutStatus::kServiceNotAvailable);
+  EXPECT_NE(store().status().not_writable_because.find("sync"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace apogee::store
