@@ -3,6 +3,7 @@
 #include <string>
 
 #include "base/env.h"
+#include "base/in_flight.h"
 #include "broker/config.h"
 #include "broker/consumer_offsets.h"
 #include "broker/consumers.h"
@@ -31,6 +32,8 @@ struct Context {
   LongPolling& long_polling;
   Stats& stats;
   std::string address;  ///< brokerIP1:listenPort, as clients are told.
+  /// Requests whose work goes on beyond their callback; waited for before anything above ends.
+  InFlight& in_flight;
 
   const BrokerConfig& settings() const { return config.now(); }
 };

@@ -1,0 +1,23 @@
+#pragma once
+
+#include "broker/context.h"
+#include "remoting/processors.h"
+
+/// PULL_MESSAGE and LITE_PULL_MESSAGE (PullMessageProcessor).
+///
+/// Threads: a pull is checked, read and answered on its connection's loop. What the disk would have
+/// to be waited for goes to a worker with a copy of the request: records that are not in memory,
+/// and filters that look into records. A pull that finds nothing and may wait is kept by
+/// LongPolling and runs once more on its loop.
+namespace apogee::broker {
+
+/// Answers up to this size are copied into the connection's outbox; larger ones are sent from the
+/// mapped log. Below it a copy costs less than the kernel's work per extra buffer.
+inline constexpr std::size_t kCopiedBytesMax = 16 << 10;
+
+void add_pulling(remoting::Processors& processors, Context& context);
+
+/// What a store's answer means on the wire (PullMessageProcessor.composeResponseHeader).
+std::int32_t pull_code(store::GetStatus status, std::int64_t requested_offset);
+
+}  // namespace apogee::broker
