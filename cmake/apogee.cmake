@@ -12,6 +12,10 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC 12 sees restrict and overflow problems in inlined std::string code that are not there (GCC PR 105651).
   target_compile_options(apogee_options INTERFACE -Wno-restrict -Wno-stringop-overflow -Wno-array-bounds)
 endif()
+if(APOGEE_FUZZ)
+  # The libraries tell libFuzzer which branches an input takes; only the targets bring its main().
+  target_compile_options(apogee_options INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 if(APOGEE_SANITIZE)
   target_compile_options(apogee_options INTERFACE -fsanitize=${APOGEE_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(apogee_options INTERFACE -fsanitize=${APOGEE_SANITIZE})

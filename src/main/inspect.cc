@@ -325,7 +325,7 @@ int list_queue(Inspection& inspection, const Request& request) {
   bool more = false;
   auto done = inspection.for_each_entry(
       request.filter.topic, request.queue_id, request.from, request.to,
-      [&](const store::QueueEntry& entry) {
+      [&](const store::InspectedEntry& entry) {
         if (shown == request.limit) {
           more = true;
           return false;

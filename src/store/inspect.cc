@@ -78,10 +78,10 @@ const SegmentFile* QueueFiles::file_of(std::int64_t queue_offset, std::uint64_t&
   return nullptr;
 }
 
-Result<std::optional<QueueEntry>> QueueFiles::entry(std::int64_t queue_offset) {
+Result<std::optional<InspectedEntry>> QueueFiles::entry(std::int64_t queue_offset) {
   std::uint64_t position = 0;
   const SegmentFile* const segment = file_of(queue_offset, position);
-  if (!segment) return std::optional<QueueEntry>{};
+  if (!segment) return std::optional<InspectedEntry>{};
   if (open_segment_ != segment) {
     auto file = files_.open(segment->path, FileSystem::Open::kReadOnly);
     if (!file) return file.error();
@@ -90,11 +90,11 @@ Result<std::optional<QueueEntry>> QueueFiles::entry(std::int64_t queue_offset) {
   }
   auto unit = window_->at(position, kUnitBytes);
   if (!unit) return unit.error();
-  if (unit->size() < static_cast<std::size_t>(kUnitBytes)) return std::optional<QueueEntry>{};
-  return std::optional{QueueEntry{.queue_offset = queue_offset,
-                                  .physical_offset = read_big<std::int64_t>(*unit, 0),
-                                  .size = read_big<std::int32_t>(*unit, 8),
-                                  .tags_code = read_big<std::int64_t>(*unit, 12)}};
+  if (unit->size() < static_cast<std::size_t>(kUnitBytes)) return std::optional<InspectedEntry>{};
+  return std::optional{InspectedEntry{.queue_offset = queue_offset,
+                                      .physical_offset = read_big<std::int64_t>(*unit, 0),
+                                      .size = read_big<std::int32_t>(*unit, 8),
+                                      .tags_code = read_big<std::int64_t>(*unit, 12)}};
 }
 
 Result<std::int64_t> QueueFiles::find_max() {
@@ -319,7 +319,7 @@ Result<Ok> Inspection::for_each_record(const RecordFilter& filter,
 
 Result<Ok> Inspection::for_each_entry(std::string_view topic, std::int32_t queue_id,
                                       std::int64_t from, std::int64_t to,
-                                      const std::function<bool(const QueueEntry&)>& each) {
+                                      const std::function<bool(const InspectedEntry&)>& each) {
   auto queues = state_->queues();
   if (!queues) return queues.error();
   const auto queue = std::ranges::find_if(*queues, [&](const QueueFiles& one) {

@@ -82,7 +82,7 @@ struct InspectedRecord {
   protocol::Message message;  ///< Valid during the call.
 };
 
-struct QueueEntry {
+struct InspectedEntry {
   std::int64_t queue_offset = 0;
   std::int64_t physical_offset = 0;
   std::int32_t size = 0;
@@ -119,7 +119,8 @@ class Inspection {
   /// Entries with queue offsets in [from, to); `each` returns false to end. kNotFound: no such
   /// queue.
   Result<Ok> for_each_entry(std::string_view topic, std::int32_t queue_id, std::int64_t from,
-                            std::int64_t to, const std::function<bool(const QueueEntry&)>& each);
+                            std::int64_t to,
+                            const std::function<bool(const InspectedEntry&)>& each);
   /// The record at a physical offset.
   Result<InspectedRecord> record_at(std::int64_t physical_offset);
   /// Walks everything and compares it with each other.

@@ -41,7 +41,7 @@ class Checker {
   void follow_queue(const LogItem& item);
   Result<Ok> check_queue(QueueFiles& queue);
   void check_queue_files(const QueueFiles& queue);
-  Result<Ok> check_entry(QueueFiles& queue, const QueueEntry& entry, std::int64_t& previous);
+  Result<Ok> check_entry(QueueFiles& queue, const InspectedEntry& entry, std::int64_t& previous);
   void check_queue_end(const QueueFiles& queue, std::int64_t max);
   Result<Ok> check_index(const std::string& path);
   Result<Ok> check_unit(const IndexFile& file, std::int32_t unit);
@@ -220,7 +220,7 @@ Result<Ok> Checker::check_queue(QueueFiles& queue) {
   return Ok{};
 }
 
-Result<Ok> Checker::check_entry(QueueFiles& queue, const QueueEntry& entry,
+Result<Ok> Checker::check_entry(QueueFiles& queue, const InspectedEntry& entry,
                                 std::int64_t& previous) {
   std::uint64_t position = 0;
   const std::string& path = queue.file_of(entry.queue_offset, position)->path;

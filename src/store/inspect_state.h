@@ -32,7 +32,7 @@ class QueueFiles {
   /// The file that holds a queue offset, and the position in it; nullptr: none does.
   const SegmentFile* file_of(std::int64_t queue_offset, std::uint64_t& position) const;
   /// nullopt: not in any file.
-  Result<std::optional<QueueEntry>> entry(std::int64_t queue_offset);
+  Result<std::optional<InspectedEntry>> entry(std::int64_t queue_offset);
   /// The offset behind the last entry: the first unit of the last file that is still zero.
   Result<std::int64_t> find_max();
   /// The offset of the first entry whose record is in the log.

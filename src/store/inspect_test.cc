@@ -174,7 +174,7 @@ TEST_F(InspectTest, ListsAQueue) {
   write();
   auto inspection = open();
   std::vector<std::int64_t> physical;
-  ASSERT_TRUE(inspection.for_each_entry("T", 1, 9, 11, [&](const QueueEntry& entry) {
+  ASSERT_TRUE(inspection.for_each_entry("T", 1, 9, 11, [&](const InspectedEntry& entry) {
     physical.push_back(entry.physical_offset);
     return true;
   }));
@@ -182,7 +182,7 @@ TEST_F(InspectTest, ListsAQueue) {
   auto record = inspection.record_at(physical[1]);
   ASSERT_TRUE(record);
   EXPECT_EQ(record->message.queue_offset, 10);
-  EXPECT_EQ(inspection.for_each_entry("T", 7, 0, kEver, [](const QueueEntry&) { return true; })
+  EXPECT_EQ(inspection.for_each_entry("T", 7, 0, kEver, [](const InspectedEntry&) { return true; })
                 .error()
                 .code,
             Errc::kNotFound);
