@@ -1,0 +1,32 @@
+#pragma once
+
+#include "broker/context.h"
+#include "broker/scheduled_messages.h"
+#include "protocol/message.h"
+#include "remoting/processors.h"
+
+/// SEND_MESSAGE, SEND_MESSAGE_V2, SEND_BATCH_MESSAGE (SendMessageProcessor) and
+/// CONSUMER_SEND_MSG_BACK.
+///
+/// Threads: any io thread; state is what Context's tables hold. All sends found in one read are
+/// checked and encoded one by one, stored by one append, and answered together: at once
+/// (ASYNC_FLUSH), or by the flush thread when they are on disk (SYNC_FLUSH).
+namespace apogee::broker {
+
+/// What the send path needs to know besides the tables. Outlives the processors.
+struct SendSettings {
+  protocol::Host store_host;  ///< brokerIP1:listenPort, written into records and message ids.
+  DelayLevels levels;
+};
+
+void add_sending(remoting::Processors& processors, Context& context, const SendSettings& settings);
+
+/// What a put status means to the sender: response code and remark. The only place where this is
+/// decided (SendMessageProcessor.handlePutMessageResult).
+struct PutAnswer {
+  std::int32_t code;
+  std::string remark;
+};
+PutAnswer put_answer(store::PutStatus status, Context& context);
+
+}  // namespace apogee::broker
