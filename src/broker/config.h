@@ -44,7 +44,6 @@ struct BrokerConfig {
   bool lite_pull_message = true;
   bool server_side_reset_offset = true;
   bool validate_system_topic = true;
-  std::int32_t default_query_max_num = 32;
   std::int64_t start_accept_send_ms = 0;
   std::int32_t revive_queue_num = 8;
   bool store_reply_message = true;
@@ -118,8 +117,6 @@ struct BrokerConfig {
                   Change::kAtRunTime},
       PlainOption{"validateSystemTopicWhenUpdateTopic", &Self::validate_system_topic,
                   "Refuse changes of system topics.", Change::kAtRunTime},
-      Option{"defaultQueryMaxNum", &Self::default_query_max_num, 1, 1'024,
-             "Most messages a query by unique key returns.", Change::kAtRunTime},
       Option{"startAcceptSendRequestTimeStamp", &Self::start_accept_send_ms, 0,
              std::int64_t{1} << 50, "Refuse messages before this Unix time in ms."},
       Option{"reviveQueueNum", &Self::revive_queue_num, 1, 1'024, "Queues of the revive topic."},

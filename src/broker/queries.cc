@@ -12,17 +12,16 @@ using remoting::Answer;
 using remoting::OwnedCommand;
 using remoting::PeerPtr;
 
-constexpr std::int32_t kMessagesMax = 64;          // maxMsgsNumBatch
 constexpr std::size_t kAnswerBytesMax = 15 << 20;  // clients refuse frames above 16 MiB
 constexpr std::int32_t kQueueEntriesMax = 10'000;  // of one answer
 
 Answer query_message(Context& context, const protocol::QueryMessageRequest& header) {
   const bool by_unique_key = header.unique_key_query == "true";
-  const std::int32_t wanted =
-      by_unique_key ? context.settings().default_query_max_num : header.max_num;
-  const auto records =
-      context.store.query_by_key(header.topic, header.key, std::clamp(wanted, 0, kMessagesMax),
-                                 header.begin_timestamp, header.end_timestamp);
+  const store::StoreConfig& limits = context.store.config();
+  const std::int32_t wanted = by_unique_key ? limits.default_query_messages : header.max_num;
+  const auto records = context.store.query_by_key(header.topic, header.key,
+                                                  std::clamp(wanted, 0, limits.query_messages_max),
+                                                  header.begin_timestamp, header.end_timestamp);
   const store::StoreStatus status = context.store.status();
   Answer answer = Answer::with(protocol::QueryMessageResponse{
       .index_last_update_timestamp = status.index_last_timestamp,

@@ -49,7 +49,9 @@ void SubscriptionGroups::changed() {
 }
 
 void SubscriptionGroups::persist_soon() {
-  env_.workers.post([this] {
+  auto token = in_flight_.enter();
+  if (!token) return;
+  env_.workers.post([this, token] {
     if (auto saved = persist(); !saved)
       env_.log.error("consumer groups not written: path={} why={}", path_, saved.error().detail);
   });

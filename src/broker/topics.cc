@@ -94,7 +94,9 @@ TopicPtr Topics::put(protocol::TopicConfig config) {
 }
 
 void Topics::after_change(std::vector<TopicPtr> topics) {
-  env_.workers.post([this] {
+  auto token = in_flight_.enter();
+  if (!token) return;
+  env_.workers.post([this, token] {
     if (auto saved = persist(); !saved)
       env_.log.error("topics not written: path={} why={}", path_, saved.error().detail);
   });

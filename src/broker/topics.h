@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/env.h"
+#include "base/in_flight.h"
 #include "broker/config.h"
 #include "protocol/bodies.h"
 
@@ -80,6 +81,7 @@ class Topics {
   protocol::DataVersion version_;                // guarded by mutex_
   bool dirty_ = false;                           // guarded by mutex_
   std::mutex persist_mutex_;                     // one writer of the file
+  InFlight in_flight_;                           // posted writes; waited for first of all
 };
 
 }  // namespace apogee::broker

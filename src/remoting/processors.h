@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "base/env.h"
+#include "base/in_flight.h"
 #include "remoting/peer.h"
 
 /// Which code is served by what. The calls to on() and its siblings in one place (broker.cc,
@@ -72,8 +73,10 @@ class Processors : public RequestHandler {
   template <class Header, class Process>
   void on_worker_code(std::int32_t code, Process process) {
     table_[code] = [this, process = std::move(process)](const Request& request) {
+      auto token = in_flight_.enter();
+      if (!token) return;
       auto owned = std::make_shared<OwnedCommand>(request.command);
-      env_.workers.post([process, owned, responder = request.responder] {
+      env_.workers.post([process, token, owned, responder = request.responder] {
         auto header = read_header<Header>(*owned);
         if (!header) return reply_malformed(responder, header.error());
         reply(responder, process(*header, *owned, responder.peer()));
@@ -101,6 +104,10 @@ class Processors : public RequestHandler {
   /// Asked before anything else; false: it has answered the request itself (draining, rejected).
   void set_gate(std::function<bool(const Request&)> gate) { gate_ = std::move(gate); }
 
+  /// Waits for the requests that are being worked on by workers; further ones are dropped. Before
+  /// what the processors use ends; the destructor does it too.
+  void finish_workers() { in_flight_.wait(); }
+
   void on_requests(std::span<const Request> requests) override;
 
  protected:
@@ -108,6 +115,7 @@ class Processors : public RequestHandler {
 
  private:
   Env& env_;
+  InFlight in_flight_;
   std::unordered_map<std::int32_t, std::function<void(const Request&)>> table_;
   struct Batch {
     std::vector<std::int32_t> codes;

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <memory>
+
+#include "base/env.h"
+#include "broker/config.h"
+#include "remoting/server.h"
+#include "store/config.h"
+
+/// A broker: a store, tables, and a server that answers for them.
+///
+/// Threads: start() and stop() by the owner, who must not be on a loop or a worker; both block.
+/// Everything else happens on the threads of Env and of the store.
+namespace apogee::broker {
+
+struct BrokerSetup {
+  BrokerConfig broker;
+  store::StoreConfig store;
+  remoting::ServerConfig server;
+};
+
+class Broker {
+ public:
+  /// Loads the tables, opens the store (recovering it), listens. An error names what failed; then
+  /// nothing is left running.
+  static Result<std::unique_ptr<Broker>> start(Env& env, BrokerSetup setup);
+  ~Broker();  ///< Calls stop().
+  Broker(const Broker&) = delete;
+
+  /// No new connections, answers under way leave, tables and store go to disk. Idempotent.
+  void stop();
+
+  Endpoint local() const;
+
+ private:
+  struct State;
+  explicit Broker(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace apogee::broker
