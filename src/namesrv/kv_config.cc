@@ -1,0 +1,68 @@
+#include "namesrv/kv_config.h"
+
+namespace apogee::namesrv {
+
+Result<Ok> KvConfig::load() {
+  for (const std::string& path : {path_, path_ + ".bak"}) {
+    auto text = read_file(env_.files, path);
+    if (!text && text.error().code == Errc::kNotFound) continue;
+    if (!text) return text.error();
+    if (text->empty()) continue;
+    auto table = protocol::decode_body<protocol::KvConfigTable>(std::string_view{*text});
+    if (!table)
+      return Error{Errc::kMalformed,
+                   path + ": " + table.error().detail + "; mend or remove the file"};
+    table_ = *std::move(table);
+    return Ok{};
+  }
+  return Ok{};
+}
+
+Result<Ok> KvConfig::set(const std::string& config_namespace, const std::string& key,
+                         const std::string& value) {
+  {
+    std::unique_lock lock{mutex_};
+    table_.config_table[config_namespace][key] = value;
+  }
+  return persist();
+}
+
+Result<Ok> KvConfig::remove(const std::string& config_namespace, const std::string& key) {
+  {
+    std::unique_lock lock{mutex_};
+    const auto found = table_.config_table.find(config_namespace);
+    if (found == table_.config_table.end() || found->second.erase(key) == 0) return Ok{};
+  }
+  return persist();
+}
+
+std::optional<std::string> KvConfig::find(const std::string& config_namespace,
+                                          const std::string& key) const {
+  std::shared_lock lock{mutex_};
+  const auto found = table_.config_table.find(config_namespace);
+  if (found == table_.config_table.end()) return std::nullopt;
+  const auto value = found->second.find(key);
+  return value == found->second.end() ? std::nullopt : std::optional{value->second};
+}
+
+std::optional<std::map<std::string, std::string>> KvConfig::list(
+    const std::string& config_namespace) const {
+  std::shared_lock lock{mutex_};
+  const auto found = table_.config_table.find(config_namespace);
+  return found == table_.config_table.end() ? std::nullopt : std::optional{found->second};
+}
+
+Result<Ok> KvConfig::persist() {
+  std::lock_guard one{persist_mutex_};
+  Buffer text;
+  {
+    std::shared_lock lock{mutex_};
+    text = protocol::encode_body(table_, protocol::JsonStyle::kPretty);
+  }
+  if (const auto slash = path_.rfind('/'); slash != std::string::npos) {
+    if (auto made = env_.files.create_directories(path_.substr(0, slash)); !made) return made;
+  }
+  return replace_file(env_.files, path_, text);
+}
+
+}  // namespace apogee::namesrv
