@@ -17,6 +17,7 @@ struct BrokerSetup {
   BrokerConfig broker;
   store::StoreConfig store;
   remoting::ServerConfig server;
+  std::string path;  ///< Of the configuration file it came from; empty: none.
 };
 
 class Broker {

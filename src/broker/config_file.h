@@ -1,0 +1,21 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/file.h"
+#include "base/options.h"
+#include "broker/broker.h"
+
+namespace apogee::broker {
+
+/// All keys a broker.conf may have, bound to `setup`, which must outlive them.
+std::vector<OptionView> options_of(BrokerSetup& setup);
+
+/// Reads a broker.conf over the defaults (an empty path: the defaults). kInvalidArgument lists
+/// every unknown key with the nearest known one and every bad value; with `lenient` they become
+/// `warnings`.
+Result<BrokerSetup> read_config(FileSystem& files, const std::string& path, bool lenient,
+                                std::vector<std::string>& warnings);
+
+}  // namespace apogee::broker
