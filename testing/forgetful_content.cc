@@ -254,8 +254,10 @@ std::unique_ptr<ForgetfulContent> ForgetfulContent::after_crash(std::mt19937_64*
         left_size = size();
         break;
       default: {
-        const auto [least, most] = std::minmax(durable_size_, size());
-        left_size = least + (most > least ? (*random)() % (most - least + 1) : 0);
+        const std::uint64_t now = size();
+        const std::uint64_t least = std::min(durable_size_, now),
+                            most = std::max(durable_size_, now);
+        left_size = least + (*random)() % (most - least + 1);
       }
     }
   }
