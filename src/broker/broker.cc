@@ -1,16 +1,16 @@
 #include "broker/broker.h"
 
-#include <arpa/inet.h>
-#include <ifaddrs.h>
-#include <net/if.h>
-#include <unistd.h>
-
 #include "broker/clients.h"
 #include "broker/context.h"
 #include "broker/offsets.h"
 #include "broker/pulling.h"
 #include "broker/queries.h"
+#include "broker/scheduled_messages.h"
+#include "broker/sending.h"
 #include "broker/statistics.h"
+#include "protocol/codes.h"
+#include "protocol/names.h"
+#include "remoting/addresses.h"
 #include "remoting/processors.h"
 
 namespace apogee::broker {
@@ -18,34 +18,9 @@ namespace {
 
 constexpr std::uint16_t kDefaultPort = 10'911;
 
-std::string host_name() {
-  char name[256] = {};
-  return ::gethostname(name, sizeof name - 1) == 0 && name[0] != 0 ? name : "DEFAULT_BROKER";
-}
-
-/// The first IPv4 address of this host that others can reach; 127.0.0.1 when there is none.
-std::string host_address() {
-  ifaddrs* all = nullptr;
-  if (::getifaddrs(&all) != 0) return "127.0.0.1";
-  std::string found = "127.0.0.1";
-  for (const ifaddrs* each = all; each; each = each->ifa_next) {
-    if (!each->ifa_addr || each->ifa_addr->sa_family != AF_INET ||
-        (each->ifa_flags & IFF_LOOPBACK) != 0 || (each->ifa_flags & IFF_UP) == 0)
-      continue;
-    char text[INET_ADDRSTRLEN];
-    const auto* address = reinterpret_cast<const sockaddr_in*>(each->ifa_addr);
-    if (::inet_ntop(AF_INET, &address->sin_addr, text, sizeof text)) {
-      found = text;
-      break;
-    }
-  }
-  ::freeifaddrs(all);
-  return found;
-}
-
 BrokerConfig completed(BrokerConfig config) {
-  if (config.broker_name.empty()) config.broker_name = host_name();
-  if (config.broker_ip1.empty()) config.broker_ip1 = host_address();
+  if (config.broker_name.empty()) config.broker_name = remoting::host_name();
+  if (config.broker_ip1.empty()) config.broker_ip1 = remoting::advertised_address();
   if (config.broker_ip2.empty()) config.broker_ip2 = config.broker_ip1;
   return config;
 }
@@ -76,9 +51,14 @@ struct Broker::State final : store::StoreEvents {
   void on_arrivals(std::span<const store::Arrival> arrivals) override {
     long_polling.on_arrivals(arrivals);
   }
+  std::int64_t deliver_time(std::int32_t level, std::int64_t store_timestamp) override {
+    return sending.levels.deliver_time(level, store_timestamp);
+  }
 
   Result<Ok> load();
   Result<Ok> listen();
+  void add_processors();
+  void add_runtime_info(std::map<std::string, std::string>& table);
   void begin_upkeep();
   void persist();
   void stop();
@@ -96,6 +76,7 @@ struct Broker::State final : store::StoreEvents {
   const store::StoreConfig store_config;
   remoting::ServerConfig server_config;
   LiveConfig config;
+  SendSettings sending;
   Topics topics;
   SubscriptionGroups groups;
   ConsumerOffsets offsets;
@@ -105,6 +86,7 @@ struct Broker::State final : store::StoreEvents {
   QueueLocks queue_locks;
   std::unique_ptr<store::MessageStore> store;
   LongPolling long_polling;
+  std::unique_ptr<ScheduledMessages> scheduled;
   InFlight in_flight;
   std::unique_ptr<Context> context;
   std::unique_ptr<Handler> processors;
@@ -114,6 +96,9 @@ struct Broker::State final : store::StoreEvents {
 };
 
 Result<Ok> Broker::State::load() {
+  auto levels = DelayLevels::parse(store_config.delay_levels);
+  if (!levels) return levels.error();
+  sending.levels = *std::move(levels);
   if (auto made = env.files.create_directories(store_config.root + "/config"); !made) return made;
   if (auto loaded = topics.load(); !loaded) return loaded;
   if (auto loaded = groups.load(); !loaded) return loaded;
@@ -121,25 +106,49 @@ Result<Ok> Broker::State::load() {
   auto opened = store::MessageStore::open(env, store_config, *this);
   if (!opened) return opened.error();
   store = *std::move(opened);
-  return Ok{};
+  scheduled = std::make_unique<ScheduledMessages>(
+      env, *store, sending.levels, config_path("delayOffset.json"),
+      config.now().delay_offset_version_step, store_config.delay_offset_flush_interval_ms);
+  return scheduled->load();
 }
 
-Result<Ok> Broker::State::listen() {
-  if (server_config.listen_port == 0) server_config.listen_port = kDefaultPort;
-  if (server_config.listen_port < 0) server_config.listen_port = 0;  // tests: any port
-  context = std::make_unique<Context>(Context{
-      env, config, *store, topics, groups, consumers, producers, offsets, queue_locks, long_polling,
-      stats, config.now().broker_ip1 + ":" + std::to_string(server_config.listen_port), in_flight});
-  processors = std::make_unique<Handler>(*this);
+void Broker::State::add_runtime_info(std::map<std::string, std::string>& table) {
+  for (const auto& [level, offset] : scheduled->offsets().offset_table)
+    table[fmt::format("scheduleMessageOffset_{}", level)] =
+        fmt::format("{},{}", offset, store->max_offset(protocol::kScheduleTopic, level - 1));
+}
+
+/// All this broker can be asked.
+void Broker::State::add_processors() {
+  add_sending(*processors, *context, sending);
   add_pulling(*processors, *context);
   add_clients(*processors, *context);
   add_offsets(*processors, *context);
   add_queries(*processors, *context);
-  add_statistics(*processors, *context, {});
+  add_statistics(*processors, *context, [this](auto& table) { add_runtime_info(table); });
+  processors->on_worker_code<protocol::NoFields>(
+      protocol::request_code::kGetAllDelayOffset,
+      [this](const protocol::NoFields&, const remoting::OwnedCommand&, const remoting::PeerPtr&) {
+        return remoting::Answer::with_body(encode_body(scheduled->offsets()));
+      });
+}
+
+Result<Ok> Broker::State::listen() {
+  if (server_config.listen_port == 0) server_config.listen_port = kDefaultPort;
+  if (server_config.listen_port < 0) server_config.listen_port = 0;  // any free one
+  auto address = remoting::resolve(config.now().broker_ip1);
+  if (!address) return address.error();
+  sending.store_host = protocol::host_from(*address, server_config.listen_port);
+  context = std::make_unique<Context>(Context{
+      env, config, *store, topics, groups, consumers, producers, offsets, queue_locks, long_polling,
+      stats, config.now().broker_ip1 + ":" + std::to_string(server_config.listen_port), in_flight});
+  processors = std::make_unique<Handler>(*this);
+  add_processors();
   store->start();
   auto started = remoting::start_server(env, server_config, *processors);
   if (!started) return started.error();
   server = *std::move(started);
+  scheduled->start();
   return Ok{};
 }
 
@@ -173,6 +182,7 @@ void Broker::State::stop() {
   if (processors) processors->finish_workers();
   in_flight.wait();
   server.reset();
+  if (scheduled) scheduled->stop();
   if (store) store->stop();
   persist();
 }

@@ -31,6 +31,7 @@ struct BrokerConfig {
   std::string region_id = "DefaultRegion";
   std::int32_t flush_consumer_offset_interval_ms = 5'000;
   std::int64_t consumer_offset_version_step = 500;
+  std::int64_t delay_offset_version_step = 200;
   bool reject_transaction_message = false;
   bool long_polling = true;
   std::int64_t short_polling_ms = 1'000;
@@ -86,6 +87,8 @@ struct BrokerConfig {
              "Time between two writes of consumerOffset.json, in ms."},
       Option{"consumerOffsetUpdateVersionStep", &Self::consumer_offset_version_step, 1, 1'000'000,
              "Commits after which the offset table's data version advances."},
+      Option{"delayOffsetUpdateVersionStep", &Self::delay_offset_version_step, 1, 1'000'000,
+             "Deliveries after which the delay offset table's data version advances."},
       PlainOption{"rejectTransactionMessage", &Self::reject_transaction_message,
                   "Refuse transactional messages.", Change::kAtRunTime},
       PlainOption{"longPollingEnable", &Self::long_polling,

@@ -30,13 +30,13 @@ Topics::Topics(Env& env, const LiveConfig& config, std::string path)
   add_built_in(std::string{protocol::kTimerTopic}, 1, kReadWrite);
 }
 
-void Topics::add_built_in(std::string name, std::int32_t queues, std::int32_t perm) {
+void Topics::add_built_in(const std::string& name, std::int32_t queues, std::int32_t perm) {
   built_in_.insert(name);
   protocol::TopicConfig config;
-  config.topic_name = std::move(name);
+  config.topic_name = name;
   config.read_queue_nums = config.write_queue_nums = queues;
   config.perm = perm;
-  topics_[config.topic_name] = std::make_shared<const protocol::TopicConfig>(std::move(config));
+  topics_[name] = std::make_shared<const protocol::TopicConfig>(std::move(config));
 }
 
 Result<Ok> Topics::load() {

@@ -67,7 +67,7 @@ class Topics {
       return std::hash<std::string_view>{}(text);
     }
   };
-  void add_built_in(std::string name, std::int32_t queues, std::int32_t perm);
+  void add_built_in(const std::string& name, std::int32_t queues, std::int32_t perm);
   TopicPtr put(protocol::TopicConfig config);  // mutex_ is held exclusively
   void after_change(std::vector<TopicPtr> topics);
 
