@@ -1,13 +1,16 @@
 #include "broker/broker.h"
 
 #include "broker/clients.h"
+#include "broker/config_file.h"
 #include "broker/context.h"
 #include "broker/offsets.h"
 #include "broker/pulling.h"
 #include "broker/queries.h"
+#include "broker/registration.h"
 #include "broker/scheduled_messages.h"
 #include "broker/sending.h"
 #include "broker/statistics.h"
+#include "broker/topic_admin.h"
 #include "protocol/codes.h"
 #include "protocol/names.h"
 #include "remoting/addresses.h"
@@ -16,7 +19,9 @@
 namespace apogee::broker {
 namespace {
 
-constexpr std::uint16_t kDefaultPort = 10'911;
+constexpr std::int32_t kDefaultPort = 10'911;
+constexpr std::int32_t kFastPortDistance = 2;  // clients with vipChannelEnabled send there
+constexpr auto kFirstRegistrationLimit = 3s;
 
 BrokerConfig completed(BrokerConfig config) {
   if (config.broker_name.empty()) config.broker_name = remoting::host_name();
@@ -31,6 +36,7 @@ BrokerConfig completed(BrokerConfig config) {
 struct Broker::State final : store::StoreEvents {
   State(Env& environment, BrokerSetup setup)
       : env{environment},
+        config_file{std::move(setup.path)},
         store_config{std::move(setup.store)},
         server_config{std::move(setup.server)},
         config{completed(std::move(setup.broker))},
@@ -59,6 +65,9 @@ struct Broker::State final : store::StoreEvents {
   Result<Ok> listen();
   void add_processors();
   void add_runtime_info(std::map<std::string, std::string>& table);
+  BrokerSetup current_setup() const;
+  Result<Ok> update_configuration(std::string_view text);
+  void open_fast_port();
   void begin_upkeep();
   void persist();
   void stop();
@@ -73,6 +82,7 @@ struct Broker::State final : store::StoreEvents {
   };
 
   Env& env;
+  const std::string config_file;  // empty: none
   const store::StoreConfig store_config;
   remoting::ServerConfig server_config;
   LiveConfig config;
@@ -90,8 +100,10 @@ struct Broker::State final : store::StoreEvents {
   InFlight in_flight;
   std::unique_ptr<Context> context;
   std::unique_ptr<Handler> processors;
-  std::unique_ptr<remoting::Server> server;
+  std::unique_ptr<Registration> registration;
+  std::unique_ptr<remoting::Server> server, fast_server;
   std::vector<std::unique_ptr<Periodic>> upkeep;
+  std::mutex update_mutex;  // one change of the configuration at a time
   bool stopped = false;
 };
 
@@ -126,11 +138,57 @@ void Broker::State::add_processors() {
   add_offsets(*processors, *context);
   add_queries(*processors, *context);
   add_statistics(*processors, *context, [this](auto& table) { add_runtime_info(table); });
+  add_topic_admin(*processors, *context,
+                  {.configuration_text =
+                       [this] {
+                         BrokerSetup setup = current_setup();
+                         return broker::configuration_text(options_of(setup));
+                       },
+                   .update_configuration =
+                       [this](std::string_view text) { return update_configuration(text); }});
   processors->on_worker_code<protocol::NoFields>(
       protocol::request_code::kGetAllDelayOffset,
       [this](const protocol::NoFields&, const remoting::OwnedCommand&, const remoting::PeerPtr&) {
         return remoting::Answer::with_body(encode_body(scheduled->offsets()));
       });
+}
+
+BrokerSetup Broker::State::current_setup() const {
+  return {.broker = config.now(),
+          .store = store->config(),
+          .server = server_config,
+          .path = config_file};
+}
+
+/// Takes the new values over and writes the whole file, as the published broker does.
+Result<Ok> Broker::State::update_configuration(std::string_view text) {
+  auto properties = parse_properties(text);
+  if (!properties) return properties.error();
+  std::lock_guard lock{update_mutex};
+  BrokerSetup next = current_setup();
+  if (auto applied = apply_at_run_time(*properties, options_of(next)); !applied) return applied;
+  const bool permission_changed = next.broker.permission != config.now().permission;
+  auto store_options = option_views(store->mutable_config());
+  for (const Property& property : *properties)
+    for (const OptionView& option : store_options)
+      if (option.name == property.key && option.value != property.value)
+        if (auto set = option.set(property.value); !set) return set;
+  config.change(next.broker);
+  if (permission_changed) registration->register_soon();
+  if (config_file.empty()) return Ok{};
+  return replace_file(env.files, config_file, broker::configuration_text(options_of(next)));
+}
+
+/// A second door to the same processors. Nobody needs it but clients that were told to use it.
+void Broker::State::open_fast_port() {
+  if (server_config.listen_port <= kFastPortDistance) return;
+  remoting::ServerConfig fast = server_config;
+  fast.listen_port -= kFastPortDistance;
+  auto started = remoting::start_server(env, fast, *processors);
+  if (started)
+    fast_server = *std::move(started);
+  else
+    env.log.warn("fast port not open: port={} why={}", fast.listen_port, started.error().detail);
 }
 
 Result<Ok> Broker::State::listen() {
@@ -143,12 +201,18 @@ Result<Ok> Broker::State::listen() {
       env, config, *store, topics, groups, consumers, producers, offsets, queue_locks, long_polling,
       stats, config.now().broker_ip1 + ":" + std::to_string(server_config.listen_port), in_flight});
   processors = std::make_unique<Handler>(*this);
+  registration = std::make_unique<Registration>(
+      *context, config.now().name_servers,
+      config.now().broker_ip2 + ":" + std::to_string(server_config.listen_port + 1));
+  topics.on_change([this](const std::vector<TopicPtr>&) { registration->register_soon(); });
   add_processors();
   store->start();
   auto started = remoting::start_server(env, server_config, *processors);
   if (!started) return started.error();
   server = *std::move(started);
+  open_fast_port();
   scheduled->start();
+  registration->start(kFirstRegistrationLimit);
   return Ok{};
 }
 
@@ -176,12 +240,16 @@ void Broker::State::persist() {
 
 void Broker::State::stop() {
   if (std::exchange(stopped, true)) return;
-  if (server) server->stop_accepting();
+  for (const auto& each : {server.get(), fast_server.get()})
+    if (each) each->stop_accepting();
   upkeep.clear();
-  if (server) server->close_all(std::chrono::milliseconds{config.now().shutdown_grace_ms});
+  if (registration) registration->stop();
+  for (const auto& each : {server.get(), fast_server.get()})
+    if (each) each->close_all(std::chrono::milliseconds{config.now().shutdown_grace_ms});
   if (processors) processors->finish_workers();
   in_flight.wait();
   server.reset();
+  fast_server.reset();
   if (scheduled) scheduled->stop();
   if (store) store->stop();
   persist();

@@ -61,7 +61,6 @@ const std::vector<IgnoredKeys>& ignored_keys() {
         "consumerFallbehindThreshold",
         "correctLogicMinOffsetForceInterval",
         "correctLogicMinOffsetSleepInterval",
-        "delayOffsetUpdateVersionStep",
         "deleteConsumeQueueFilesInterval",
         "destroyMapedFileIntervalForcibly",
         "disableConsumeIfConsumerReadSlowly",
@@ -458,6 +457,40 @@ std::vector<OptionView> options_of(BrokerSetup& setup) {
                    }});
   }
   return all;
+}
+
+Buffer configuration_text(const std::vector<OptionView>& options) {
+  std::map<std::string_view, const OptionView*> sorted;
+  for (const OptionView& each : options)
+    if (!each.ignored) sorted.emplace(each.name, &each);
+  Buffer text;
+  for (const auto& [name, option] : sorted)
+    text.append(name).append("=").append(option->value).append("\n");
+  return text;
+}
+
+Result<Ok> apply_at_run_time(const std::vector<Property>& properties,
+                             const std::vector<OptionView>& options) {
+  for (const Property& property : properties) {
+    bool known = false;
+    for (const OptionView& option : options) {
+      if (option.name != property.key) continue;
+      known = true;
+      // A tool may send the whole file back: what stays as it is needs no permission.
+      if (!option.ignored && option.value == property.value) continue;
+      if (!option.ignored && !option.at_run_time)
+        return Error{Errc::kUnsupported, property.key +
+                                             " cannot be changed while the broker runs; change its "
+                                             "configuration file and restart it"};
+      if (auto set = option.set(property.value); !set) return set;
+    }
+    if (known) continue;
+    const auto nearest = nearest_key(property.key, options);
+    return Error{Errc::kInvalidArgument,
+                 "unknown key " + property.key +
+                     (nearest ? "; did you mean " + std::string{*nearest} + "?" : "")};
+  }
+  return Ok{};
 }
 
 Result<BrokerSetup> read_config(FileSystem& files, const std::string& path, bool lenient,

@@ -72,8 +72,12 @@ void Registration::stop() {
       context_.env.log.warn("not unregistered: name_server={} reason={}", server,
                             answer.error().detail);
   }
-  client_.reset();
-}
+  std::unique_ptr<remoting::Client> closing;
+  {
+    std::lock_guard lock{calls_mutex_};
+    closing = std::move(client_);
+  }
+}  // calls under way end here, without the mutex: their answers may come back to us
 
 void Registration::register_soon() {
   if (name_servers_.empty()) return;
@@ -107,6 +111,8 @@ void Registration::run() {
                                                .enable_acting_master = false,
                                                .compressed = false,
                                                .body_crc32 = crc32_positive(as_bytes(text))};
+  std::lock_guard lock{calls_mutex_};
+  if (!client_) return;
   for (const std::string& server : name_servers_) {
     client_->call(server, protocol::RegisterBrokerRequest::kCode, header, text,
                   std::chrono::milliseconds{config.register_timeout_ms},

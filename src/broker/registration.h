@@ -39,6 +39,7 @@ class Registration {
   Context& context_;
   const std::vector<std::string> name_servers_;
   const std::string ha_address_;
+  std::mutex calls_mutex_;  // keeps client_ while calls are begun; taken before mutex_
   std::unique_ptr<remoting::Client> client_;
   std::mutex mutex_;
   std::condition_variable idle_;
