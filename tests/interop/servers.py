@@ -1,0 +1,110 @@
+"""Starts and stops the servers under test, ours and Apache's, with the same configuration files."""
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = ROOT / "build/interop"
+
+
+def free_ports():
+    """A name server port and a broker port whose neighbours (fast port - 2, replication + 1) are free too."""
+    while True:
+        ports = []
+        for _ in range(2):
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                ports.append(probe.getsockname()[1])
+        try:
+            for port in (ports[0], ports[1] - 2, ports[1], ports[1] + 1):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError):
+            continue
+        return ports
+
+
+def wait_for_port(port, process, seconds, log):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            break
+        with socket.socket() as probe:
+            probe.settimeout(0.2)
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise RuntimeError(f"port {port} did not open; the log ends with\n" + "\n".join(log.read_text(errors="replace").splitlines()[-15:]))
+
+
+class Servers:
+    """A name server and a broker of one kind on a store directory. target: 'apogee' or 'apache'."""
+
+    def __init__(self, target, apogee, directory=None, extra=""):
+        self.target, self.apogee = target, apogee
+        self.directory = Path(directory or tempfile.mkdtemp(prefix=f"interop-{target}-"))
+        self.own_directory = directory is None
+        self.namesrv_port, self.broker_port = free_ports()
+        self.name_server, self.broker_address = f"127.0.0.1:{self.namesrv_port}", f"127.0.0.1:{self.broker_port}"
+        self.cluster = "InteropCluster"
+        self.extra = extra
+        self.processes = []
+
+    def configure(self):
+        self.directory.mkdir(parents=True, exist_ok=True)
+        (self.directory / "namesrv.conf").write_text(f"listenPort={self.namesrv_port}\nkvConfigPath={self.directory}/namesrv/kvConfig.json\nbindAddress=127.0.0.1\n")
+        (self.directory / "broker.conf").write_text(
+            f"brokerClusterName={self.cluster}\nbrokerName=broker-a\nbrokerId=0\nbrokerIP1=127.0.0.1\nbrokerIP2=127.0.0.1\nlistenPort={self.broker_port}\nbindAddress=127.0.0.1\n"
+            f"namesrvAddr={self.name_server}\nstorePathRootDir={self.directory}/store\nstorePathCommitLog={self.directory}/store/commitlog\n"
+            f"mappedFileSizeCommitLog=67108864\nmaxHashSlotNum=50000\nmaxIndexNum=200000\nautoCreateTopicEnable=true\nenablePropertyFilter=true\n"
+            f"messageDelayLevel=1s 1s 2s 2s 3s 3s 4s 4s 5s 5s 6s 6s 7s 7s 8s 8s 9s 9s\ntransactionCheckInterval=2000\ntransactionTimeOut=2000\n"
+            f"diskMaxUsedSpaceRatio=95\n{self.extra}")
+
+    def start(self):
+        self.configure()
+        self.spawn("namesrv", self.namesrv_port)
+        self.spawn("broker", self.broker_port)
+        return self
+
+    def spawn(self, role, port):
+        log = self.directory / f"{role}.log"
+        conf = str(self.directory / f"{role}.conf")
+        if self.target == "apogee":
+            command = [str(self.apogee), role, "-c", conf]
+        else:
+            main = {"namesrv": "org.apache.rocketmq.namesrv.NamesrvStartup", "broker": "org.apache.rocketmq.broker.BrokerStartup"}[role]
+            classpath = (BUILD / "classpath-servers.txt").read_text().strip()
+            command = ["java", "-Xms256m", "-Xmx1g", "-XX:MaxDirectMemorySize=512m", f"-Duser.home={self.directory}", "-cp", classpath, main, "-c", conf]
+        environment = dict(os.environ, ROCKETMQ_HOME=str(self.directory), HOME=str(self.directory))
+        environment.pop("NAMESRV_ADDR", None)
+        process = subprocess.Popen(command, stdout=open(log, "ab"), stderr=subprocess.STDOUT, env=environment, cwd=self.directory, start_new_session=True)
+        self.processes.append((role, process))
+        wait_for_port(port, process, 60, log)
+
+    def stop(self, how=signal.SIGTERM):
+        for role, process in reversed(self.processes):
+            if process.poll() is None:
+                process.send_signal(how if role == "broker" else signal.SIGTERM)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.processes = []
+
+    def memory_kib(self):
+        broker = dict(self.processes)["broker"]
+        for line in Path(f"/proc/{broker.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS"):
+                return int(line.split()[1])
+        return 0
+
+    def remove(self):
+        self.stop()
+        if self.own_directory:
+            shutil.rmtree(self.directory, ignore_errors=True)
