@@ -647,7 +647,7 @@ public class Suite {
             consumer.start();
             SendResult last = null;
             for (String body : numbered("c", 10)) last = producer.send(message(topic, body));
-            eventually(30, () -> got.get() == 10, "10 messages");
+            eventually(60, () -> got.get() == 10, "10 messages");
             consumer.getDefaultMQPushConsumerImpl().persistConsumerOffset();
             eventually(20, () -> {
                 try {
