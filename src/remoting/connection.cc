@@ -336,14 +336,16 @@ void Connection::on_written() {
 void Connection::call_frame(std::function<void(Buffer&, std::int32_t)> encode,
                             std::chrono::milliseconds timeout,
                             std::function<void(Result<OwnedCommand>)> done) {
+  // Encoded here and now: what `encode` refers to may be gone when the loop has its turn.
   const auto deadline = env_.clock.now() + timeout;
-  auto start = [self = shared_from_this(), encode = std::move(encode), deadline,
+  const std::int32_t opaque = next_opaque();
+  OutFrame frame;
+  encode(frame.bytes, opaque);
+  auto start = [self = shared_from_this(), frame = std::move(frame), opaque, deadline,
                 done = std::move(done)]() mutable {
-    if (self->closed_.load(std::memory_order_relaxed))
+    if (self->closed_.load(std::memory_order_relaxed)) {
       return done(Error{Errc::kDisconnected, self->remote_text_ + " is not connected"});
-    const std::int32_t opaque = self->next_opaque();
-    OutFrame frame;
-    encode(frame.bytes, opaque);
+    }
     self->pending_[opaque] = {deadline, std::move(done)};
     self->pending_count_.store(self->pending_.size(), std::memory_order_relaxed);
     self->send(std::move(frame));

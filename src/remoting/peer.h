@@ -66,8 +66,8 @@ class Peer {
   virtual void send(OutFrame frame) = 0;
   virtual void close(const std::string& why) = 0;
 
-  /// Sends a request; `done` runs exactly once, on this peer's loop: the response (any code),
-  /// kTimeout or kDisconnected.
+  /// Sends a request; `encode` runs inside this call; `done` runs exactly once, on this peer's
+  /// loop: the response (any code), kTimeout or kDisconnected.
   virtual void call_frame(std::function<void(Buffer& out, std::int32_t opaque)> encode,
                           std::chrono::milliseconds timeout,
                           std::function<void(Result<OwnedCommand>)> done) = 0;
