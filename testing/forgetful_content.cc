@@ -257,7 +257,7 @@ std::unique_ptr<ForgetfulContent> ForgetfulContent::after_crash(std::mt19937_64*
         const std::uint64_t now = size();
         const std::uint64_t least = std::min(durable_size_, now),
                             most = std::max(durable_size_, now);
-        left_size = least + (*random)() % (most - least + 1);
+        left_size = std::max(least, (least + (*random)() % (most - least + 1)) / kSector * kSector);
       }
     }
   }

@@ -111,10 +111,13 @@ struct ForgetfulDisk::State {
   std::atomic<bool> any_fault{false}, resident{true};
   std::uint64_t space_limit = kUnlimited;
   std::vector<std::shared_ptr<Mount>> mounts;  ///< The last one is connected.
+  std::optional<std::uint64_t> power_left;     ///< Changes until lose_power_after() takes effect.
 
   std::int64_t now_ms() const { return wall_ms ? wall_ms() : 0; }
   NodePtr find(const std::string& path) const;
   std::uint64_t used() const;
+  /// Under the lock. Does power last for this operation?
+  bool has_power(Operation operation);
   /// The error to give instead of doing the operation. Any thread, with or without the lock.
   std::optional<Fault> fault_for(Operation operation, const std::string& path);
   void change(Change links);
@@ -314,6 +317,19 @@ std::optional<ForgetfulDisk::Fault> ForgetfulDisk::State::fault_for(Operation op
   return std::nullopt;
 }
 
+bool ForgetfulDisk::State::has_power(Operation operation) {
+  const bool only_looks = operation == Operation::kOpen || operation == Operation::kRead ||
+                          operation == Operation::kMap || operation == Operation::kList ||
+                          operation == Operation::kSpace;
+  if (!power_left || only_looks) return true;
+  if (*power_left > 0) {
+    --*power_left;
+    return true;
+  }
+  mounts.back()->cut_off();
+  return false;
+}
+
 void ForgetfulDisk::State::change(Change links) {
   for (const Link& link : links) {
     if (link.target)
@@ -343,6 +359,7 @@ std::vector<Change> ForgetfulDisk::State::survivors(std::mt19937_64* random) con
 void ForgetfulDisk::State::replace_tree(NodePtr new_root, std::vector<Change> new_pending) {
   root = std::move(new_root);
   pending = std::move(new_pending);
+  power_left.reset();
   mounts.back()->cut_off();
   mounts.push_back(std::make_shared<Mount>(*this));
 }
@@ -369,6 +386,10 @@ std::optional<Error> Mount::begin(std::unique_lock<std::mutex>& lock,
     return gone(path);
   }
   if (!operation) return std::nullopt;  // one that cannot be made to fail
+  if (!disk_.has_power(*operation)) {
+    lock.unlock();
+    return gone(path);
+  }
   if (auto fault = disk_.fault_for(*operation, path)) return injected(*fault, path);
   return std::nullopt;
 }
@@ -530,7 +551,8 @@ Result<Ok> ForgetfulFile::write_at(std::uint64_t offset, std::span<const Bytes> 
   Buffer all;
   for (const Bytes piece : pieces) append(all, piece);
   std::unique_lock<std::mutex> lock{mount_->disk().mutex};
-  if (!mount_->connected()) return Mount::gone(path_);
+  if (!mount_->connected() || !mount_->disk().has_power(Operation::kWrite))
+    return Mount::gone(path_);
   if (!writable_) return Error{Errc::kIo, path_ + ": opened for reading only"};
   ForgetfulContent& content = *node_->content;
   if (auto fault = mount_->disk().fault_for(Operation::kWrite, path_)) {
@@ -619,6 +641,11 @@ void ForgetfulDisk::kill_process() {
                 [](const ForgetfulContent& content) { return content.after_kill(); }};
   NodePtr root = copy(state_->root);
   state_->replace_tree(std::move(root), copy(state_->pending));
+}
+
+void ForgetfulDisk::lose_power_after(std::uint64_t operations) {
+  std::lock_guard lock{state_->mutex};
+  state_->power_left = operations;
 }
 
 void ForgetfulDisk::crash() {

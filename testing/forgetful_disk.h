@@ -40,6 +40,9 @@ class ForgetfulDisk {
   void crash();                    ///< Power fails: nothing survives that was not synced.
   void crash(std::uint64_t seed);  ///< Power fails: anything unsynced may survive or not, in any
                                    ///< order, in whole pages or torn ones. Same seed, same loss.
+  /// Power fails in the middle of things: after that many operations that change something, whoever
+  /// uses the disk is cut off. crash() then says what is left.
+  void lose_power_after(std::uint64_t operations);
   std::unique_ptr<ForgetfulDisk> clone() const;  ///< A disk with the same content, as after a kill.
 
   // What goes wrong.

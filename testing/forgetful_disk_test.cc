@@ -150,6 +150,20 @@ TEST(ForgetfulDisk, WhoeverWasThereBeforeACrashIsCutOff) {
   EXPECT_TRUE(disk.files().lock("lock")) << "a dead process holds no locks";
 }
 
+TEST(ForgetfulDisk, PowerCanFailInTheMiddleOfThings) {
+  ForgetfulDisk disk;
+  auto file = durable_file(disk.files(), "a", "old");
+  disk.lose_power_after(2);
+  EXPECT_TRUE(file->write_at(0, as_bytes("new")));
+  EXPECT_TRUE(file->sync());
+  EXPECT_TRUE(file->size()) << "looking changes nothing";
+  EXPECT_FALSE(file->write_at(0, as_bytes("xxx")));
+  EXPECT_FALSE(disk.files().open("a", Open::kExisting));
+  disk.crash();
+  EXPECT_EQ(content_of(disk.files(), "a"), "new");
+  EXPECT_TRUE(disk.files().remove("a"));
+}
+
 TEST(ForgetfulDisk, ALockIsRefusedToASecond) {
   ForgetfulDisk disk;
   {

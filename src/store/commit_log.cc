@@ -43,6 +43,7 @@ Result<Ok> CommitLog::load() {
       found.push_back(std::move(entry));
   }
   bool lost = false;
+  std::vector<std::string> dropped;
   for (std::size_t i = 0; i < found.size(); ++i) {
     const std::string path = directory_ + "/" + found[i].name;
     const bool last = i + 1 == found.size();
@@ -52,7 +53,7 @@ Result<Ok> CommitLog::load() {
       lost = true;
       env_.log.warn("segment dropped, it was not on disk when the power went: file={} bytes={}",
                     path, found[i].size);
-      if (auto removed = env_.files.remove(path); !removed) return removed;
+      dropped.push_back(path);
       continue;
     }
     if (found[i].size != segment_bytes_) {
@@ -84,13 +85,22 @@ Result<Ok> CommitLog::load() {
     segments_.push_back(*std::move(segment));
   }
   if (!segments_.empty()) end_ = segments_.back()->end();
+  for (; !dropped.empty(); dropped.pop_back()) {
+    if (auto removed = remove_last(dropped.back()); !removed) return removed;
+  }
   return Ok{};
+}
+
+/// The last file first, and each for good before the next: a power cut leaves no hole.
+Result<Ok> CommitLog::remove_last(const std::string& path) {
+  if (auto removed = env_.files.remove(path); !removed) return removed;
+  return env_.files.sync_directory(directory_);
 }
 
 Result<Ok> CommitLog::set_end(std::int64_t offset) {
   std::unique_lock lock{segments_mutex_};
   while (!segments_.empty() && segments_.back()->base() >= offset && segments_.size() > 1) {
-    if (auto removed = env_.files.remove(segments_.back()->path()); !removed) return removed;
+    if (auto removed = remove_last(segments_.back()->path()); !removed) return removed;
     segments_.pop_back();
   }
   if (!segments_.empty()) {

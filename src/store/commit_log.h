@@ -52,6 +52,7 @@ class CommitLog {
   Result<Ok> remove_first(std::int64_t base_offset);
 
  private:
+  Result<Ok> remove_last(const std::string& path);
   Result<Ok> roll(std::shared_ptr<Segment>& current);
   void place(Append& append, ConsumeQueue& queue, std::int64_t at);
   std::string path_of(std::int64_t base) const { return directory_ + "/" + segment_name(base); }

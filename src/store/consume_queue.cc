@@ -75,6 +75,11 @@ void ConsumeQueue::encode(std::string& out, const QueueEntry& entry) {
 Result<Ok> ConsumeQueue::load() {
   auto entries = env_.files.list(directory_);
   if (!entries) return entries.error();
+  // Files of another configuration stand at other offsets.
+  const bool of_this_length = std::ranges::all_of(*entries, [&](const DirectoryEntry& entry) {
+    const std::int64_t base = entry.is_directory ? -1 : base_of_segment_name(entry.name);
+    return base < 0 || base % file_bytes_ == 0;
+  });
   bool lost = false;  // from here on the files were not on disk when the power went; the log has
                       // what they pointed to
   for (const DirectoryEntry& entry : *entries) {
@@ -88,11 +93,8 @@ Result<Ok> ConsumeQueue::load() {
       continue;
     }
     if (entry.size != static_cast<std::uint64_t>(file_bytes_)) {
-      // A short file whose neighbour stands where it should: a power cut. Anything else: another
-      // configuration.
-      const bool torn = entry.size < static_cast<std::uint64_t>(file_bytes_) &&
-                        (&entry == &entries->back() ||
-                         base_of_segment_name((&entry + 1)->name) == base + file_bytes_);
+      // A short file: a power cut, and what follows was not on disk either.
+      const bool torn = entry.size < static_cast<std::uint64_t>(file_bytes_) && of_this_length;
       if (!torn) {
         return Error{Errc::kMalformed,
                      path_of(base) + " has " + std::to_string(entry.size) +
@@ -182,6 +184,11 @@ Result<Ok> ConsumeQueue::write(std::int64_t position, std::string_view bytes) {
 void ConsumeQueue::put(std::int64_t queue_offset, const QueueEntry& entry) {
   const std::int64_t position = queue_offset * kUnit;
   std::int64_t end = pending_position_ + static_cast<std::int64_t>(pending_.size());
+  if (position < end && pending_physical_end_ < 0) {
+    // No entry is left and the log has older ones: a power cut took the files before this one.
+    begin_anew();
+    end = 0;
+  }
   if (position < end || entry.physical_offset + entry.size <= pending_physical_end_)
     return;  // dispatched before
   if (position > end) {
@@ -207,6 +214,14 @@ void ConsumeQueue::put(std::int64_t queue_offset, const QueueEntry& entry) {
   }
   encode(pending_, entry);
   pending_physical_end_ = entry.physical_offset + entry.size;
+}
+
+void ConsumeQueue::begin_anew() {
+  if (auto removed = remove_all(); !removed)
+    env_.log.error("a consume queue file stays: {}", removed.error().detail);
+  pending_.clear();
+  pending_position_ = 0;
+  synced_bytes_ = 0;
 }
 
 Result<Ok> ConsumeQueue::write_pending() {

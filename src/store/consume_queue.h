@@ -83,6 +83,7 @@ class ConsumeQueue {
   Result<std::shared_ptr<File>> file_at(std::int64_t position, bool create);
   Result<Ok> write(std::int64_t position, std::string_view bytes);
   Result<Ok> cut_to(std::int64_t end);
+  void begin_anew();
   static void encode(std::string& out, const QueueEntry& entry);
 
   Env& env_;

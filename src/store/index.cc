@@ -52,6 +52,7 @@ struct Index::State {
     return files;
   }
   void open_file(const DirectoryEntry& entry, bool last_exit_ok, std::int64_t checkpoint_timestamp);
+  bool was_durable(const std::string& path, std::int64_t checkpoint_timestamp) const;
   void put_key(const IndexEntry& entry, std::string_view key);
   Result<Ok> begin_file();
   void stop_writing(const Error& error);
@@ -87,6 +88,14 @@ Index::~Index() {
   (void)close();
 }
 
+/// Does the checkpoint vouch for a file of whatever length?
+bool Index::State::was_durable(const std::string& path, std::int64_t checkpoint_timestamp) const {
+  auto file = env.files.open(path, FileSystem::Open::kReadOnly);
+  if (!file) return true;
+  auto header = read_index_header(**file);
+  return header && header->next_unit > 1 && header->end_timestamp <= checkpoint_timestamp;
+}
+
 /// Nothing here keeps a store from starting: the index is a hint.
 void Index::State::open_file(const DirectoryEntry& entry, bool last_exit_ok,
                              std::int64_t checkpoint_timestamp) {
@@ -101,6 +110,10 @@ void Index::State::open_file(const DirectoryEntry& entry, bool last_exit_ok,
   if (entry.size == 0) return remove("its creation did not get far");
   auto file = IndexFile::open(env.files, path, format(), Access::kWrite);
   if (!file) {
+    // A short one after an unclean exit never was synced, unless it is of another configuration.
+    if (!last_exit_ok && file.error().code == Errc::kMalformed &&
+        entry.size < format().file_bytes() && !was_durable(path, checkpoint_timestamp))
+      return remove("half of it was lost at an unclean exit");
     env.log.warn("index file left alone: {}", file.error().detail);
     return;
   }

@@ -34,6 +34,25 @@ std::int32_t index_hash(std::string_view topic_and_key) {
   return hash < 0 ? -hash : hash;
 }
 
+namespace {
+IndexFileHeader decode_header(Bytes bytes) {
+  return {.begin_timestamp = read_big<std::int64_t>(bytes, kBeginTimestampAt),
+          .end_timestamp = read_big<std::int64_t>(bytes, kEndTimestampAt),
+          .begin_physical_offset = read_big<std::int64_t>(bytes, kBeginOffsetAt),
+          .end_physical_offset = read_big<std::int64_t>(bytes, kEndOffsetAt),
+          .used_slots = read_big<std::int32_t>(bytes, kUsedSlotsAt),
+          .next_unit = read_big<std::int32_t>(bytes, kNextUnitAt)};
+}
+}  // namespace
+
+Result<IndexFileHeader> read_index_header(const File& file) {
+  std::array<std::byte, IndexFormat::kHeaderBytes> bytes{};
+  auto read = file.read_at(0, bytes);
+  if (!read) return read.error();
+  if (*read < bytes.size()) return Error{Errc::kEndOfFile, "no whole header"};
+  return decode_header(bytes);
+}
+
 IndexFile::IndexFile(std::string path, IndexFormat format, std::unique_ptr<File> file,
                      std::unique_ptr<Mapping> mapping)
     : path_{std::move(path)},
@@ -95,13 +114,13 @@ Result<std::unique_ptr<IndexFile>> IndexFile::open(FileSystem& files, const std:
 }
 
 void IndexFile::load_header() {
-  begin_timestamp_ = read_big<std::int64_t>(bytes_, kBeginTimestampAt);
-  end_timestamp_ = read_big<std::int64_t>(bytes_, kEndTimestampAt);
-  begin_physical_offset_ = read_big<std::int64_t>(bytes_, kBeginOffsetAt);
-  end_physical_offset_ = read_big<std::int64_t>(bytes_, kEndOffsetAt);
-  used_slots_ = std::clamp(read_big<std::int32_t>(bytes_, kUsedSlotsAt), 0, format_.slot_count);
-  next_unit_ =
-      std::clamp(read_big<std::int32_t>(bytes_, kNextUnitAt), 1, std::max(format_.unit_count, 1));
+  const IndexFileHeader header = decode_header(bytes_);
+  begin_timestamp_ = header.begin_timestamp;
+  end_timestamp_ = header.end_timestamp;
+  begin_physical_offset_ = header.begin_physical_offset;
+  end_physical_offset_ = header.end_physical_offset;
+  used_slots_ = std::clamp(header.used_slots, 0, format_.slot_count);
+  next_unit_ = std::clamp(header.next_unit, 1, std::max(format_.unit_count, 1));
 }
 
 IndexFileHeader IndexFile::header() const {

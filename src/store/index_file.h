@@ -46,6 +46,9 @@ struct IndexFileHeader {
   std::int32_t used_slots = 0, next_unit = 1;
 };
 
+/// The header as it stands in the file. kEndOfFile: shorter than that.
+Result<IndexFileHeader> read_index_header(const File& file);
+
 struct IndexUnit {
   std::int32_t hash = 0;
   std::int64_t physical_offset = 0;

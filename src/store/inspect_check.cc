@@ -345,11 +345,15 @@ Result<Ok> Checker::check_unit(const IndexFile& file, std::int32_t number) {
   }
   auto record = s_.log.record_at(unit.physical_offset);
   if (!record) return record.error();
+  // A power cut may take the end of the log back behind a full file that is on disk already; the
+  // offsets are then given out again.
+  constexpr const char* kLeadsAstray =
+      "left over from before a power cut, or damaged; queries skip it";
   if (!*record) {
-    damage(file.path(), position,
-           fmt::format("unit {} points to physical offset {}, where no record is", number,
-                       unit.physical_offset),
-           "queries skip it; the message is not found by this key");
+    note(file.path(), position,
+         fmt::format("unit {} points to physical offset {}, where no record is", number,
+                     unit.physical_offset),
+         kLeadsAstray);
     return Ok{};
   }
   const Message& message = **record;
@@ -366,9 +370,8 @@ Result<Ok> Checker::check_unit(const IndexFile& file, std::int32_t number) {
     rest.remove_prefix(std::min(end + 1, rest.size()));
   }
   if (!matches)
-    damage(file.path(), position,
-           fmt::format("unit {} has a hash that is none of its record's keys", number),
-           "queries skip it; the message is not found by this key");
+    note(file.path(), position,
+         fmt::format("unit {} has a hash that is none of its record's keys", number), kLeadsAstray);
   return Ok{};
 }
 

@@ -23,6 +23,29 @@ std::int64_t machine_memory_bytes() {
   return static_cast<std::int64_t>(::sysconf(_SC_PHYS_PAGES)) * ::sysconf(_SC_PAGESIZE);
 }
 
+/// Is part of [from, to) in some sector of the file all zeros?
+bool misses_sector(Bytes file, std::size_t from, std::size_t to) {
+  constexpr std::size_t kSector = 512;  // the least a disk writes at once
+  while (from < to) {
+    const std::size_t end = std::min(to, (from / kSector + 1) * kSector);
+    if (std::ranges::all_of(file.subspan(from, end - from),
+                            [](std::byte each) { return each == std::byte{0}; }))
+      return true;
+    from = end;
+  }
+  return false;
+}
+
+/// Did a power cut leave part of the record unwritten? The CRC covers the body alone; sectors of
+/// topic and properties that never came are zeros, which no name and no property is.
+bool is_torn(Bytes file, std::size_t record_at, const protocol::Message& message) {
+  const std::size_t end = record_at + static_cast<std::size_t>(message.size);
+  const std::size_t properties_at = end - message.properties.size();
+  const std::size_t topic_end = properties_at - 2;  // the length of the properties is between them
+  return misses_sector(file, topic_end - message.topic.size(), topic_end) ||
+         misses_sector(file, properties_at, end);
+}
+
 class LocalStore final : public MessageStore, private RetentionTarget {
  public:
   LocalStore(Env& env, const StoreConfig& config, StoreEvents& events)
@@ -213,7 +236,8 @@ Result<Ok> LocalStore::recover(bool clean) {
         break;
       }
       // A record that knows another place was left here by something else (a reused file).
-      if (check.kind == RecordKind::kBad || check.message.physical_offset != offset) {
+      if (check.kind == RecordKind::kBad || check.message.physical_offset != offset ||
+          (!clean && is_torn(segment.whole(), at, check.message))) {
         damaged = true;
         if (at + 4 <= segment.size() && read_big<std::int32_t>(segment.whole(), at) != 0) {
           env_.log.warn(
@@ -234,6 +258,14 @@ Result<Ok> LocalStore::recover(bool clean) {
   }
   if (auto written = dispatcher_.write_pending(); !written) return written;
   if (auto cut = log_.set_end(end); !cut) return cut;
+  // After a kill the log may stand in memory only. What readers are shown now, and what the flusher
+  // takes for flushed, has to be on disk, the names of the files too.
+  for (const auto& segment : log_.segments()) {
+    if (clean || segment->end() <= segments[from]->base()) continue;
+    if (auto synced = segment->sync(); !synced) return synced;
+  }
+  if (auto named = env_.files.sync_directory(commit_log_directory_); !named) return named;
+  index_.log_ends_at(end);
   const std::int64_t begin = log_.min_offset();
   for (const auto& queue : queues_.all()) {
     const std::int64_t before = queue->max_offset();
