@@ -70,8 +70,17 @@ class MemoryStore final : public store::MessageStore {
   void append(std::span<store::Append* const> batch) override {
     for (store::Append* each : batch) append_one(*each);
   }
+  /// Keeps who waits for the disk until sync() when hold_durable is set.
   void when_durable(std::int64_t, std::function<void(store::PutStatus)> done) override {
-    done(store::PutStatus::kOk);
+    if (hold_durable)
+      waiting_.push_back(std::move(done));
+    else
+      done(store::PutStatus::kOk);
+  }
+  bool hold_durable = false;
+  std::size_t waiting() const { return waiting_.size(); }
+  void sync(store::PutStatus status) {
+    for (auto& done : std::exchange(waiting_, {})) done(status);
   }
 
   store::GetResult get(const store::GetRequest& request) override {
@@ -280,6 +289,7 @@ class MemoryStore final : public store::MessageStore {
   Clock& clock_;
   store::StoreEvents* events_;
   store::StoreConfig config_;
+  std::vector<std::function<void(store::PutStatus)>> waiting_;
   std::mutex mutex_;  // guards what follows
   std::map<std::pair<std::string, std::int32_t>, Queue> queues_;
   std::map<std::int64_t, StoredPtr> by_physical_offset_;

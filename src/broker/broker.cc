@@ -8,6 +8,7 @@
 #include "broker/queries.h"
 #include "broker/registration.h"
 #include "broker/scheduled_messages.h"
+#include "broker/send_back.h"
 #include "broker/sending.h"
 #include "broker/statistics.h"
 #include "broker/topic_admin.h"
@@ -133,6 +134,7 @@ void Broker::State::add_runtime_info(std::map<std::string, std::string>& table) 
 /// All this broker can be asked.
 void Broker::State::add_processors() {
   add_sending(*processors, *context, sending);
+  add_send_back(*processors, *context, sending);
   add_pulling(*processors, *context);
   add_clients(*processors, *context);
   add_offsets(*processors, *context);

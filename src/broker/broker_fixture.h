@@ -9,6 +9,8 @@
 #include "broker/offsets.h"
 #include "broker/pulling.h"
 #include "broker/queries.h"
+#include "broker/send_back.h"
+#include "broker/sending.h"
 #include "broker/statistics.h"
 #include "protocol/headers.h"
 #include "testing/disk_env.h"
@@ -20,7 +22,11 @@ namespace apogee::broker {
 class BrokerFixture : public ::testing::Test, public store::StoreEvents {
  protected:
   explicit BrokerFixture(BrokerConfig config = {}) : config_{named(std::move(config))} {
+    EXPECT_TRUE(env_.files.create_directories("/store/config"));
+    for (const char* made : {"/", "/store"}) EXPECT_TRUE(env_.files.sync_directory(made));
     store_.set_events(this);
+    add_sending(processors_, context_, send_settings_);
+    add_send_back(processors_, context_, send_settings_);
     add_pulling(processors_, context_);
     add_clients(processors_, context_);
     add_offsets(processors_, context_);
@@ -135,6 +141,8 @@ class BrokerFixture : public ::testing::Test, public store::StoreEvents {
   Context context_{env_,       config_,          store_,    topics_,      groups_,
                    consumers_, producers_,       offsets_,  queue_locks_, long_polling_,
                    stats_,     "10.0.0.1:10911", in_flight_};
+  SendSettings send_settings_{protocol::host_from("10.0.0.1", 10'911),
+                              *DelayLevels::parse(store::StoreConfig{}.delay_levels)};
   remoting::Processors processors_{env_};
 
  private:

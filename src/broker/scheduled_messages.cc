@@ -34,6 +34,9 @@ Result<DelayLevels> DelayLevels::parse(std::string_view text) {
     }
     levels.delays_ms_.push_back(number * unit);
   }
+  if (levels.delays_ms_.empty())
+    return Error{Errc::kInvalidArgument,
+                 "messageDelayLevel is empty: at least one delay is needed"};
   return levels;
 }
 

@@ -1,10 +1,11 @@
 #include "broker/sending.h"
 
+#include <atomic>
 #include <deque>
 
+#include "broker/send_back.h"
 #include "protocol/headers.h"
 #include "protocol/names.h"
-#include "protocol/properties.h"
 
 namespace apogee::broker {
 namespace {
@@ -14,8 +15,9 @@ namespace property = protocol::property;
 using protocol::SendMessageRequest;
 using remoting::Request;
 
-constexpr std::int32_t kVersion3_4_9 = 121;  // from here a client says its own maxReconsumeTimes
 constexpr std::int32_t kTopicSysUnit = 1, kTopicSysUnitSub = 2;
+constexpr std::size_t kKeptBytes = 1 << 20;  // of encoded records, per io thread between batches
+constexpr std::int32_t kWaitingForTopicMax = 1'024;
 
 std::string_view trace_text(const Context& context) {
   return context.settings().trace_on ? "true" : "false";
@@ -29,15 +31,27 @@ struct Send {
   std::string topic;  // where it goes: may differ from the header's
   std::int32_t queue_id = 0;
   std::int32_t reply_queue_id = 0;
-  std::string unique_key;
+  std::string unique_key, message_ids;
   Buffer properties, records;
   bool wait_durable = true;
   store::Append append;
 };
 
+/// What an answer to a stored send says.
+void answer_stored(const Context& context, const remoting::Responder& responder,
+                   std::int32_t response, std::string_view message_ids, std::string_view unique_key,
+                   std::int32_t queue_id, std::int64_t queue_offset) {
+  protocol::SendMessageResponse header{
+      .message_id = message_ids, .queue_id = queue_id, .queue_offset = queue_offset};
+  header.region = context.settings().region_id;
+  header.trace_on = trace_text(context);
+  if (!unique_key.empty()) header.transaction_id = unique_key;
+  responder.reply(response, {}, header);
+}
+
 /// Answers a send that was not stored. Java clients read extFields of every answer.
-void refuse(const Context& context, const remoting::Responder& responder, std::int32_t response,
-            std::string_view remark) {
+void answer_refused(const Context& context, const remoting::Responder& responder,
+                    std::int32_t response, std::string_view remark) {
   responder.reply(response, remark,
                   protocol::SendMessageRefusal{.region = context.settings().region_id,
                                                .trace_on = trace_text(context)});
@@ -49,14 +63,37 @@ struct Stored {
   std::string message_ids, unique_key;
   std::int32_t queue_id;
   std::int64_t queue_offset;
-  void answer(const Context& context, std::int32_t response,
-              std::optional<std::string_view> remark = {}) const {
-    protocol::SendMessageResponse header{
-        .message_id = message_ids, .queue_id = queue_id, .queue_offset = queue_offset};
-    header.region = context.settings().region_id;
-    header.trace_on = trace_text(context);
-    if (!unique_key.empty()) header.transaction_id = unique_key;
-    responder.reply(response, remark, header);
+};
+
+/// What a client's properties ask of the broker.
+struct Wishes {
+  std::string_view unique_key;
+  std::optional<std::string_view> delay;
+  bool prepared = false, timed = false, timed_already = false, wait = true;
+
+  /// Is this a property of the broker's own, which replaces what a client (or an earlier store) has
+  /// put there?
+  static bool is_brokers(std::string_view name) {
+    return name == property::kPopCheckpoint || name == property::kRegion ||
+           name == property::kTraceOn || name == property::kCluster;
+  }
+  static bool is_timer(std::string_view name) {
+    return name == property::kTimerDelaySec || name == property::kTimerDelayMs ||
+           name == property::kTimerDeliverMs;
+  }
+  void note(std::string_view name, std::string_view value) {
+    if (name == property::kUniqueKey)
+      unique_key = value;
+    else if (name == property::kDelay)
+      delay = value;
+    else if (name == property::kTransactionPrepared)
+      prepared = value == "true";
+    else if (name == property::kWait)
+      wait = value != "false";
+    else if (name == property::kTimerOutMs)
+      timed_already = true;
+    else if (is_timer(name))
+      timed = true;
   }
 };
 
@@ -65,42 +102,85 @@ class Sending {
   Sending(Context& context, const SendSettings& settings)
       : context_{context}, settings_{settings} {}
 
-  void process(std::span<const Request> requests) {
-    // Per thread, so that a steady load allocates nothing: each io thread has its own batch under
-    // way at a time.
+  /// On the connection's loop.
+  void process(std::span<const Request> requests) { process(requests, /*may_create=*/false); }
+
+ private:
+  enum class Verdict {
+    kReady,
+    kAnswered,
+    kNeedsTopic,  ///< A topic must be made first, which touches the disk.
+  };
+
+  void process(std::span<const Request> requests, bool may_create) {
+    // Per thread, so that a steady load allocates nothing: a thread has one batch under way.
     static thread_local std::deque<Send> sends;
     static thread_local std::vector<store::Append*> appends;
     static thread_local std::vector<Send*> accepted;
     if (sends.size() < requests.size()) sends.resize(requests.size());
     appends.clear();
     accepted.clear();
+    std::vector<const Request*> need_topic;                 // rare
+    const remoting::Peer& peer = *requests.front().peer();  // one connection's
+    const protocol::Host born = protocol::host_from(peer.remote().host, peer.remote().port);
     for (std::size_t i = 0; i < requests.size(); ++i) {
       Send& send = sends[i];
       send.request = &requests[i];
-      if (!prepare(send)) continue;
+      const Verdict verdict = prepare(send, born, may_create);
+      if (verdict == Verdict::kNeedsTopic) need_topic.push_back(&requests[i]);
+      if (verdict != Verdict::kReady) continue;
       accepted.push_back(&send);
       appends.push_back(&send.append);
     }
-    if (appends.empty()) return;
-    const auto began = context_.env.clock.now();
-    context_.store.append(appends);
-    const auto took =
-        std::chrono::duration_cast<std::chrono::milliseconds>(context_.env.clock.now() - began)
-            .count();
-    finish(accepted, took);
+    if (!appends.empty()) {
+      const auto began = context_.env.clock.now();
+      context_.store.append(appends);
+      const auto took = context_.env.clock.now() - began;
+      finish(accepted, std::chrono::duration_cast<std::chrono::milliseconds>(took).count());
+    }
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+      kept += sends[i].records.capacity();
+      if (kept > kKeptBytes) sends[i].records = Buffer{};
+    }
+    for (const Request* request : need_topic) process_on_worker(*request);
   }
 
- private:
-  bool refuse(const Send& send, std::int32_t response, std::string_view remark) {
-    broker::refuse(context_, send.request->responder, response, remark);
-    return false;
+  /// The rare way: a copy of the request goes through the same steps on a worker, which may make
+  /// topics and waits until they are on disk. Later sends of the connection may overtake it.
+  void process_on_worker(const Request& request) {
+    auto token = context_.in_flight.enter();
+    if (!token || waiting_for_topic_.fetch_add(1) >= kWaitingForTopicMax) {
+      if (token) waiting_for_topic_.fetch_sub(1);
+      answer_refused(context_, request.responder, code::kSystemBusy,
+                     "too many sends wait for their topic to be created, start flow control for a "
+                     "while");
+      return;
+    }
+    auto owned = std::make_shared<remoting::OwnedCommand>(request.command);
+    context_.env.workers.post([this, token, owned, responder = request.responder] {
+      std::vector<protocol::ExtField> scratch;
+      const protocol::CommandView view = owned->view(scratch);
+      const Request again{view, responder};
+      process({&again, 1}, /*may_create=*/true);
+      waiting_for_topic_.fetch_sub(1);
+    });
   }
 
-  /// Checks and encodes. False: answered already.
-  bool prepare(Send& send) {
-    if (!read(send)) return false;
+  Verdict refuse(const Send& send, std::int32_t response, std::string_view remark) {
+    answer_refused(context_, send.request->responder, response, remark);
+    return Verdict::kAnswered;
+  }
+  Verdict refuse_put(const Send& send, store::PutStatus status) {
+    const PutAnswer answer = put_answer(status, context_);
+    return refuse(send, answer.code, answer.remark);
+  }
+
+  Verdict prepare(Send& send, const protocol::Host& born, bool may_create) {
+    if (auto bad = read(send)) return refuse(send, code::kSystemError, bad->detail);
     TopicPtr topic;
-    if (!check(send, topic)) return false;
+    if (const Verdict verdict = check(send, topic, may_create); verdict != Verdict::kReady)
+      return verdict;
     send.topic = send.header.topic;
     send.queue_id = send.header.queue_id;
     if (send.queue_id < 0)
@@ -109,29 +189,27 @@ class Sending {
                                 static_cast<std::uint64_t>(topic->write_queue_nums)))
                           : 0;
     send.reply_queue_id = send.queue_id;
-    send.wait_durable = true;
-    send.unique_key.clear();
     send.records.clear();
-    if (send.header.batch.value_or(false)) return prepare_batch(send, *topic);
-    return prepare_single(send, *topic);
+    if (send.header.batch.value_or(false)) return prepare_batch(send, *topic, born);
+    return prepare_single(send, *topic, born, may_create);
   }
 
-  bool read(Send& send) {
+  static std::optional<Error> read(Send& send) {
     const protocol::CommandView& command = send.request->command;
     if (command.code == protocol::request_code::kSendMessage) {
       auto header = protocol::read_header<protocol::SendMessageV1>(command);
-      if (!header) return refuse(send, code::kSystemError, header.error().detail);
+      if (!header) return header.error();
       send.header = *header;
     } else {
       auto header = protocol::read_header<protocol::SendMessageV2>(command);
-      if (!header) return refuse(send, code::kSystemError, header.error().detail);
+      if (!header) return header.error();
       send.header = *header;
     }
-    return true;
+    return std::nullopt;
   }
 
   /// AbstractSendMessageProcessor.msgCheck, in its order.
-  bool check(Send& send, TopicPtr& topic) {
+  Verdict check(Send& send, TopicPtr& topic, bool may_create) {
     const BrokerConfig& config = context_.settings();
     const SendMessageRequest& header = send.header;
     if (config.start_accept_send_ms > 0 &&
@@ -154,22 +232,8 @@ class Sending {
                     "Sending message to topic[" + std::string{header.topic} + "] is forbidden.");
     }
     if (!topic) {
-      const bool retry = protocol::is_retry_topic(header.topic);
-      const std::int32_t flags = !header.unit_mode.value_or(false) ? 0
-                                 : retry                           ? kTopicSysUnitSub
-                                                                   : kTopicSysUnit;
-      topic = context_.topics.create_on_send(header.topic, header.default_topic,
-                                             header.default_topic_queue_nums, flags);
-      if (!topic && retry)
-        topic = context_.topics.create_if_absent(
-            header.topic, 1, protocol::perm::kRead | protocol::perm::kWrite, flags);
-      if (!topic) {
-        return refuse(
-            send, code::kTopicNotExist,
-            "topic[" + std::string{header.topic} +
-                "] not exist, apply first please!\nSee "
-                "https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details.");
-      }
+      if (!may_create) return Verdict::kNeedsTopic;
+      if (auto missing = create_topic(send, topic)) return *missing;
     }
     if (header.queue_id >= std::max(topic->write_queue_nums, topic->read_queue_nums)) {
       return refuse(send, code::kInvalidParameter,
@@ -178,28 +242,62 @@ class Sending {
                                 header.queue_id, header.topic, topic->write_queue_nums,
                                 topic->read_queue_nums, send.request->peer()->remote_text()));
     }
-    const auto type = topic->attributes.find("queue.type");
-    if (type != topic->attributes.end() && type->second == "BatchCQ")
+    return check_content(send, *topic);
+  }
+
+  Verdict check_content(const Send& send, const protocol::TopicConfig& topic) {
+    const auto type = topic.attributes.find("queue.type");
+    if (type != topic.attributes.end() && type->second == "BatchCQ")
       return refuse(send, code::kMessageIllegal,
                     "topics with queue.type=BatchCQ are not supported by this broker");
+    if ((send.header.sys_flag & protocol::sys_flag::kInnerBatch) != 0)
+      return refuse_put(send, store::PutStatus::kMessageIllegal);
+    const auto policy = topic.attributes.find("cleanup.policy");
+    if (policy != topic.attributes.end() && policy->second == "COMPACTION" &&
+        !protocol::find_property(send.header.properties.value_or(""), property::kKeys))
+      return refuse(send, code::kMessageIllegal,
+                    "Required message key is missing, topic[" + topic.topic_name + "]");
     if (send.request->command.body.empty())
       return refuse(send, code::kSystemError, "the message has no body");
     if (send.request->command.body.size() >
         static_cast<std::size_t>(context_.store.config().max_message_bytes))
       return refuse_put(send, store::PutStatus::kMessageIllegal);
-    return true;
+    return Verdict::kReady;
   }
 
-  bool refuse_put(const Send& send, store::PutStatus status) {
-    const PutAnswer answer = put_answer(status, context_);
-    return refuse(send, answer.code, answer.remark);
+  /// On a worker. The topic of a send, made and on disk; otherwise how that ended.
+  std::optional<Verdict> create_topic(const Send& send, TopicPtr& topic) {
+    const SendMessageRequest& header = send.header;
+    const bool retry = protocol::is_retry_topic(header.topic);
+    const std::int32_t flags = !header.unit_mode.value_or(false) ? 0
+                               : retry                           ? kTopicSysUnitSub
+                                                                 : kTopicSysUnit;
+    topic = context_.topics.create_on_send(header.topic, header.default_topic,
+                                           header.default_topic_queue_nums, flags);
+    if (!topic && retry)
+      topic = context_.topics.create_if_absent(
+          header.topic, 1, protocol::perm::kRead | protocol::perm::kWrite, flags);
+    if (!topic) {
+      return refuse(send, code::kTopicNotExist,
+                    "topic[" + std::string{header.topic} +
+                        "] not exist, apply first please!\nSee "
+                        "https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details.");
+    }
+    return persist_topics(send);
+  }
+
+  /// A message must not be acknowledged before the topic it can be read from is on disk.
+  std::optional<Verdict> persist_topics(const Send& send) {
+    if (auto written = context_.topics.persist(); !written)
+      return refuse(send, code::kSystemError,
+                    "topics.json cannot be written: " + written.error().detail);
+    return std::nullopt;
   }
 
   /// One record of the send's topic and queue with these properties.
-  Result<Ok> encode(Send& send, const protocol::TopicConfig& topic, std::int32_t flag, Bytes body,
-                    std::string_view properties) {
-    const protocol::Host born = protocol::host_from(send.request->peer()->remote().host,
-                                                    send.request->peer()->remote().port);
+  Result<Ok> encode(Send& send, const protocol::TopicConfig& topic, const protocol::Host& born,
+                    std::int32_t flag, Bytes body, std::string_view properties) {
+    // Whether a message is half of a transaction is decided by its properties, not by this flag.
     std::int32_t flags = send.header.sys_flag & ~protocol::sys_flag::kTransactionMask;
     if (topic.topic_filter_type == "MULTI_TAG") flags |= protocol::sys_flag::kMultiTags;
     return protocol::encode_message(send.records,
@@ -217,37 +315,61 @@ class Sending {
                                      .properties = properties});
   }
 
-  bool prepare_single(Send& send, const protocol::TopicConfig& topic) {
+  Verdict prepare_single(Send& send, const protocol::TopicConfig& topic, const protocol::Host& born,
+                         bool may_create) {
     bool dead = false;
-    if (protocol::is_retry_topic(send.topic) && !redirect_exhausted_retry(send, dead)) return false;
+    if (protocol::is_retry_topic(send.topic)) {
+      const Verdict verdict = redirect_exhausted_retry(send, dead, may_create);
+      if (verdict != Verdict::kReady) return verdict;
+    }
+    Wishes wishes;
+    const std::string_view given = send.header.properties.value_or("");
+    protocol::for_each_property(
+        given, [&](std::string_view name, std::string_view value) { wishes.note(name, value); });
     std::int32_t delay_level = 0;
-    bool prepared = false, timed = false;
+    if (wishes.delay && !protocol::from_text(*wishes.delay, delay_level))
+      return refuse(send, code::kMessageIllegal,
+                    "the delay level '" + std::string{*wishes.delay} + "' is not a number");
+    if (dead) delay_level = 0;
+    if (wishes.prepared && !(send.header.reconsume_times.value_or(0) > 0 && delay_level > 0))
+      return refuse_transaction(send);
+    if (wishes.timed && !wishes.timed_already && delay_level <= 0)
+      return refuse(send, code::kMessageIllegal,
+                    "messages timed by TIMER_* properties are not supported by this broker; use "
+                    "delay levels");
+    send.wait_durable = wishes.wait;
+    write_properties(send, given, wishes, dead, delay_level);
+    if (delay_level > 0) delay(send, delay_level);
+    if (auto encoded = encode(send, topic, born, send.header.flag, send.request->command.body,
+                              send.properties);
+        !encoded)
+      return refuse_put(send, store::PutStatus::kMessageIllegal);
+    place(send, 1);
+    return Verdict::kReady;
+  }
+
+  Verdict refuse_transaction(const Send& send) {
+    if (context_.settings().reject_transaction_message)
+      return refuse(
+          send, code::kNoPermission,
+          "the broker[" + context_.address + "] sending transaction message is forbidden");
+    return refuse(send, code::kMessageIllegal,
+                  "transactional messages are not supported by this broker");
+  }
+
+  /// The client's properties without those of the broker's own, and with these.
+  void write_properties(Send& send, std::string_view given, const Wishes& wishes, bool dead,
+                        std::int32_t delay_level) {
     Buffer& out = send.properties;
     out.clear();
-    protocol::for_each_property(
-        send.header.properties.value_or(""), [&](std::string_view name, std::string_view value) {
-          // The broker's own words replace what a client (or an earlier store) has put there.
-          if (name == property::kPopCheckpoint || name == property::kRegion ||
-              name == property::kTraceOn || name == property::kCluster)
-            return;
-          if (name == property::kUniqueKey)
-            send.unique_key = value;
-          else if (name == property::kDelay) {
-            protocol::from_text(value, delay_level);
-            if (dead) return;
-          } else if (name == property::kTransactionPrepared)
-            prepared = value == "true";
-          else if (name == property::kWait)
-            send.wait_durable = value != "false";
-          else if (name == property::kTimerDelaySec || name == property::kTimerDelayMs ||
-                   name == property::kTimerDeliverMs)
-            timed = true;
-          protocol::append_property(out, name, value);
-        });
-    if (dead) {
-      delay_level = 0;
-      protocol::append_property(out, property::kDelay, "-1");
-    }
+    protocol::for_each_property(given, [&](std::string_view name, std::string_view value) {
+      if (Wishes::is_brokers(name) || (dead && name == property::kDelay) ||
+          (delay_level > 0 && Wishes::is_timer(name)))
+        return;
+      protocol::append_property(out, name, value);
+    });
+    if (dead) protocol::append_property(out, property::kDelay, "-1");
+    send.unique_key = wishes.unique_key;
     if (send.unique_key.empty()) {
       send.unique_key = make_unique_key();
       protocol::append_property(out, property::kUniqueKey, send.unique_key);
@@ -255,86 +377,74 @@ class Sending {
     protocol::append_property(out, property::kRegion, context_.settings().region_id);
     protocol::append_property(out, property::kTraceOn, trace_text(context_));
     protocol::append_property(out, property::kCluster, context_.settings().cluster_name);
-    if (prepared && !(send.header.reconsume_times.value_or(0) > 0 && delay_level > 0)) {
-      if (context_.settings().reject_transaction_message) {
-        return refuse(
-            send, code::kNoPermission,
-            "the broker[" + context_.address + "] sending transaction message is forbidden");
-      }
-      return refuse(send, code::kMessageIllegal,
-                    "transactional messages are not supported by this broker");
-    }
-    if (timed && delay_level <= 0)
-      return refuse(send, code::kMessageIllegal,
-                    "messages timed by TIMER_* properties are not supported by this broker; use "
-                    "delay levels");
-    if (delay_level > 0) {
-      delay_level = std::min(delay_level, settings_.levels.highest());
-      protocol::append_property(out, property::kRealTopic, send.topic);
-      protocol::append_property(out, property::kRealQueueId, std::to_string(send.queue_id));
-      send.topic = protocol::kScheduleTopic;
-      send.queue_id = delay_level - 1;
-    }
-    if (auto encoded = encode(send, topic, send.header.flag, send.request->command.body, out);
-        !encoded)
-      return refuse_put(send, store::PutStatus::kMessageIllegal);
-    place(send, 1);
-    return true;
   }
 
-  /// SendMessageProcessor.handleRetryAndDLQ: a client that retries by itself. False: answered.
-  bool redirect_exhausted_retry(Send& send, bool& dead) {
+  /// HookUtils.transformDelayLevelMessage: the message waits in the queue of its level.
+  void delay(Send& send, std::int32_t level) {
+    level = std::min(level, settings_.levels.highest());
+    protocol::append_property(send.properties, property::kRealTopic, send.topic);
+    protocol::append_property(send.properties, property::kRealQueueId,
+                              std::to_string(send.queue_id));
+    send.topic = protocol::kScheduleTopic;
+    send.queue_id = level - 1;
+  }
+
+  /// SendMessageProcessor.handleRetryAndDLQ: a client that retries by itself.
+  Verdict redirect_exhausted_retry(Send& send, bool& dead, bool may_create) {
     const std::string group = send.topic.substr(protocol::kRetryPrefix.size());
     const GroupPtr config = context_.groups.find_or_create(group);
     if (!config)
       return refuse(send, code::kSubscriptionGroupNotExist,
                     "subscription group not exist, " + group);
-    std::int32_t most = config->retry_max_times;
-    if (send.request->command.version >= kVersion3_4_9 && send.header.max_reconsume_times)
-      most = *send.header.max_reconsume_times;
+    const std::int32_t most = most_reconsume_times(*config, send.request->command.version,
+                                                   send.header.max_reconsume_times);
     // A group that holds queue locks consumes orderly: its failures do not go round again.
     if (send.header.reconsume_times.value_or(0) <= most && !context_.queue_locks.any_held(group))
-      return true;
-    dead = true;
-    send.topic = protocol::dlq_topic(group);
-    send.queue_id = send.reply_queue_id = 0;
-    if (!context_.topics.create_if_absent(send.topic, 1,
-                                          protocol::perm::kRead | protocol::perm::kWrite, 0)) {
-      return refuse(send, code::kSystemError, "topic[" + send.topic + "] not exist");
+      return Verdict::kReady;
+    const std::string dead_letters = protocol::dlq_topic(group);
+    if (!context_.topics.contains(dead_letters)) {
+      if (!may_create) return Verdict::kNeedsTopic;
+      if (!context_.topics.create_if_absent(dead_letters, 1,
+                                            protocol::perm::kRead | protocol::perm::kWrite, 0))
+        return refuse(send, code::kSystemError, "topic[" + dead_letters + "] not exist");
+      if (auto unwritten = persist_topics(send)) return *unwritten;
     }
+    dead = true;
+    send.topic = dead_letters;
+    send.queue_id = send.reply_queue_id = 0;
     context_.stats.count_dead_letter(send.header.topic, group);
-    return true;
+    return Verdict::kReady;
   }
 
-  bool prepare_batch(Send& send, const protocol::TopicConfig& topic) {
+  Verdict prepare_batch(Send& send, const protocol::TopicConfig& topic,
+                        const protocol::Host& born) {
     if (send.topic.size() > protocol::kTopicLengthMax)
       return refuse(send, code::kMessageIllegal,
                     "message topic length too long " + std::to_string(send.topic.size()));
     if (protocol::is_retry_topic(send.topic))
       return refuse(send, code::kMessageIllegal,
                     "batch request does not support retry group " + send.topic);
+    Wishes of_batch;
+    const auto may_be_in_batch = [](std::string_view properties, Wishes& wishes) {
+      protocol::for_each_property(properties, [&](std::string_view name, std::string_view value) {
+        wishes.note(name, value);
+      });
+      return (!wishes.delay || *wishes.delay == "0") && !wishes.prepared && !wishes.timed;
+    };
+    if (!may_be_in_batch(send.header.properties.value_or(""), of_batch))
+      return refuse_put(send, store::PutStatus::kMessageIllegal);
     auto members = protocol::split_batch(send.request->command.body);
     if (!members) return refuse(send, code::kMessageIllegal, members.error().detail);
     for (const protocol::BatchMember& member : *members) {
-      const auto delay = protocol::find_property(member.properties, property::kDelay);
-      const bool special =
-          (delay && *delay != "0") ||
-          protocol::find_property(member.properties, property::kTransactionPrepared) == "true" ||
-          protocol::find_property(member.properties, property::kTimerDelaySec) ||
-          protocol::find_property(member.properties, property::kTimerDelayMs) ||
-          protocol::find_property(member.properties, property::kTimerDeliverMs);
-      if (special) return refuse_put(send, store::PutStatus::kMessageIllegal);
-      if (auto encoded = encode(send, topic, member.flag, member.body, member.properties); !encoded)
+      Wishes wishes;
+      if (!may_be_in_batch(member.properties, wishes) ||
+          !encode(send, topic, born, member.flag, member.body, member.properties))
         return refuse_put(send, store::PutStatus::kMessageIllegal);
     }
-    if (const auto wait =
-            protocol::find_property(send.header.properties.value_or(""), property::kWait))
-      send.wait_durable = *wait != "false";
-    if (const auto key =
-            protocol::find_property(send.header.properties.value_or(""), property::kUniqueKey))
-      send.unique_key = *key;
+    send.wait_durable = of_batch.wait;
+    send.unique_key = of_batch.unique_key;
     place(send, static_cast<std::int32_t>(members->size()));
-    return true;
+    return Verdict::kReady;
   }
 
   static void place(Send& send, std::int32_t count) {
@@ -365,133 +475,58 @@ class Sending {
       context_.stats.count_put(send->header.topic, append.count,
                                static_cast<std::int64_t>(append.records.size()));
       context_.stats.count_put_latency(send->header.topic, took_ms);
-      Stored stored{send->request->responder, message_ids(append), send->unique_key,
-                    send->reply_queue_id, append.queue_offset};
+      write_message_ids(*send);
       if (!sync || !send->wait_durable) {
-        stored.answer(context_, code::kSuccess);
+        answer_stored(context_, send->request->responder, code::kSuccess, send->message_ids,
+                      send->unique_key, send->reply_queue_id, append.queue_offset);
         continue;
       }
       if (!waiting) waiting = std::make_shared<std::vector<Stored>>();
-      waiting->push_back(std::move(stored));
+      waiting->push_back({send->request->responder, send->message_ids, send->unique_key,
+                          send->reply_queue_id, append.queue_offset});
       end =
           std::max(end, append.physical_offset + static_cast<std::int64_t>(append.records.size()));
     }
-    if (!waiting) return;
-    context_.store.when_durable(end, [waiting, &context = context_](store::PutStatus status) {
-      for (const Stored& each : *waiting) {
-        if (status == store::PutStatus::kOk) {
-          each.answer(context, code::kSuccess);
-        } else if (status == store::PutStatus::kFlushDiskTimeout) {
-          each.answer(context, code::kFlushDiskTimeout);
-        } else {
-          const PutAnswer answer = put_answer(status, context);
-          broker::refuse(context, each.responder, answer.code, answer.remark);
-        }
-      }
-    });
+    if (waiting) answer_when_durable(end, std::move(waiting));
   }
 
-  std::string message_ids(const store::Append& append) const {
+  void answer_when_durable(std::int64_t end, std::shared_ptr<std::vector<Stored>> waiting) {
+    context_.store.when_durable(
+        end, [waiting = std::move(waiting), &context = context_](store::PutStatus status) {
+          const PutAnswer answer = put_answer(status, context);
+          for (const Stored& each : *waiting) {
+            if (is_stored(status))
+              answer_stored(context, each.responder, answer.code, each.message_ids, each.unique_key,
+                            each.queue_id, each.queue_offset);
+            else
+              answer_refused(context, each.responder, answer.code, answer.remark);
+          }
+        });
+  }
+
+  void write_message_ids(Send& send) const {
     const Bytes host = as_bytes(settings_.store_host.address);
-    if (append.count == 1)
-      return protocol::offset_message_id(host, settings_.store_host.port, append.physical_offset);
-    std::string ids;
-    for (const std::int64_t offset : append.physical_offsets)
-      ids += (ids.empty() ? "" : ",") +
-             protocol::offset_message_id(host, settings_.store_host.port, offset);
-    return ids;
+    const auto port = settings_.store_host.port;
+    send.message_ids.clear();
+    if (send.append.count == 1)
+      return protocol::append_offset_message_id(send.message_ids, host, port,
+                                                send.append.physical_offset);
+    for (const std::int64_t offset : send.append.physical_offsets) {
+      if (!send.message_ids.empty()) send.message_ids += ',';
+      protocol::append_offset_message_id(send.message_ids, host, port, offset);
+    }
   }
 
   Context& context_;
   const SendSettings& settings_;
+  std::atomic<std::int32_t> waiting_for_topic_{0};
 };
 
-/// CONSUMER_SEND_MSG_BACK: a consumer could not handle a message; it comes again after a while, or
-/// goes to the dead letters (AbstractSendMessageProcessor.consumerSendMsgBack). On the workers: it
-/// reads the log and may make topics.
-remoting::Answer send_back(Context& context, const SendSettings& settings,
-                           const protocol::ConsumerSendMessageBackRequest& header,
-                           const remoting::OwnedCommand& request) {
-  using remoting::Answer;
-  const GroupPtr group = context.groups.find_or_create(header.group);
-  if (!group)
-    return Answer::error(code::kSubscriptionGroupNotExist,
-                         "subscription group not exist, " + header.group);
-  if ((context.settings().permission & protocol::perm::kWrite) == 0)
-    return Answer::error(code::kNoPermission,
-                         "the broker[" + context.address + "] sending message is forbidden");
-  if (group->retry_queue_nums <= 0) return {};
-  constexpr std::int32_t kReadWrite = protocol::perm::kRead | protocol::perm::kWrite;
-  std::string target = protocol::retry_topic(header.group);
-  const auto retry =
-      context.topics.create_if_absent(target, group->retry_queue_nums, kReadWrite,
-                                      header.unit_mode.value_or(false) ? kTopicSysUnitSub : 0);
-  if (!retry) return Answer::error(code::kSystemError, "topic[" + target + "] not exist");
-  if ((retry->perm & protocol::perm::kWrite) == 0)
-    return Answer::error(code::kNoPermission,
-                         "the topic[" + target + "] sending message is forbidden");
-  const store::RecordBytes record = context.store.record_at(header.offset);
-  if (!record)
-    return Answer::error(code::kSystemError,
-                         "look message by offset failed, " + std::to_string(header.offset));
-  protocol::Message message = *protocol::decode_message(record.bytes);
-
-  protocol::Properties properties{message.properties};
-  if (!properties.find(property::kRetryTopic)) properties.set(property::kRetryTopic, message.topic);
-  properties.set(property::kWait, "false");
-  if (!properties.find(property::kOriginMessageId))
-    properties.set(property::kOriginMessageId,
-                   protocol::offset_message_id(message.store_host, message.store_port,
-                                               message.physical_offset));
-  std::int32_t most = group->retry_max_times;
-  if (request.version >= kVersion3_4_9 && header.max_reconsume_times)
-    most = *header.max_reconsume_times;
-  const bool dead = message.reconsume_times >= most || header.delay_level < 0;
-  std::int32_t queue = static_cast<std::int32_t>(
-      context.env.random.below(static_cast<std::uint64_t>(group->retry_queue_nums)));
-  properties.remove(property::kRealTopic);
-  properties.remove(property::kRealQueueId);
-  properties.remove(property::kDelay);
-  if (dead) {
-    target = protocol::dlq_topic(header.group);
-    queue = 0;
-    if (!context.topics.create_if_absent(target, 1, kReadWrite, 0))
-      return Answer::error(code::kSystemError, "topic[" + target + "] not exist");
-    context.stats.count_dead_letter(message.topic, header.group);
-  } else {
-    const std::int32_t level =
-        std::min(header.delay_level == 0 ? 3 + message.reconsume_times : header.delay_level,
-                 settings.levels.highest());
-    properties.set(property::kDelay, std::to_string(level));
-    properties.set(property::kRealTopic, target);
-    properties.set(property::kRealQueueId, std::to_string(queue));
-    target = protocol::kScheduleTopic;
-    queue = level - 1;
-  }
-  const std::string topic_before{message.topic};
-  const Buffer text = properties.encode();
-  message.topic = target;
-  message.queue_id = queue;
-  message.properties = text;
-  ++message.reconsume_times;
-  message.prepared_transaction_offset = 0;
-  message.store_host = as_bytes(settings.store_host.address);
-  message.store_port = settings.store_host.port;
-  Buffer bytes;
-  if (auto encoded = protocol::encode_message(bytes, message); !encoded)
-    return Answer::error(code::kSystemError, encoded.error().detail);
-  store::Append append{.topic = target,
-                       .queue_id = queue,
-                       .records = std::as_writable_bytes(std::span{bytes.data(), bytes.size()})};
-  store::Append* batch[] = {&append};
-  context.store.append(batch);
-  if (append.status != store::PutStatus::kOk)
-    return Answer::error(code::kSystemError, std::string{name_of(append.status)});
-  context.stats.count_send_back(topic_before, header.group);
-  return {};
-}
-
 }  // namespace
+
+bool is_stored(store::PutStatus status) {
+  return status == store::PutStatus::kOk || status == store::PutStatus::kFlushDiskTimeout;
+}
 
 PutAnswer put_answer(store::PutStatus status, Context& context) {
   using store::PutStatus;
@@ -531,11 +566,6 @@ void add_sending(remoting::Processors& processors, Context& context, const SendS
   processors.on_batch({request::kSendMessage, request::kSendMessageV2, request::kSendBatchMessage},
                       [sending = std::make_shared<Sending>(context, settings)](
                           std::span<const Request> requests) { sending->process(requests); });
-  processors.on_worker<protocol::ConsumerSendMessageBackRequest>(
-      [&context, &settings](const auto& header, const remoting::OwnedCommand& command,
-                            const remoting::PeerPtr&) {
-        return send_back(context, settings, header, command);
-      });
 }
 
 }  // namespace apogee::broker

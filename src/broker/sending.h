@@ -5,12 +5,12 @@
 #include "protocol/message.h"
 #include "remoting/processors.h"
 
-/// SEND_MESSAGE, SEND_MESSAGE_V2, SEND_BATCH_MESSAGE (SendMessageProcessor) and
-/// CONSUMER_SEND_MSG_BACK.
+/// SEND_MESSAGE, SEND_MESSAGE_V2, SEND_BATCH_MESSAGE (SendMessageProcessor).
 ///
 /// Threads: any io thread; state is what Context's tables hold. All sends found in one read are
 /// checked and encoded one by one, stored by one append, and answered together: at once
-/// (ASYNC_FLUSH), or by the flush thread when they are on disk (SYNC_FLUSH).
+/// (ASYNC_FLUSH), or by the flush thread when they are on disk (SYNC_FLUSH). A send whose topic has
+/// to be made first goes on on a worker and is answered when the topic is on disk.
 namespace apogee::broker {
 
 /// What the send path needs to know besides the tables. Outlives the processors.
@@ -28,5 +28,7 @@ struct PutAnswer {
   std::string remark;
 };
 PutAnswer put_answer(store::PutStatus status, Context& context);
+/// Is the message in the log, whatever else is not?
+bool is_stored(store::PutStatus status);
 
 }  // namespace apogee::broker

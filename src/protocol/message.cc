@@ -1,5 +1,7 @@
 #include "protocol/message.h"
 
+#include <array>
+
 #include <arpa/inet.h>
 
 #include "base/crc.h"
@@ -254,14 +256,18 @@ void append_batch_member(Buffer& out, const BatchMember& member) {
   out += member.properties;
 }
 
+void append_offset_message_id(std::string& out, Bytes host, std::int32_t port,
+                              std::int64_t physical_offset) {
+  std::array<std::byte, 12> rest;
+  write_big(rest, 0, port);
+  write_big(rest, 4, physical_offset);
+  append_hex(out, host);
+  append_hex(out, rest);
+}
+
 std::string offset_message_id(Bytes host, std::int32_t port, std::int64_t physical_offset) {
-  Buffer raw;
-  append(raw, host);
-  append_big<std::int32_t>(raw, port);
-  append_big<std::int64_t>(raw, physical_offset);
   std::string id;
-  id.reserve(raw.size() * 2);
-  append_hex(id, as_bytes(raw));
+  append_offset_message_id(id, host, port, physical_offset);
   return id;
 }
 

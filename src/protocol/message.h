@@ -145,6 +145,8 @@ Result<std::vector<BatchMember>> split_batch(Bytes body);
 void append_batch_member(Buffer& out, const BatchMember& member);
 
 /// Upper-case hex of store host and commit log offset: 32 characters, 56 with IPv6.
+void append_offset_message_id(std::string& out, Bytes host, std::int32_t port,
+                              std::int64_t physical_offset);
 std::string offset_message_id(Bytes host, std::int32_t port, std::int64_t physical_offset);
 struct OffsetMessageId {
   Host host;
