@@ -3,6 +3,7 @@
 #include <string_view>
 #include <vector>
 
+#include "main/bench.h"
 #include "main/commands.h"
 #include "main/inspect.h"
 
@@ -18,6 +19,7 @@ constexpr Command kCommands[] = {
     {"server", "name server and broker in one process", apogee::run_server},
     {"namesrv", "the name server alone", apogee::run_namesrv},
     {"broker", "a broker alone", apogee::run_broker},
+    {"bench", "load for a broker: throughput and latencies", apogee::run_bench},
     {"inspect", "look into a store directory while no broker runs on it", apogee::run_inspect},
     {"reference", "print the configuration reference as Markdown", apogee::run_reference},
 };
