@@ -211,7 +211,10 @@ void hold(Context& context, const Pull& pull, const SubscriptionPtr& subscriptio
                    std::chrono::milliseconds{std::clamp<std::int64_t>(wait_ms, 0, kSuspendMsMax)},
        .peer = pull.responder.peer(),
        .resume = [&context, kept] {
-         if (const auto token = context.in_flight.enter()) run(context, kept->pull);
+         const auto token = context.in_flight.enter();
+         if (!token) return;
+         kept->pull.begun = context.env.clock.now();  // waiting is no latency
+         run(context, kept->pull);
        }});
 }
 

@@ -236,11 +236,13 @@ TEST_F(Pulling, ServesSqlOnlyWhereItIsSwitchedOn) {
 TEST_F(Pulling, WaitsForAMessage) {
   const auto request = wait_at(0);
   EXPECT_FALSE(answer(request));
+  disk_.clock.advance(5s);
   store_.put({.body = "late"});
   const auto answered = answer(request);
   ASSERT_TRUE(answered);
   EXPECT_EQ(answered->code, 0);
   EXPECT_EQ(bodies(answered->body), Texts{"late"});
+  EXPECT_EQ(stats_.get_latency_max(), 0) << "waiting is no latency";
 }
 
 TEST_F(Pulling, WaitsNoLongerThanItAsked) {
