@@ -3,6 +3,7 @@
 #include <string_view>
 #include <vector>
 
+#include "main/admin.h"
 #include "main/bench.h"
 #include "main/commands.h"
 #include "main/inspect.h"
@@ -19,8 +20,10 @@ constexpr Command kCommands[] = {
     {"server", "name server and broker in one process", apogee::run_server},
     {"namesrv", "the name server alone", apogee::run_namesrv},
     {"broker", "a broker alone", apogee::run_broker},
+    {"admin", "operators' commands: clusters, topics, consumers, messages", apogee::run_admin},
     {"bench", "load for a broker: throughput and latencies", apogee::run_bench},
     {"inspect", "look into a store directory while no broker runs on it", apogee::run_inspect},
+    {"completion", "print a completion script for bash or zsh", apogee::run_completion},
     {"reference", "print the configuration reference as Markdown", apogee::run_reference},
 };
 
