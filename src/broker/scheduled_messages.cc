@@ -1,6 +1,7 @@
 #include "broker/scheduled_messages.h"
 
 #include <charconv>
+#include <future>
 
 #include "broker/table_file.h"
 #include "protocol/names.h"
@@ -9,8 +10,10 @@
 namespace apogee::broker {
 namespace {
 
-constexpr auto kPoll = 100ms;                 // how late a message may be: Java's idle wait
-constexpr std::int32_t kRoundMessages = 256;  // of one level before the next one has its turn
+constexpr auto kPoll = 100ms;  // how late a message may be: Java's idle wait
+// Of one level before the next one has its turn.
+constexpr std::int64_t kRoundMessages = 256;
+constexpr std::size_t kRoundBytes = 4 << 20;
 
 }  // namespace
 
@@ -61,21 +64,24 @@ Result<Ok> ScheduledMessages::load() {
 }
 
 void ScheduledMessages::start() {
-  delivery_ =
-      std::make_unique<Periodic>(env_.clock, env_.workers, kPoll, kPoll, [this] { deliver_due(); });
-  const std::chrono::milliseconds interval{flush_interval_ms_};
-  flush_ = std::make_unique<Periodic>(env_.clock, env_.workers, interval, interval, [this] {
-    if (auto written = persist(); !written)
-      env_.log.error("delayOffset.json was not written: {}", written.error().detail);
+  delivery_ = std::make_unique<Periodic>(env_.clock, env_.workers, kPoll, kPoll, [this] {
+    while (!stopping_ && deliver_due() > 0) {
+    }
   });
+  const std::chrono::milliseconds interval{flush_interval_ms_};
+  flush_ = std::make_unique<Periodic>(env_.clock, env_.workers, interval, interval,
+                                      [this] { persist([] {}); });
 }
 
 void ScheduledMessages::stop() {
   if (!delivery_) return;
+  stopping_ = true;
   delivery_.reset();
   flush_.reset();
-  if (auto written = persist(); !written)
-    env_.log.error("delayOffset.json was not written: {}", written.error().detail);
+  std::promise<void> written;
+  persist([&] { written.set_value(); });
+  written.get_future().wait();
+  in_flight_.wait();
 }
 
 protocol::DelayOffsetTable ScheduledMessages::offsets() const {
@@ -83,94 +89,163 @@ protocol::DelayOffsetTable ScheduledMessages::offsets() const {
   return table_;
 }
 
-Result<Ok> ScheduledMessages::persist() {
+/// Writes the offsets of now once the messages they call delivered are on disk; without that a
+/// power cut could forget a delivered message and remember that it was delivered.
+void ScheduledMessages::persist(std::function<void()> done) {
   protocol::DelayOffsetTable table;
+  std::int64_t end;
   {
     std::lock_guard lock{mutex_};
-    if (!dirty_) return Ok{};
-    dirty_ = false;
+    if (!std::exchange(dirty_, false)) return done();
     table = table_;
+    end = delivered_end_;
   }
-  return save_table(env_, path_, table);
+  store_.when_durable(end, [this, table = std::move(table), done = std::move(done),
+                            token = in_flight_.enter()](store::PutStatus status) {
+    if (status != store::PutStatus::kOk || !token) {
+      std::lock_guard lock{mutex_};
+      dirty_ = true;  // the next time
+      return done();
+    }
+    env_.workers.post([this, table, done, token] {
+      save(table);
+      done();
+    });
+  });
 }
+
+void ScheduledMessages::save(const protocol::DelayOffsetTable& table) {
+  std::lock_guard one_writer{file_mutex_};
+  if (auto written = save_table(env_, path_, table); !written) {
+    env_.log.error("delayOffset.json was not written: {}", written.error().detail);
+    std::lock_guard lock{mutex_};
+    dirty_ = true;
+  }
+}
+
+/// A message on its way to its real topic.
+struct ScheduledMessages::Delivery {
+  std::int64_t offset = 0;  // in the queue of its level
+  std::string topic;
+  Buffer record;
+  store::Append append;
+};
 
 std::size_t ScheduledMessages::deliver_due() {
   std::lock_guard one_at_a_time{deliver_mutex_};
   std::size_t delivered = 0;
-  for (std::int32_t level = 1; level <= levels_.highest(); ++level)
+  for (std::int32_t level = 1; level <= levels_.highest() && !stopping_; ++level)
     delivered += deliver_level(level);
   return delivered;
 }
 
+/// One round of one level. Returns how far it got.
 std::size_t ScheduledMessages::deliver_level(std::int32_t level) {
   const std::int32_t queue = level - 1;
   const std::int64_t begin = store_.min_offset(protocol::kScheduleTopic, queue),
                      end = store_.max_offset(protocol::kScheduleTopic, queue);
   if (begin < 0 || begin >= end) return 0;
-  std::int64_t offset;
+  std::int64_t first;
   {
     std::lock_guard lock{mutex_};
-    offset = std::clamp(table_.offset_table[level], begin, end);
+    first = std::clamp(table_.offset_table[level], begin, end);
   }
-  const std::int64_t now = env_.clock.wall_ms();
-  const std::int64_t first = offset;
-  std::size_t delivered = 0;
-  for (; offset < end && offset - first < kRoundMessages; ++offset) {
-    const store::RecordBytes record = store_.record_at(protocol::kScheduleTopic, queue, offset);
-    if (!record) continue;  // it has left the log
-    const auto message = protocol::decode_message(record.bytes);
-    // A clock that went back must not hold messages for longer than their delay
-    // (correctDeliverTimestamp).
-    if (message && levels_.deliver_time(level, std::min(message->store_timestamp, now)) > now)
-      break;
-    if (message && !deliver(record.bytes)) break;
-    ++delivered;
-  }
-  if (offset == first) return 0;
+  Deliveries due;
+  const std::int64_t next = append(due, collect(level, first, end, due));
+  if (next == first) return 0;
   std::lock_guard lock{mutex_};
-  table_.offset_table[level] = offset;
+  table_.offset_table[level] = next;
+  for (const Delivery& each : due)
+    if (each.append.status == store::PutStatus::kOk)
+      delivered_end_ = std::max(delivered_end_, each.append.physical_offset +
+                                                    static_cast<std::int64_t>(each.record.size()));
   dirty_ = true;
-  deliveries_ += offset - first;
+  deliveries_ += next - first;
   if (deliveries_ >= version_step_) {
     deliveries_ = 0;
     table_.data_version.next(env_.clock.wall_ms());
   }
-  return delivered;
+  return static_cast<std::size_t>(next - first);
 }
 
-/// Stores the message in its real topic. The property text keeps DELAY, REAL_TOPIC and REAL_QID, as
-/// Java's does. False: try again later.
-bool ScheduledMessages::deliver(Bytes record) {
-  protocol::Message message = *protocol::decode_message(record);
+/// Fills `due` with the level's messages from `offset` on that are due, as many as one round takes.
+/// Returns the first offset that is not settled.
+std::int64_t ScheduledMessages::collect(std::int32_t level, std::int64_t offset, std::int64_t end,
+                                        Deliveries& due) {
+  const std::int64_t now = env_.clock.wall_ms();
+  end = std::min(end, offset + kRoundMessages);
+  std::size_t bytes = 0;
+  for (; offset < end && bytes < kRoundBytes; ++offset) {
+    const store::RecordBytes record = store_.record_at(protocol::kScheduleTopic, level - 1, offset);
+    const auto message = protocol::decode_message(record.bytes);
+    if (!message) {
+      env_.log.error("a delayed message is gone from the log: level={} offset={}", level, offset);
+      continue;
+    }
+    // A clock that went back must not hold messages for longer than their delay
+    // (ScheduleMessageService.correctDeliverTimestamp).
+    const std::int64_t when = levels_.deliver_time(level, message->store_timestamp);
+    if (when > now && when <= now + levels_.delay_ms(level)) break;
+    auto delivery = delivery_of(*message);
+    if (!delivery) continue;
+    delivery->offset = offset;
+    bytes += delivery->record.size();
+    due.push_back(*std::move(delivery));
+  }
+  return offset;
+}
+
+/// The message as it goes into its real topic; its properties stay as they are, DELAY, REAL_TOPIC
+/// and REAL_QID too. nullopt: it cannot be delivered.
+std::optional<ScheduledMessages::Delivery> ScheduledMessages::delivery_of(
+    const protocol::Message& message) {
   const auto topic = message.property(protocol::property::kRealTopic);
   const auto queue = message.property(protocol::property::kRealQueueId);
   std::int32_t queue_id = 0;
-  if (!topic || !queue || !protocol::from_text(*queue, queue_id) ||
+  if (!topic || !queue || !protocol::from_text(*queue, queue_id) || queue_id < 0 ||
       *topic == protocol::kHalfTopic) {
-    env_.log.error("a delayed message without a real topic is dropped: offset={}",
+    env_.log.error("a delayed message without a real topic is dropped: physical_offset={}",
                    message.physical_offset);
-    return true;
+    return std::nullopt;
   }
-  message.topic = *topic;
-  message.queue_id = queue_id;
-  Buffer bytes;
-  if (auto encoded = protocol::encode_message(bytes, message); !encoded) {
-    env_.log.error("a delayed message cannot be stored and is dropped: offset={} reason={}",
+  Delivery delivery;
+  delivery.topic = *topic;
+  protocol::Message real = message;
+  real.topic = *topic;
+  real.queue_id = queue_id;
+  if (auto encoded = protocol::encode_message(delivery.record, real); !encoded) {
+    env_.log.error("a delayed message cannot be stored and is dropped: physical_offset={} why={}",
                    message.physical_offset, encoded.error().detail);
-    return true;
+    return std::nullopt;
   }
-  store::Append append{.topic = message.topic,
-                       .queue_id = queue_id,
-                       .records = std::as_writable_bytes(std::span{bytes.data(), bytes.size()})};
-  store::Append* batch[] = {&append};
+  delivery.append.queue_id = queue_id;
+  return delivery;
+}
+
+/// Stores what is due. Returns `next`, or the first offset that has to be tried again.
+std::int64_t ScheduledMessages::append(Deliveries& due, std::int64_t next) {
+  if (due.empty()) return next;
+  std::vector<store::Append*> batch;
+  for (Delivery& each : due) {
+    each.append.topic = each.topic;
+    each.append.records = std::as_writable_bytes(std::span{each.record.data(), each.record.size()});
+    batch.push_back(&each.append);
+  }
   store_.append(batch);
-  if (append.status == store::PutStatus::kOk) return true;
-  if (append.status == store::PutStatus::kMessageIllegal) {
-    env_.log.error("a delayed message is illegal and is dropped: offset={}",
-                   message.physical_offset);
-    return true;
+  for (const Delivery& each : due) {
+    if (each.append.status == store::PutStatus::kOk) continue;
+    if (each.append.status == store::PutStatus::kMessageIllegal) {
+      env_.log.error("a delayed message is illegal and is dropped: topic={} offset={}", each.topic,
+                     each.offset);
+      continue;
+    }
+    if (!std::exchange(failing_, true))
+      env_.log.warn("delayed messages wait, the store refuses them: status={}",
+                    name_of(each.append.status));
+    return each.offset;
   }
-  return false;
+  if (std::exchange(failing_, false)) env_.log.info("delayed messages are delivered again");
+  return next;
 }
 
 }  // namespace apogee::broker

@@ -1,13 +1,19 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <deque>
+#include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/env.h"
+#include "base/in_flight.h"
 #include "protocol/bodies.h"
+#include "protocol/message.h"
 #include "store/message_store.h"
 
 namespace apogee::broker {
@@ -31,9 +37,11 @@ class DelayLevels {
 };
 
 /// Messages that wait a fixed time in SCHEDULE_TOPIC_XXXX, one queue a level, and then go to their
-/// real topic (ScheduleMessageService). Progress is config/delayOffset.json: after a crash some are
-/// delivered again, none is lost. Threads: delivery runs on the workers, one run at a time;
-/// offsets() and persist() any.
+/// real topic (ScheduleMessageService). Progress is config/delayOffset.json, written only when the
+/// messages it calls delivered are on disk: after a crash some are delivered again, none is lost.
+///
+/// Threads: delivery runs on the workers, one run at a time; offsets() any. start() and stop() by
+/// the owner, who is not on a loop or a worker; stop() waits for the disk.
 class ScheduledMessages {
  public:
   ScheduledMessages(Env& env, store::MessageStore& store, const DelayLevels& levels,
@@ -46,11 +54,16 @@ class ScheduledMessages {
   /// Delivers what is due now; returns how many.
   std::size_t deliver_due();
   protocol::DelayOffsetTable offsets() const;
-  Result<Ok> persist();
 
  private:
+  struct Delivery;
+  using Deliveries = std::deque<Delivery>;  // entries are pointed at
   std::size_t deliver_level(std::int32_t level);
-  bool deliver(Bytes record);
+  std::int64_t collect(std::int32_t level, std::int64_t offset, std::int64_t end, Deliveries& due);
+  std::optional<Delivery> delivery_of(const protocol::Message& message);
+  std::int64_t append(Deliveries& due, std::int64_t next);
+  void persist(std::function<void()> done);
+  void save(const protocol::DelayOffsetTable& table);
 
   Env& env_;
   store::MessageStore& store_;
@@ -58,12 +71,17 @@ class ScheduledMessages {
   const std::string path_;
   const std::int64_t version_step_;
   const std::int32_t flush_interval_ms_;
+  std::atomic<bool> stopping_{false};
   std::mutex deliver_mutex_;
+  bool failing_ = false;  // guarded by deliver_mutex_: so that it is said once
   mutable std::mutex mutex_;
   protocol::DelayOffsetTable table_;  // guarded by mutex_
-  std::int64_t deliveries_ = 0;       // guarded by mutex_
+  std::int64_t deliveries_ = 0;       // guarded by mutex_: since the last data version
+  std::int64_t delivered_end_ = 0;    // guarded by mutex_: physical end of what was delivered
   bool dirty_ = false;                // guarded by mutex_
+  std::mutex file_mutex_;             // one writer of the file
   std::unique_ptr<Periodic> delivery_, flush_;
+  InFlight in_flight_;  // writes of the file; waited for first of all
 };
 
 }  // namespace apogee::broker
