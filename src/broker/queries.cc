@@ -45,15 +45,15 @@ Answer view_message(Context& context, const protocol::ViewMessageRequest& header
   return Answer::with_body(Buffer{as_text(record.bytes)});
 }
 
-/// One entry as its record shows it.
-protocol::ConsumeQueueEntryBody entry_of(Bytes record, const store::MessageFilter* filter) {
+/// One entry as its record shows it. `eval` is about extended entries (enableConsumeQueueExt),
+/// which there are none of.
+protocol::ConsumeQueueEntryBody entry_of(Bytes record) {
   protocol::ConsumeQueueEntryBody entry;
+  entry.eval = false;
   if (const auto message = protocol::decode_message(record)) {
     entry.physical_offset = message->physical_offset;
     entry.physical_size = message->size;
     entry.tags_code = protocol::tags_code(message->property(protocol::property::kTags));
-    entry.eval = !filter || (filter->matches_tags_code(entry.tags_code) &&
-                             (!filter->needs_record() || filter->matches_record(record)));
   }
   return entry;
 }
@@ -66,12 +66,10 @@ Answer query_consume_queue(Context& context, const protocol::QueryConsumeQueueRe
   protocol::QueryConsumeQueueBody body;
   body.min_queue_index = least;
   body.max_queue_index = context.store.max_offset(header.topic, header.queue_id);
-  std::optional<SubscriptionFilter> filter;
   if (header.consumer_group) {
     if (const auto subscription =
             context.consumers.subscription(*header.consumer_group, header.topic)) {
       body.subscription_data = subscription->data;
-      filter.emplace(subscription);
     } else {
       body.filter_data = fmt::format("{}@{} is not online!", *header.consumer_group, header.topic);
     }
@@ -86,7 +84,7 @@ Answer query_consume_queue(Context& context, const protocol::QueryConsumeQueueRe
   const std::int64_t end = std::min(header.index + count, body.max_queue_index);
   for (std::int64_t at = header.index; at < end; ++at) {
     const auto record = context.store.record_at(header.topic, header.queue_id, at);
-    if (record) body.queue_data.push_back(entry_of(record.bytes, filter ? &*filter : nullptr));
+    if (record) body.queue_data.push_back(entry_of(record.bytes));
   }
   answer.body = encode_body(body);
   return answer;
