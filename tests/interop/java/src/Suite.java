@@ -32,7 +32,6 @@ import org.apache.rocketmq.client.producer.SendCallback;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.client.producer.SendStatus;
 import org.apache.rocketmq.common.TopicConfig;
-import org.apache.rocketmq.common.UtilAll;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
@@ -125,6 +124,16 @@ public class Suite {
             } catch (ReflectiveOperationException e) {
                 throw new RuntimeException(e);
             }
+        }
+    }
+
+    /** 4.9 wants the cluster behind the topic, 5 has a form without it. */
+    static void deleteInNameServer(String topic) throws Exception {
+        Set<String> servers = Collections.singleton(nameServer);
+        try {
+            DefaultMQAdminExt.class.getMethod("deleteTopicInNameServer", Set.class, String.class).invoke(ADMIN, servers, topic);
+        } catch (NoSuchMethodException e) {
+            DefaultMQAdminExt.class.getMethod("deleteTopicInNameServer", Set.class, String.class, String.class).invoke(ADMIN, servers, topic, cluster);
         }
     }
 
@@ -629,7 +638,7 @@ public class Suite {
             check(ADMIN.fetchAllTopicList().getTopicList().contains(topic), "in the list of topics");
             check(ADMIN.examineTopicStats(topic).getOffsetTable().size() == 5, "statistics of five queues");
             ADMIN.deleteTopicInBroker(Collections.singleton(brokerAddress), topic);
-            ADMIN.deleteTopicInNameServer(Collections.singleton(nameServer), topic);
+            deleteInNameServer(topic);
             eventually(10, () -> !hasRoute(topic), "no route any more");
         });
         CASES.put("cluster, runtime and configuration can be looked at", () -> {
@@ -703,7 +712,7 @@ public class Suite {
             body.run();
         } catch (Throwable e) {
             result = "FAIL";
-            detail = UtilAll.exceptionSimpleDesc(e).replaceAll("[\t\r\n]+", " ");
+            detail = (e + " at " + (e.getStackTrace().length > 0 ? e.getStackTrace()[0] : "?")).replaceAll("[\t\r\n]+", " ");
             if (detail.length() > 600) detail = detail.substring(0, 600);
         }
         System.out.println("CASE\t" + name + "\t" + result + "\t" + (System.nanoTime() - began) / 1_000_000 + "\t" + detail);
