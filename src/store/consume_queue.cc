@@ -9,6 +9,8 @@ namespace {
 
 constexpr auto kUnit = static_cast<std::int64_t>(QueueEntry::kBytes);
 constexpr std::size_t kScanUnits = 4'096;
+constexpr std::int64_t kOffsetMax = std::int64_t{1}
+                                    << 48;  ///< Beyond it lies damage, not messages.
 
 QueueEntry decode(Bytes in) {
   return {read_big<std::int64_t>(in, 0), read_big<std::int32_t>(in, 8),
@@ -182,6 +184,7 @@ Result<Ok> ConsumeQueue::write(std::int64_t position, std::string_view bytes) {
 }
 
 void ConsumeQueue::put(std::int64_t queue_offset, const QueueEntry& entry) {
+  if (queue_offset < 0 || queue_offset > kOffsetMax) return refuse(queue_offset);
   const std::int64_t position = queue_offset * kUnit;
   std::int64_t end = pending_position_ + static_cast<std::int64_t>(pending_.size());
   if (position < end && pending_physical_end_ < 0) {
@@ -202,6 +205,8 @@ void ConsumeQueue::put(std::int64_t queue_offset, const QueueEntry& entry) {
       pending_position_ = position / file_bytes_ * file_bytes_;
       end = pending_position_;
       min_.store(queue_offset, std::memory_order_release);
+    } else if (position - end > file_bytes_) {
+      return refuse(queue_offset);
     } else {
       env_.log.error(
           "entries missing in a consume queue, filled with blanks: topic={} queue={} from={} to={}",
@@ -214,6 +219,16 @@ void ConsumeQueue::put(std::int64_t queue_offset, const QueueEntry& entry) {
   }
   encode(pending_, entry);
   pending_physical_end_ = entry.physical_offset + entry.size;
+}
+
+/// No CRC covers a record's queue offset. Filling up to any number would fill the disk, and hide
+/// the messages that follow.
+void ConsumeQueue::refuse(std::int64_t queue_offset) {
+  env_.log.error(
+      "a record claims a queue offset far from its queue's end, it cannot be consumed: topic={} "
+      "queue={} offset={} end={}",
+      topic_, queue_id_, queue_offset,
+      (pending_position_ + static_cast<std::int64_t>(pending_.size())) / kUnit);
 }
 
 void ConsumeQueue::begin_anew() {

@@ -84,6 +84,7 @@ class ConsumeQueue {
   Result<Ok> write(std::int64_t position, std::string_view bytes);
   Result<Ok> cut_to(std::int64_t end);
   void begin_anew();
+  void refuse(std::int64_t queue_offset);
   static void encode(std::string& out, const QueueEntry& entry);
 
   Env& env_;

@@ -5,8 +5,6 @@
 namespace apogee::store {
 namespace {
 constexpr std::int64_t kPageBytes = 4'096;
-constexpr std::int64_t kWritebackBytes =
-    4 << 20;  // write-back is begun in steps of this size, so that a flush finds little left
 }  // namespace
 
 Flusher::Flusher(Env& env, const StoreConfig& config, CommitLog& log, Checkpoint& checkpoint)

@@ -51,7 +51,6 @@ class LocalStore final : public MessageStore, private RetentionTarget {
   LocalStore(Env& env, const StoreConfig& config, StoreEvents& events)
       : env_{env},
         config_{config},
-        events_{events},
         commit_log_directory_{config.commit_log_path.empty() ? config.root + "/commitlog"
                                                              : config.commit_log_path},
         queue_directory_{config.root + "/consumequeue"},
@@ -129,7 +128,6 @@ class LocalStore final : public MessageStore, private RetentionTarget {
 
   Env& env_;
   StoreConfig config_;
-  StoreEvents& events_;
   const std::string commit_log_directory_, queue_directory_;
   FileCache cache_;
   std::unique_ptr<FileLock> lock_;
