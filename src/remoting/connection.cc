@@ -96,7 +96,10 @@ Connection::Connection(Env& env, std::unique_ptr<Stream> stream, ConnectionLimit
       remote_{stream_->remote()},
       remote_text_{to_string(remote_)},
       last_active_{env.clock.now()} {}
-Connection::~Connection() = default;
+Connection::~Connection() {
+  // A stream belongs to its loop to the end; whoever drops the last reference may be elsewhere.
+  if (stream_) loop_.post([stream = std::shared_ptr<Stream>{std::move(stream_)}] {});
+}
 
 void Connection::start() {
   owner_.insert(shared_from_this());
@@ -415,6 +418,7 @@ void Connection::on_closed(const Error& why) {
   handler_.on_disconnected(self, error);
   queued_.clear();
   in_flight_.clear();
+  stream_.reset();
   owner_.erase(id_);
 }
 
