@@ -90,7 +90,7 @@ void Dispatcher::take(const protocol::Message& message) {
                 .store_timestamp = message.store_timestamp,
                 .sys_flag = message.sys_flag});
   }
-  last_timestamp_.store(message.store_timestamp, std::memory_order_relaxed);
+  taken_timestamp_ = message.store_timestamp;
 }
 
 void Dispatcher::redispatch(const protocol::Message& message) {
@@ -103,6 +103,7 @@ Result<Ok> Dispatcher::write_pending() {
     if (auto written = queue->write_pending(); !written) return written;
   }
   touched_.clear();
+  last_timestamp_.store(taken_timestamp_, std::memory_order_release);
   return Ok{};
 }
 

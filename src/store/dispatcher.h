@@ -33,7 +33,8 @@ class Dispatcher {
     signal_.notify_one();
   }
   std::int64_t position() const { return position_.load(std::memory_order_acquire); }
-  std::int64_t last_timestamp() const { return last_timestamp_.load(std::memory_order_relaxed); }
+  /// Store time up to which all entries are written.
+  std::int64_t last_timestamp() const { return last_timestamp_.load(std::memory_order_acquire); }
 
  private:
   void run();
@@ -52,6 +53,8 @@ class Dispatcher {
   std::vector<Arrival> arrivals_;                       // dispatch thread
   std::shared_ptr<ConsumeQueue>
       last_queue_;  // dispatch thread: neighbours in the log are often of one queue
+  std::int64_t taken_timestamp_ =
+      0;  // dispatch thread: of the last record, its entry maybe pending
   std::atomic<std::int64_t> position_{0}, last_timestamp_{0};
   std::atomic<std::uint32_t> signal_{0};
   std::atomic<bool> stopping_{false}, stuck_{false};  // stuck: queues cannot be written

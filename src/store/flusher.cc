@@ -88,8 +88,9 @@ void Flusher::run() {
 }
 
 Result<Ok> Flusher::flush() {
-  const std::int64_t end = log_.end_offset();
+  // In this order: all that is older than the time has to be before the end.
   const std::int64_t timestamp = log_.last_store_timestamp();
+  const std::int64_t end = log_.end_offset();
   for (std::int64_t at = flushed_offset(); at < end;) {
     const auto segment = log_.segment_of(at);
     if (!segment) break;  // retention was faster

@@ -141,7 +141,7 @@ class LocalStore final : public MessageStore, private RetentionTarget {
   std::unique_ptr<Periodic> housekeeping_;
   Clock::Instant last_thorough_{};
   const std::int64_t memory_bytes_;
-  std::atomic<bool> accepting_{false}, disk_full_{false};
+  std::atomic<bool> accepting_{false}, disk_full_{false}, queues_broken_{false};
   mutable std::mutex why_mutex_;
   std::string disk_full_because_;
   bool started_ = false, stopped_ = false;
@@ -328,7 +328,7 @@ void LocalStore::stop() {
   log_.stop();
   const bool nothing_behind = dispatcher_.position() >= log_.end_offset() &&
                               flusher_->flushed_offset() >= log_.end_offset() &&
-                              !flusher_->broken();
+                              !flusher_->broken() && !queues_broken_;
   if (auto closed = index_.close(); !closed)
     env_.log.error("the index was not closed cleanly: {}", closed.error().detail);
   if (auto written = checkpoint_->write(); !written)
@@ -355,7 +355,10 @@ void LocalStore::flush_queues(bool thorough) {
                      queue->queue_id(), done.error().detail);
     }
   }
-  if (thorough && good) checkpoint_->queue_timestamp.store(timestamp);
+  // After a failed sync what is on disk is unknown, and the next sync would not tell: from then on
+  // the checkpoint stays, so that the next start makes the entries again from the log.
+  if (!good) queues_broken_ = true;
+  if (thorough && !queues_broken_) checkpoint_->queue_timestamp.store(timestamp);
   if (auto written = checkpoint_->write(); !written)
     env_.log.error("the checkpoint was not written: {}", written.error().detail);
 }

@@ -15,7 +15,8 @@
 #include "testing/disk_env.h"
 
 /// Stores with all their threads on a disk that loses power in the middle of things, process kills,
-/// clean stops and crashes of the recovery itself, in a random order told by a seed. What must hold
+/// clean stops, refused operations and crashes of the recovery itself, in a random order told by a
+/// seed. What must hold
 /// after every restart:
 ///   - a message that was called durable is there, once, at its queue offset, with its body;
 ///   - after a kill the same goes for every acknowledged one;
@@ -90,16 +91,19 @@ class CrashingStore {
 
   /// Sends from two threads until the end comes, then makes it final.
   void end_somehow() {
-    enum { kCutMidway, kCutWhenQuiet, kKill, kStop, kKinds };
+    enum { kCutMidway, kCutWhenQuiet, kKill, kStop, kFaults, kKinds };
     const auto kind = static_cast<std::size_t>(random_() % kKinds);
-    static constexpr std::array kNames{"power cut midway", "power cut", "kill", "clean stop"};
+    static constexpr std::array kNames{"power cut midway", "power cut", "kill", "stop",
+                                       "power cut after faults"};
     history_ += std::string{" | "} + kNames[kind];
     if (kind == kCutMidway) disk_.lose_power_after(random_() % 400);
+    if (kind == kFaults) make_faults();
     const std::uint64_t one = random_(), two = random_();
     std::thread other{[&] { send_some(two); }};
     send_some(one);
     other.join();
     const std::uint64_t crash_seed = random_();
+    disk_.clear_faults();
     switch (kind) {
       case kKill:
         disk_.kill_process();
@@ -119,6 +123,24 @@ class CrashingStore {
         for (auto& [body, sent] : sent_)
           if (sent.durable) survive_.insert(body);
         if (random_() % 2 == 0) crash_in_recovery();
+    }
+  }
+
+  /// The disk refuses a few things; syncs only of what is made from the log.
+  void make_faults() {
+    using Operation = ForgetfulDisk::Operation;
+    static constexpr std::array kOperations{
+        Operation::kOpen,          Operation::kWrite, Operation::kResize,
+        Operation::kAllocate,      Operation::kMap,   Operation::kMappingSync,
+        Operation::kSyncDirectory, Operation::kSync,  Operation::kCreateDirectories};
+    for (std::uint64_t i = random_() % 4; i-- > 0;) {
+      const Operation operation = kOperations[random_() % kOperations.size()];
+      disk_.inject({.operation = operation,
+                    .after = random_() % 40,
+                    .times = 1 + random_() % 3,
+                    .error = random_() % 2 == 0 ? Errc::kIo : Errc::kNoSpace,
+                    .path_part = operation == Operation::kSync ? "/consumequeue/" : "",
+                    .written = random_() % 100});
     }
   }
 
