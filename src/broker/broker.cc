@@ -205,8 +205,11 @@ Result<Ok> Broker::State::listen() {
   processors = std::make_unique<Handler>(*this);
   registration = std::make_unique<Registration>(
       *context, config.now().name_servers,
-      config.now().broker_ip2 + ":" + std::to_string(server_config.listen_port + 1));
-  topics.on_change([this](const std::vector<TopicPtr>&) { registration->register_soon(); });
+      config.now().broker_ip2 + ":" + std::to_string(server_config.listen_port + 1),
+      remoting::make_client(env, {}));
+  topics.on_change([this](const auto& changed, const auto& version) {
+    registration->topics_changed(changed, version);
+  });
   add_processors();
   store->start();
   auto started = remoting::start_server(env, server_config, *processors);

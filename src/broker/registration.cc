@@ -1,11 +1,16 @@
 #include "broker/registration.h"
 
+#include <set>
+
 #include "base/crc.h"
 #include "protocol/bodies.h"
 #include "protocol/names.h"
 
 namespace apogee::broker {
 namespace {
+
+constexpr auto kTick = 1s;
+constexpr auto kRetry = 3s;  // after a failure; a name server that starts late is found soon
 
 std::vector<std::string> split_addresses(std::string_view text) {
   std::vector<std::string> addresses;
@@ -22,54 +27,53 @@ std::vector<std::string> split_addresses(std::string_view text) {
 
 }  // namespace
 
-Registration::Registration(Context& context, std::string name_servers, std::string ha_address)
-    : context_{context},
-      name_servers_{split_addresses(name_servers)},
-      ha_address_{std::move(ha_address)},
-      client_{remoting::make_client(context.env, {})} {}
+Registration::Registration(Context& context, std::string_view name_servers, std::string ha_address,
+                           std::unique_ptr<remoting::Client> client)
+    : context_{context}, ha_address_{std::move(ha_address)}, client_{std::move(client)} {
+  for (std::string& address : split_addresses(name_servers))
+    servers_.emplace_back().address = std::move(address);
+}
 
 Registration::~Registration() {
   stop();
 }
 
 void Registration::start(std::chrono::milliseconds limit) {
-  if (name_servers_.empty()) {
+  if (servers_.empty()) {
     context_.env.log.warn(
         "no name server is configured (namesrvAddr, -n, NAMESRV_ADDR): clients find this broker "
         "only by its address");
     return;
   }
-  const std::chrono::milliseconds period{context_.settings().register_period_ms};
-  register_soon();
+  tick();
+  tick_ = std::make_unique<Periodic>(context_.env.clock, context_.env.workers, kTick, kTick,
+                                     [this] { tick(); });
   std::unique_lock lock{mutex_};
-  idle_.wait_for(lock, limit, [&] { return any_round_ended_; });
-  period_ = std::make_unique<Periodic>(context_.env.clock, context_.env.workers, period, period,
-                                       [this] { register_soon(); });
+  settled_.wait_for(lock, limit, [&] {
+    return std::ranges::any_of(servers_, [](const auto& each) { return each.reachable == true; }) ||
+           std::ranges::all_of(servers_, [](const auto& each) { return each.settled; });
+  });
 }
 
 void Registration::stop() {
-  period_.reset();
+  tick_.reset();
+  std::vector<std::string> registered_with;
   {
     std::lock_guard lock{mutex_};
-    if (stopped_) return;
-    stopped_ = true;
+    if (std::exchange(stopped_, true)) return;
+    for (const NameServer& server : servers_)
+      if (server.reachable == true) registered_with.push_back(server.address);
   }
   const BrokerConfig& config = context_.settings();
   const protocol::BrokerIdentityRequest self{.broker_name = config.broker_name,
                                              .broker_address = context_.address,
                                              .cluster_name = config.cluster_name,
                                              .broker_id = config.broker_id};
-  for (const std::string& server : name_servers_) {
-    bool reached;
-    {
-      std::lock_guard lock{mutex_};
-      reached = reachable_[server];
-    }
-    if (!reached) continue;  // it does not know us, or will forget us by itself
+  for (const std::string& address : registered_with) {
     auto answer =
-        client_->call_and_wait(server, protocol::request_code::kUnregisterBroker, self, {}, 1s);
+        client_->call_and_wait(address, protocol::request_code::kUnregisterBroker, self, {}, 1s);
     if (!answer)
-      context_.env.log.warn("not unregistered: name_server={} reason={}", server,
+      context_.env.log.warn("not unregistered: name_server={} reason={}", address,
                             answer.error().detail);
   }
   std::unique_ptr<remoting::Client> closing;
@@ -79,26 +83,91 @@ void Registration::stop() {
   }
 }  // calls under way end here, without the mutex: their answers may come back to us
 
-void Registration::register_soon() {
-  if (name_servers_.empty()) return;
-  {
-    std::lock_guard lock{mutex_};
-    if (stopped_) return;
-    if (under_way_ > 0) {
-      again_ = true;
-      return;
-    }
-    under_way_ = name_servers_.size();
+void Registration::tick() {
+  const auto now = context_.env.clock.now();
+  std::lock_guard lock{mutex_};
+  for (NameServer& server : servers_) {
+    if (now < server.due) continue;
+    server.due = now + std::chrono::milliseconds{context_.settings().register_period_ms};
+    server.whole_wanted = true;
+    advance(server);
   }
-  context_.env.workers.post([this, token = context_.in_flight.enter()] {
-    if (token) run();
-  });
 }
 
-void Registration::run() {
-  const BrokerConfig& config = context_.settings();
+void Registration::register_soon() {
+  std::lock_guard lock{mutex_};
+  for (NameServer& server : servers_) {
+    server.whole_wanted = true;
+    advance(server);
+  }
+}
+
+void Registration::topics_changed(const std::vector<TopicPtr>& topics,
+                                  const protocol::DataVersion& version) {
+  if (topics.empty()) return register_soon();  // something was removed
+  std::lock_guard lock{mutex_};
+  for (NameServer& server : servers_) {
+    for (const TopicPtr& topic : topics) server.changes.push_back({topic->topic_name, version});
+    if (server.changes.size() > kChangesMax) server.whole_wanted = true;
+    advance(server);
+  }
+}
+
+void Registration::advance(NameServer& server) {
+  if (stopped_ || server.under_way) return;
+  if (!server.whole_wanted && !server.rest && server.changes.empty()) return;
+  auto token = context_.in_flight.enter();
+  if (!token) return;
+  server.under_way = true;
+  context_.env.workers.post([this, &server, token] { send_next(server); });
+}
+
+/// What the server is to hear next: the whole table, the next part of it, or one topic. nullopt:
+/// nothing.
+std::optional<protocol::TopicConfigTable> Registration::next_topics(NameServer& server) {
+  server.sending_change = false;
+  if (server.whole_wanted) {
+    server.whole_wanted = false;
+    server.changes.clear();  // they are in the table
+    server.rest = context_.topics.table();
+  }
+  if (server.rest) {
+    protocol::TopicConfigTable part;
+    part.data_version = server.rest->data_version;
+    auto& rest = server.rest->topic_config_table;
+    while (!rest.empty() && part.topic_config_table.size() < kTopicsMax)
+      part.topic_config_table.insert(rest.extract(rest.begin()));
+    // A name server ignores topics that come with the version it has: each part needs its own, and
+    // the last one the true one.
+    part.data_version.timestamp -=
+        static_cast<std::int64_t>((rest.size() + kTopicsMax - 1) / kTopicsMax);
+    if (rest.empty()) server.rest.reset();
+    return part;
+  }
+  for (; !server.changes.empty(); server.changes.pop_front()) {
+    const TopicPtr topic = context_.topics.find(server.changes.front().topic);
+    if (!topic) continue;
+    protocol::TopicConfigTable one;
+    one.data_version = server.changes.front().version;
+    one.topic_config_table.emplace(topic->topic_name, *topic);
+    server.sending_change = true;
+    return one;
+  }
+  return std::nullopt;
+}
+
+void Registration::send_next(NameServer& server) {
   protocol::RegisterBrokerBody body;
-  body.topics = context_.topics.table();
+  {
+    std::lock_guard lock{mutex_};
+    auto topics = stopped_ ? std::nullopt : next_topics(server);
+    if (!topics) {
+      server.under_way = false;
+      return;
+    }
+    body.topics = *std::move(topics);
+  }
+  const BrokerConfig& config = context_.settings();
   body.topics.mapping_data_version = protocol::DataVersion{};
   for (auto& [name, topic] : body.topics.topic_config_table)
     topic.perm &= config.permission | protocol::perm::kInherit | protocol::perm::kPriority;
@@ -113,53 +182,77 @@ void Registration::run() {
                                                .body_crc32 = crc32_positive(as_bytes(text))};
   std::lock_guard lock{calls_mutex_};
   if (!client_) return;
-  for (const std::string& server : name_servers_) {
-    client_->call(server, protocol::RegisterBrokerRequest::kCode, header, text,
-                  std::chrono::milliseconds{config.register_timeout_ms},
-                  [this, server, token = context_.in_flight.enter()](
-                      Result<remoting::OwnedCommand> answer) { finished_one(server, answer); });
+  client_->call(server.address, protocol::RegisterBrokerRequest::kCode, header, text,
+                std::chrono::milliseconds{config.register_timeout_ms},
+                [this, &server, token = context_.in_flight.enter()](
+                    Result<remoting::OwnedCommand> answer) { finished(server, answer); });
+}
+
+void Registration::finished(NameServer& server, const Result<remoting::OwnedCommand>& answer) {
+  const bool good = answer && answer->code == protocol::response_code::kSuccess;
+  bool order_counts = false;
+  {
+    std::lock_guard lock{mutex_};
+    say(server, good, answer);
+    server.under_way = false;
+    server.settled = true;
+    if (good || !server.sending_change) server.reachable = good;
+    order_counts = good && is_first_reachable(server);
+    if (good) {
+      if (server.sending_change) server.changes.pop_front();
+      advance(server);
+    } else {
+      // A name server that has restarted refuses a single topic: it hears of all of them at once.
+      // One that refuses that as well, or is not there, is asked again a little later.
+      server.whole_wanted = true;
+      server.rest.reset();
+      if (server.sending_change)
+        advance(server);
+      else
+        server.due = context_.env.clock.now() + kRetry;
+    }
+  }
+  settled_.notify_all();
+  if (order_counts && !answer->body.empty()) adopt_order(*answer);
+}
+
+/// Said once for each time it changes.
+void Registration::say(NameServer& server, bool good,
+                       const Result<remoting::OwnedCommand>& answer) {
+  if (stopped_ || server.reachable == good) return;
+  if (good) {
+    context_.env.log.info("registered: name_server={} as={}", server.address, context_.address);
+  } else if (!server.sending_change) {
+    context_.env.log.warn("not registered, trying on: name_server={} reason=\"{}\"", server.address,
+                          answer ? answer->remark : answer.error().detail);
   }
 }
 
-void Registration::finished_one(const std::string& server,
-                                const Result<remoting::OwnedCommand>& answer) {
-  const bool good = answer && answer->code == protocol::response_code::kSuccess;
-  bool again = false;
-  {
-    std::lock_guard lock{mutex_};
-    const auto known = reachable_.find(server);
-    const bool said = known != reachable_.end();
-    if (good && (!said || !known->second))
-      context_.env.log.info("registered: name_server={} as={}", server, context_.address);
-    // Said once; it is tried again every period.
-    if (!good && (!said || known->second) && !stopped_) {
-      context_.env.log.warn("not registered, trying on: name_server={} reason=\"{}\"", server,
-                            answer ? answer->remark : answer.error().detail);
-    }
-    reachable_[server] = good;
-    if (--under_way_ == 0) {
-      any_round_ended_ = true;
-      again = std::exchange(again_, false);
-    }
+bool Registration::is_first_reachable(const NameServer& server) const {
+  for (const NameServer& each : servers_) {
+    if (&each == &server) return true;
+    if (each.reachable == true) return false;
   }
-  idle_.notify_all();
-  if (good && !answer->body.empty()) {
-    if (auto order = protocol::decode_body<protocol::KvTable>(std::string_view{answer->body})) {
-      std::set<std::string> topics;
-      for (const auto& [topic, brokers] : order->table) topics.insert(topic);
-      context_.env.workers.post(
-          [&context = context_, topics = std::move(topics), token = context_.in_flight.enter()] {
-            if (!token) return;
-            for (const TopicPtr& topic : context.topics.all()) {
-              if (topic->order == topics.contains(topic->topic_name)) continue;
-              protocol::TopicConfig changed = *topic;
-              changed.order = !changed.order;
-              context.topics.update(std::move(changed));
-            }
-          });
-    }
-  }
-  if (again) register_soon();
+  return false;
+}
+
+/// Which topics are ordered is configured at the name servers. One of them is listened to: two that
+/// differ must not play ping-pong with a topic.
+void Registration::adopt_order(const remoting::OwnedCommand& answer) {
+  const auto order = protocol::decode_body<protocol::KvTable>(std::string_view{answer.body});
+  if (!order) return;
+  std::set<std::string> ordered;
+  for (const auto& [topic, brokers] : order->table) ordered.insert(topic);
+  context_.env.workers.post(
+      [&context = context_, ordered = std::move(ordered), token = context_.in_flight.enter()] {
+        if (!token) return;
+        for (const TopicPtr& topic : context.topics.all()) {
+          if (topic->order == ordered.contains(topic->topic_name)) continue;
+          protocol::TopicConfig changed = *topic;
+          changed.order = !changed.order;
+          context.topics.update(std::move(changed));
+        }
+      });
 }
 
 }  // namespace apogee::broker

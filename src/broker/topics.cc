@@ -93,20 +93,22 @@ TopicPtr Topics::put(protocol::TopicConfig config) {
   return topic;
 }
 
-void Topics::after_change(std::vector<TopicPtr> topics) {
+void Topics::after_change(const std::vector<TopicPtr>& topics,
+                          const protocol::DataVersion& version) {
   auto token = in_flight_.enter();
   if (!token) return;
   env_.workers.post([this, token] {
     if (auto saved = persist(); !saved)
       env_.log.error("topics not written: path={} why={}", path_, saved.error().detail);
   });
-  if (changed_) changed_(topics);
+  if (changed_) changed_(topics, version);
 }
 
 TopicPtr Topics::create_on_send(std::string_view name, std::string_view default_topic,
                                 std::int32_t queue_nums, std::int32_t topic_sys_flag) {
   if (TopicPtr there = find(name)) return there;
   TopicPtr topic;
+  protocol::DataVersion version;
   {
     std::unique_lock lock{mutex_};
     if (const auto there = topics_.find(name); there != topics_.end()) return there->second;
@@ -124,9 +126,10 @@ TopicPtr Topics::create_on_send(std::string_view name, std::string_view default_
     config.topic_sys_flag = topic_sys_flag;
     config.topic_filter_type = model->second->topic_filter_type;
     topic = put(std::move(config));
+    version = version_;
   }
   env_.log.info("topic created by a send: topic={} queues={}", name, topic->write_queue_nums);
-  after_change({topic});
+  after_change({topic}, version);
   return topic;
 }
 
@@ -134,6 +137,7 @@ TopicPtr Topics::create_if_absent(std::string_view name, std::int32_t queue_nums
                                   std::int32_t topic_sys_flag, bool order) {
   if (TopicPtr there = find(name); there && there->order == order) return there;
   TopicPtr topic;
+  protocol::DataVersion version;
   {
     std::unique_lock lock{mutex_};
     protocol::TopicConfig config;
@@ -148,32 +152,37 @@ TopicPtr Topics::create_if_absent(std::string_view name, std::int32_t queue_nums
     }
     config.order = order;
     topic = put(std::move(config));
+    version = version_;
   }
   env_.log.info("topic created or reordered: topic={} queues={} order={}", name,
                 topic->write_queue_nums, order);
-  after_change({topic});
+  after_change({topic}, version);
   return topic;
 }
 
 void Topics::update(protocol::TopicConfig config) {
   TopicPtr topic;
+  protocol::DataVersion version;
   {
     std::unique_lock lock{mutex_};
     topic = put(std::move(config));
+    version = version_;
   }
-  after_change({topic});
+  after_change({topic}, version);
 }
 
 void Topics::remove(std::string_view name) {
+  protocol::DataVersion version;
   {
     std::unique_lock lock{mutex_};
     const auto found = topics_.find(name);
     if (found == topics_.end()) return;
     topics_.erase(found);
     version_.next(env_.clock.wall_ms());
+    version = version_;
     dirty_ = true;
   }
-  after_change({});
+  after_change({}, version);
 }
 
 std::vector<TopicPtr> Topics::all() const {

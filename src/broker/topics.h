@@ -28,9 +28,11 @@ using TopicPtr = std::shared_ptr<const protocol::TopicConfig>;
 
 class Topics {
  public:
-  /// `changed(topics)`: topics came into being or changed, and name servers should hear of it. Any
-  /// thread, without the mutex. An empty list: something was removed.
-  using Changed = std::function<void(const std::vector<TopicPtr>& topics)>;
+  /// `changed(topics, version)`: topics came into being or changed, which made the table's version
+  /// this, and name servers should hear of it. Any thread, without the mutex. An empty list:
+  /// something was removed.
+  using Changed = std::function<void(const std::vector<TopicPtr>& topics,
+                                     const protocol::DataVersion& version)>;
   Topics(Env& env, const LiveConfig& config, std::string path);
   Topics(const Topics&) = delete;
   void on_change(Changed changed) { changed_ = std::move(changed); }  ///< Before anything else.
@@ -69,7 +71,7 @@ class Topics {
   };
   void add_built_in(const std::string& name, std::int32_t queues, std::int32_t perm);
   TopicPtr put(protocol::TopicConfig config);  // mutex_ is held exclusively
-  void after_change(std::vector<TopicPtr> topics);
+  void after_change(const std::vector<TopicPtr>& topics, const protocol::DataVersion& version);
 
   Env& env_;
   const LiveConfig& config_;

@@ -58,7 +58,7 @@ TEST_F(Tables, HoldTheBuiltInTopics) {
 
 TEST_F(Tables, CreateATopicLikeItsTemplate) {
   std::vector<std::string> told;
-  topics_.on_change([&](const std::vector<TopicPtr>& topics) {
+  topics_.on_change([&](const std::vector<TopicPtr>& topics, const protocol::DataVersion&) {
     for (const TopicPtr& each : topics) told.push_back(each->topic_name);
   });
   const TopicPtr topic = topics_.create_on_send("orders", "TBW102", 4, 0);
