@@ -1,5 +1,7 @@
 #include "namesrv/routes.h"
 
+#include <algorithm>
+
 #include "protocol/names.h"
 
 namespace apogee::namesrv {
@@ -7,6 +9,8 @@ namespace {
 
 constexpr std::chrono::milliseconds kTimeout{
     120'000};  // RouteInfoManager.DEFAULT_BROKER_CHANNEL_EXPIRED_TIME
+/// Longest timeout a registration may ask for: a hostile one must not overflow the clock.
+constexpr std::int64_t kTimeoutMaxMs = 365LL * 24 * 60 * 60 * 1000;
 constexpr std::int32_t kSysUnit = 1, kSysUnitSub = 2;
 
 std::int64_t least_id(const protocol::BrokerData& data) {
@@ -70,7 +74,8 @@ std::optional<Routes::Registered> Routes::register_broker(
   Live& live = live_[self];
   live = {.last_update = clock_.now(),
           .timeout = header.heartbeat_timeout_ms
-                         ? std::chrono::milliseconds{*header.heartbeat_timeout_ms}
+                         ? std::chrono::milliseconds{std::clamp<std::int64_t>(
+                               *header.heartbeat_timeout_ms, 0, kTimeoutMaxMs)}
                          : kTimeout,
           .data_version = table.data_version,
           .peer = peer,
@@ -138,7 +143,7 @@ void Routes::take_topics(const protocol::RegisterBrokerRequest& header,
 void Routes::unregister(const std::vector<protocol::BrokerIdentityRequest>& brokers) {
   std::unique_lock lock{mutex_};
   for (const auto& broker : brokers)
-    remove({broker.cluster_name, broker.broker_address}, broker.broker_name, broker.broker_id);
+    remove({broker.cluster_name, broker.broker_address}, broker.broker_name);
 }
 
 void Routes::drop_peer(const remoting::Peer& peer) {
@@ -148,8 +153,7 @@ void Routes::drop_peer(const remoting::Peer& peer) {
     if (live.peer && live.peer->id() == peer.id()) gone.push_back(broker);
   }
   for (const BrokerAddress& broker : gone) {
-    const auto group = group_of(broker);
-    remove(broker, group ? group->first : "", group ? std::optional{group->second} : std::nullopt);
+    remove(broker, group_of(broker));
   }
 }
 
@@ -164,35 +168,32 @@ std::vector<remoting::PeerPtr> Routes::drop_silent() {
     gone.push_back(broker);
   }
   for (const BrokerAddress& broker : gone) {
-    const auto group = group_of(broker);
-    remove(broker, group ? group->first : "", group ? std::optional{group->second} : std::nullopt);
+    remove(broker, group_of(broker));
   }
   return peers;
 }
 
-std::optional<std::pair<std::string, std::int64_t>> Routes::group_of(
-    const BrokerAddress& broker) const {
+/// Empty: no group has this address.
+std::string Routes::group_of(const BrokerAddress& broker) const {
   for (const auto& [name, group] : groups_) {
     if (group.data.cluster != broker.cluster) continue;
     for (const auto& [id, address] : group.data.broker_addresses) {
-      if (address == broker.address) return std::pair{name, id};
+      if (address == broker.address) return name;
     }
   }
-  return std::nullopt;
+  return {};
 }
 
-void Routes::remove(const BrokerAddress& broker, const std::string& broker_name,
-                    std::optional<std::int64_t> id) {
+void Routes::remove(const BrokerAddress& broker, const std::string& broker_name) {
   live_.erase(broker);
   filter_servers_.erase(broker);
   changed();
   const auto group = groups_.find(broker_name);
-  if (group == groups_.end() || !id) return;
+  if (group == groups_.end()) return;
   auto& addresses = group->second.data.broker_addresses;
-  // Only the address that leaves: another may have taken the id since.
-  if (const auto member = addresses.find(*id);
-      member != addresses.end() && member->second == broker.address)
-    addresses.erase(member);
+  // By address, not by id: another broker may have taken the id since, and one that leaves under a
+  // stale id must not stay in routes (unRegisterBroker).
+  std::erase_if(addresses, [&](const auto& member) { return member.second == broker.address; });
   if (addresses.empty()) {
     remove_group_topics(broker_name);
     const std::string cluster = group->second.data.cluster;

@@ -93,11 +93,10 @@ class Routes {
   void take_topics(const protocol::RegisterBrokerRequest& header,
                    const protocol::RegisterBrokerBody& body, bool first, bool changed,
                    bool prime_slave);
-  void remove(const BrokerAddress& broker, const std::string& broker_name,
-              std::optional<std::int64_t> id);
+  void remove(const BrokerAddress& broker, const std::string& broker_name);
   void remove_group_topics(const std::string& broker_name);
   void wipe_write(const std::string& broker_name);
-  std::optional<std::pair<std::string, std::int64_t>> group_of(const BrokerAddress& broker) const;
+  std::string group_of(const BrokerAddress& broker) const;
   void present_acting_master(protocol::BrokerData& data, const std::string& topic,
                              const protocol::QueueData& queue) const;
   void changed() { version_.fetch_add(1, std::memory_order_release); }

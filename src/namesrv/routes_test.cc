@@ -118,6 +118,26 @@ TEST_F(RouteTable, IgnoresALateUnregistrationOfAnAddressThatWasReplaced) {
   EXPECT_EQ(routes_.route("t")->broker_datas.at(0).broker_addresses.at(0), "h:2");
 }
 
+TEST_F(RouteTable, ForgetsABrokerThatLeavesUnderAStaleId) {
+  ASSERT_TRUE(
+      routes_.register_broker(header("broker-a", 0, "1.1.1.1:10911"), topics({"t", "u"}), peer()));
+  routes_.unregister({{.broker_name = "broker-a",
+                       .broker_address = "1.1.1.1:10911",
+                       .cluster_name = "c",
+                       .broker_id = 7}});
+  EXPECT_FALSE(has("t"));
+  EXPECT_TRUE(routes_.clusters().broker_address_table.empty());
+}
+
+TEST_F(RouteTable, SurvivesATimeoutLongerThanTheClock) {
+  auto forever = header("broker-a", 0, "1.1.1.1:10911");
+  forever.heartbeat_timeout_ms = std::numeric_limits<std::int64_t>::max();
+  ASSERT_TRUE(routes_.register_broker(forever, topics({"t", "u"}), peer()));
+  clock_.advance(1h);
+  EXPECT_TRUE(routes_.drop_silent().empty());
+  EXPECT_TRUE(has("t"));
+}
+
 TEST_F(RouteTable, KeepsTheAddressWithTheNewerState) {
   routes_.register_broker(header("a", 0, "h:1"), topics({"t", "u"}, 1, 5), peer());
   routes_.register_broker(header("a", 0, "h:2"), topics({"t", "u"}, 1, 4), peer());
