@@ -349,8 +349,8 @@ Answer NameServer::update_configuration(std::string_view text) {
   if (!properties)
     return Answer::error(code::kSystemError,
                          "string2Properties error: " + properties.error().detail);
-  std::unique_lock lock{config_mutex_};
-  Config next = config_;
+  std::lock_guard one{update_mutex_};
+  Config next = config_;  // only updates write it
   auto options = next.options();
   for (const Property& property : *properties) {
     const auto option = std::find_if(options.begin(), options.end(), [&](const OptionView& each) {
@@ -365,13 +365,16 @@ Answer NameServer::update_configuration(std::string_view text) {
     if (auto set = option->set(property.value); !set)
       return Answer::error(code::kSystemError, set.error().detail);
   }
-  config_.name_server = next.name_server;
-  const std::string path = config_.name_server.config_store_path.empty()
-                               ? config_.path
-                               : config_.name_server.config_store_path;
+  {
+    std::unique_lock lock{config_mutex_};
+    config_.name_server = next.name_server;
+  }
+  // Written without config_mutex_: route queries on io threads take it.
+  const std::string& path =
+      next.name_server.config_store_path.empty() ? next.path : next.name_server.config_store_path;
   if (path.empty()) return {};
   std::string content;
-  for (const OptionView& option : config_.options()) {
+  for (const OptionView& option : next.options()) {
     if (!option.ignored) content += std::string{option.name} + "=" + option.value + "\n";
   }
   if (auto written = replace_file(env_.files, path, content); !written)

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
+#include <shared_mutex>
 
 #include "base/env.h"
 #include "base/options.h"
@@ -108,6 +110,7 @@ class NameServer {
   Env& env_;
   Config config_;
   mutable std::shared_mutex config_mutex_;  // guards config_.name_server's run-time keys
+  std::mutex update_mutex_;  // one update at a time; taken before config_mutex_, held while writing
   Routes routes_;
   KvConfig kv_;
   const Clock::Instant started_;
