@@ -28,10 +28,10 @@ class ThreadPool final : public Executor {
     for (std::thread& thread : threads_) thread.join();
   }
   void post(std::function<void()> task) override {
-    {
-      std::lock_guard lock{mutex_};
-      tasks_.push_back(std::move(task));
-    }
+    // Told under the lock: the task may run and let its owner end this pool before an unlocked
+    // notice is out.
+    std::lock_guard lock{mutex_};
+    tasks_.push_back(std::move(task));
     work_.notify_one();
   }
 
