@@ -75,7 +75,14 @@ struct Broker::State final : store::StoreEvents {
 
   /// Processors that hear of lost connections.
   struct Handler final : remoting::Processors {
-    explicit Handler(State& of) : Processors{of.env}, state{of} {}
+    explicit Handler(State& of) : Processors{of.env}, state{of} {
+      set_gate([this](const remoting::Request& request) {
+        if (!state.draining.load(std::memory_order_relaxed)) return true;
+        request.responder.reply(protocol::response_code::kServiceNotAvailable,
+                                "the broker is stopping");
+        return false;
+      });
+    }
     void on_disconnected(const remoting::PeerPtr& peer, const Error&) override {
       forget_peer(*state.context, *peer);
     }
@@ -104,7 +111,8 @@ struct Broker::State final : store::StoreEvents {
   std::unique_ptr<Registration> registration;
   std::unique_ptr<remoting::Server> server, fast_server;
   std::vector<std::unique_ptr<Periodic>> upkeep;
-  std::mutex update_mutex;  // one change of the configuration at a time
+  std::mutex update_mutex;            // one change of the configuration at a time
+  std::atomic<bool> draining{false};  // requests are refused
   bool stopped = false;
 };
 
@@ -248,7 +256,9 @@ void Broker::State::stop() {
   for (const auto& each : {server.get(), fast_server.get()})
     if (each) each->stop_accepting();
   upkeep.clear();
-  if (registration) registration->stop();
+  if (registration) registration->stop();  // clients look elsewhere before they are refused
+  draining = true;
+  sending.waiting_answers.wait();
   for (const auto& each : {server.get(), fast_server.get()})
     if (each) each->close_all(std::chrono::milliseconds{config.now().shutdown_grace_ms});
   if (processors) processors->finish_workers();

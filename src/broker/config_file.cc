@@ -431,6 +431,9 @@ constexpr auto kRefusedKeys = std::to_array<std::pair<std::string_view, std::str
     {"useTLS", "false"},
 });
 
+constexpr std::array<std::string_view, 3> kNeverAtRunTime{"brokerConfigPath", "configBlackList",
+                                                          "rocketmqHome"};
+
 }  // namespace
 
 std::vector<OptionView> options_of(BrokerSetup& setup) {
@@ -472,6 +475,10 @@ Buffer configuration_text(const std::vector<OptionView>& options) {
 Result<Ok> apply_at_run_time(const std::vector<Property>& properties,
                              const std::vector<OptionView>& options) {
   for (const Property& property : properties) {
+    // Java's black list: with these a request could once make the broker write where and run what
+    // it wanted (CVE-2023-33246). They mean nothing here, and are refused all the same.
+    if (std::ranges::find(kNeverAtRunTime, property.key) != kNeverAtRunTime.end())
+      return Error{Errc::kUnsupported, "Can not update config in black list: " + property.key};
     bool known = false;
     for (const OptionView& option : options) {
       if (option.name != property.key) continue;

@@ -492,7 +492,8 @@ class Sending {
 
   void answer_when_durable(std::int64_t end, std::shared_ptr<std::vector<Stored>> waiting) {
     context_.store.when_durable(
-        end, [waiting = std::move(waiting), &context = context_](store::PutStatus status) {
+        end, [waiting = std::move(waiting), &context = context_,
+              token = settings_.waiting_answers.enter()](store::PutStatus status) {
           const PutAnswer answer = put_answer(status, context);
           for (const Stored& each : *waiting) {
             if (is_stored(status))

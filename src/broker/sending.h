@@ -17,6 +17,9 @@ namespace apogee::broker {
 struct SendSettings {
   protocol::Host store_host;  ///< brokerIP1:listenPort, written into records and message ids.
   DelayLevels levels;
+  /// Stored sends whose answers wait for the disk: who stops the broker waits for them before it
+  /// closes connections.
+  mutable InFlight waiting_answers;
 };
 
 void add_sending(remoting::Processors& processors, Context& context, const SendSettings& settings);

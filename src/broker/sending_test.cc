@@ -1,5 +1,7 @@
 #include "broker/sending.h"
 
+#include <future>
+
 #include "broker/broker_fixture.h"
 
 namespace apogee::broker {
@@ -455,6 +457,17 @@ TEST_F(SendingTogether, WaitsForTheDiskOnceWhenFlushingSynchronously) {
   EXPECT_EQ(codes(4), (std::vector<std::int32_t>{-1, -1, 0, -1}));
   store_.sync(store::PutStatus::kOk);
   EXPECT_EQ(codes(4), (std::vector<std::int32_t>{0, 0, -1, 0}));
+}
+
+TEST_F(SendingTogether, LetsItselfBeWaitedForUntilAllAreAnswered) {
+  store_.mutable_config().flush_disk_type = store::FlushDiskType::kSyncFlush;
+  store_.hold_durable = true;
+  put_all({to("t")});
+  auto drained = std::async(std::launch::async, [&] { send_settings_.waiting_answers.wait(); });
+  EXPECT_EQ(drained.wait_for(20ms), std::future_status::timeout);
+  store_.sync(store::PutStatus::kOk);
+  drained.get();
+  EXPECT_EQ(codes(1), std::vector<std::int32_t>{0});
 }
 
 TEST_F(SendingTogether, SaysWhatBecameOfTheFlush) {
