@@ -135,7 +135,12 @@ Result<Ok> Index::load(bool last_exit_ok, std::int64_t checkpoint_index_timestam
   for (const DirectoryEntry& entry : *entries)
     s.open_file(entry, last_exit_ok, checkpoint_index_timestamp);
   if (s.files.empty()) return Ok{};
-  s.indexed_until = s.files.back()->header().end_physical_offset;
+  const IndexFileHeader last = s.files.back()->header();
+  s.indexed_until = last.end_physical_offset;
+  // After a clean exit the last record has all of its keys: it is not to come twice when the
+  // dispatcher begins with it. After another exit some of its keys may have been in a file that is
+  // gone now.
+  if (last_exit_ok && last.next_unit > 1) ++s.indexed_until;
   if (!s.files.back()->full()) s.writer = s.files.back();
   // Java syncs the last file at its end without telling the checkpoint.
   for (const auto& file : s.files)

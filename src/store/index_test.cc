@@ -195,6 +195,17 @@ TEST_F(IndexTest, GoesOnWhereItWasAfterACleanExit) {
   EXPECT_EQ(index->file_count(), 1u);
 }
 
+TEST_F(IndexTest, DoesNotTakeItsLastMessageTwiceAfterACleanExit) {
+  put(0, "first");
+  put(100, "last", "k1 k2");
+  open(true, 0);
+  put(0, "first");
+  put(100, "last", "k1 k2");
+  put(200, "next");
+  for (const char* key : {"first", "last", "k1", "k2", "next"})
+    EXPECT_EQ(find(key).size(), 1u) << key;
+}
+
 TEST_F(IndexTest, AnUncleanExitDropsWhatIsNewerThanTheCheckpoint) {
   for (int i = 0; i < 25; ++i) put(100 + i, "U", "", kNow + i * 1'000);
   env.disk.kill_process();

@@ -3,6 +3,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import exchange
 import mqadmin
 from servers import BUILD
 
@@ -41,4 +42,19 @@ def mqadmin_suite(servers, only):
     return mqadmin.run(servers, only, classpath, compiled("Admin", classpath))
 
 
-SUITES = {"mqadmin": mqadmin_suite}
+def exchange_suite(servers, only):
+    if why := missing_tools("java", "javac", "mvn"):
+        return None, why
+    brokers = BUILD / "classpath-servers.txt"
+    if not brokers.exists():
+        resolve_brokers(brokers)
+    classpath = tools_classpath()
+    return exchange.run(servers, only, classpath, compiled("Exchange", classpath))
+
+
+def resolve_brokers(output):
+    subprocess.run(["mvn", "-q", "-B", "-f", str(HERE / "servers/pom.xml"), f"-Drocketmq.version={TOOLS_VERSION}", "dependency:build-classpath",
+                    f"-Dmdep.outputFile={output}"], check=True)
+
+
+SUITES = {"mqadmin": mqadmin_suite, "exchange": exchange_suite}
