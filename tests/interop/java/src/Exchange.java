@@ -32,6 +32,7 @@ public class Exchange {
         DefaultMQProducer producer = new DefaultMQProducer("ExchangeProducer");
         producer.setNamesrvAddr(nameServer);
         producer.setSendMsgTimeout(10_000);
+        producer.setMqClientApiTimeout(10_000);
         producer.start();
         List<Message> batch = new ArrayList<>();
         for (int i = 0; i < count; i++) {
@@ -53,6 +54,7 @@ public class Exchange {
     static DefaultMQPullConsumer consumer(String group) throws Exception {
         DefaultMQPullConsumer consumer = new DefaultMQPullConsumer(group);
         consumer.setNamesrvAddr(nameServer);
+        consumer.setMqClientApiTimeout(10_000);
         consumer.start();
         return consumer;
     }
