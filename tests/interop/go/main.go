@@ -30,7 +30,7 @@ func fresh(prefix string) string {
 }
 
 func topic(queues int) string {
-	name := fresh("GO")
+	name := fresh("T")
 	client, err := admin.NewAdmin(admin.WithResolver(primitive.NewPassthroughResolver([]string{nameServer})))
 	must(err)
 	must(client.CreateTopic(context.Background(), admin.WithTopicCreate(name), admin.WithBrokerAddrCreate(broker), admin.WithReadQueueNums(queues), admin.WithWriteQueueNums(queues)))
