@@ -1,6 +1,7 @@
 """Suites besides the Java clients': the published tools, stores that change hands, clients in other languages."""
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 
 import exchange
@@ -9,6 +10,7 @@ from servers import BUILD
 
 HERE = Path(__file__).resolve().parent
 TOOLS_VERSION = "5.5.0"
+LIMIT_SECONDS = 900
 
 
 def missing_tools(*tools):
@@ -57,4 +59,38 @@ def resolve_brokers(output):
                     f"-Dmdep.outputFile={output}"], check=True)
 
 
+def java_program(name):
+    """A suite that is one Java program, java/src/<name>.java on the published client: `Name nameServer brokerAddress cluster only`, one
+    `CASE<tab>name<tab>PASS|FAIL<tab>milliseconds<tab>detail` line a case. RESTART on its output restarts the broker (clean), KILL with -9;
+    the program goes on when it reads a line."""
+
+    def run(servers, only):
+        if why := missing_tools("java", "javac", "mvn"):
+            return None, why
+        classpath = tools_classpath()
+        command = ["java", "-Xmx512m", "-Drocketmq.client.logUseSlf4j=true", f"-Duser.home={servers.directory}", "-cp", f"{compiled(name, classpath)}:{classpath}", name,
+                   servers.name_server, servers.broker_address, servers.cluster, only]
+        with open(servers.directory / f"{name}.err", "w") as errors, \
+                subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=servers.directory) as program:
+            clock = threading.Timer(LIMIT_SECONDS, program.kill)
+            clock.start()
+            cases = []
+            for line in program.stdout:
+                parts = line.rstrip("\n").split("\t")
+                if parts[0] in ("RESTART", "KILL"):
+                    servers.restart_broker(kill=parts[0] == "KILL")
+                    program.stdin.write("go on\n")
+                    program.stdin.flush()
+                elif parts[0] == "CASE" and len(parts) >= 5:
+                    cases.append((parts[1], parts[2], int(parts[3]), parts[4]))
+            code = program.wait()
+            clock.cancel()
+        if code != 0 or not cases:
+            cases.append(("the suite itself", "FAIL", 0, (servers.directory / f"{name}.err").read_text()[-400:].replace("\n", " ")))
+        return cases, None
+
+    return run
+
+
 SUITES = {"mqadmin": mqadmin_suite, "exchange": exchange_suite}
+# A message kind adds its line here: SUITES["timer"] = java_program("Timer")

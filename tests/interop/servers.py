@@ -97,6 +97,14 @@ class Servers:
                 process.wait()
         self.processes = []
 
+    def restart_broker(self, kill=False):
+        """Stops the broker, cleanly or with -9, and starts it on the same store and port."""
+        at = next(at for at, (role, _) in enumerate(self.processes) if role == "broker")
+        _, process = self.processes.pop(at)
+        process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
+        process.wait(60)
+        self.spawn("broker", self.broker_port)
+
     def memory_kib(self):
         broker = dict(self.processes)["broker"]
         for line in Path(f"/proc/{broker.pid}/status").read_text().splitlines():
