@@ -1,6 +1,9 @@
 """Suites besides the Java clients': the published tools, stores that change hands, clients in other languages."""
+import os
+import platform
 import shutil
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -10,6 +13,7 @@ from servers import BUILD
 
 HERE = Path(__file__).resolve().parent
 TOOLS_VERSION = "5.5.0"
+WHEEL_VERSION = "0.4.4"
 LIMIT_SECONDS = 900
 
 
@@ -59,6 +63,25 @@ def resolve_brokers(output):
                     f"-Dmdep.outputFile={output}"], check=True)
 
 
+def python_suite(servers, only):
+    """The published wheel with the old C++ client; it exists for x86-64 alone."""
+    if platform.machine() != "x86_64":
+        return None, f"the wheel rocketmq {WHEEL_VERSION} has no build for {platform.machine()}"
+    environment = BUILD / "python"
+    if not (environment / f"rocketmq-{WHEEL_VERSION}").exists():
+        if subprocess.run([sys.executable, "-m", "venv", "--clear", str(environment)]).returncode != 0:
+            return None, "python3-venv not installed"
+        subprocess.run([str(environment / "bin/pip"), "-q", "install", f"rocketmq=={WHEEL_VERSION}"], check=True)
+        (environment / f"rocketmq-{WHEEL_VERSION}").touch()
+    program = [str(environment / "bin/python"), str(HERE / "python/suite.py"), servers.name_server, servers.broker_address, only]
+    with open(servers.directory / "python.err", "w") as errors:
+        done = subprocess.run(program, stdout=subprocess.PIPE, stderr=errors, text=True, timeout=LIMIT_SECONDS, cwd=servers.directory, env=dict(os.environ, HOME=str(servers.directory)))
+    cases = [(parts[1], parts[2], int(parts[3]), parts[4]) for parts in (line.split("\t") for line in done.stdout.splitlines()) if parts[0] == "CASE" and len(parts) >= 5]
+    if done.returncode != 0 or not cases:
+        cases.append(("the suite itself", "FAIL", 0, (servers.directory / "python.err").read_text()[-400:].replace("\n", " ")))
+    return cases, None
+
+
 def java_program(name):
     """A suite that is one Java program, java/src/<name>.java on the published client: `Name nameServer brokerAddress cluster only`, one
     `CASE<tab>name<tab>PASS|FAIL<tab>milliseconds<tab>detail` line a case. RESTART on its output restarts the broker (clean), KILL with -9;
@@ -92,5 +115,5 @@ def java_program(name):
     return run
 
 
-SUITES = {"mqadmin": mqadmin_suite, "exchange": exchange_suite}
+SUITES = {"python": python_suite, "mqadmin": mqadmin_suite, "exchange": exchange_suite}
 # A message kind adds its line here: SUITES["timer"] = java_program("Timer")
