@@ -3,6 +3,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <optional>
 
 #include "base/clock.h"
 
@@ -54,6 +55,12 @@ class ManualClock final : public Clock {
   std::size_t pending() const {
     std::lock_guard lock{mutex_};
     return timers_.size();
+  }
+  /// When the next task comes due.
+  std::optional<Instant> next_due() const {
+    std::lock_guard lock{mutex_};
+    if (timers_.empty()) return std::nullopt;
+    return timers_.begin()->first.first;
   }
 
  private:

@@ -5,20 +5,25 @@
 namespace apogee::remoting {
 namespace {
 
-constexpr std::size_t kReadBytesLeast = 4 << 10;   // of an idle connection
-constexpr std::size_t kReadBytesUsual = 64 << 10;  // once it has filled the least
-constexpr std::size_t kBatchRequestsMax = 256;     // handed to the handler at once
+constexpr std::size_t kBatchRequestsMax = 256;      // handed to the handler at once
+constexpr std::size_t kAnswerBytesFirst = 256 << 10;  // of one request, until a batch has shown more
+constexpr std::size_t kKeptFields = 256;  // scratch for more fields than this is not kept
 constexpr std::size_t kMergedFrameBytes =
     256 << 10;  // small answers are gathered in one buffer up to this size
 
 std::atomic<std::uint64_t> next_id{
     1};  // ids are unique in the process: tables of several servers may meet
 
-/// Decoders of one batch; each keeps the views of one request alive. Per thread, so that idle
-/// connections own none.
-std::vector<protocol::CommandDecoder>& batch_decoders() {
-  static thread_local std::vector<protocol::CommandDecoder> decoders(kBatchRequestsMax);
-  return decoders;
+/// What one batch needs; each decoder keeps the views of one request alive. Per thread, so that
+/// idle connections own none. Empty between batches.
+struct Batch {
+  std::vector<protocol::CommandDecoder> decoders{kBatchRequestsMax};
+  std::vector<protocol::CommandView> views;
+  std::vector<Request> requests;
+};
+Batch& batch_of_thread() {
+  static thread_local Batch batch;
+  return batch;
 }
 
 std::size_t size_of(const OutFrame& frame) {
@@ -95,6 +100,7 @@ Connection::Connection(Env& env, std::unique_ptr<Stream> stream, ConnectionLimit
       loop_{stream_->loop()},
       remote_{stream_->remote()},
       remote_text_{to_string(remote_)},
+      answer_bytes_{kAnswerBytesFirst},
       last_active_{env.clock.now()} {}
 Connection::~Connection() {
   // A stream belongs to its loop to the end; whoever drops the last reference may be elsewhere.
@@ -110,53 +116,28 @@ void Connection::start() {
 // ---- Input -------------------------------------------------------------------------------------
 
 MutableBytes Connection::read_space() {
-  if (begin_ == end_) begin_ = end_ = 0;
-  if (capacity_ - end_ < kReadBytesLeast / 2) {
-    // Room for the frame that has begun, if its length is known, else the double.
-    std::size_t wanted = capacity_ == 0
-                             ? kReadBytesLeast
-                             : std::max(kReadBytesUsual, end_ - begin_ + kReadBytesUsual / 2);
-    if (end_ - begin_ >= 4)
-      wanted = std::max<std::size_t>(
-          wanted, std::min<std::size_t>(read_big<std::uint32_t>({input_.get() + begin_, 4}),
-                                        limits_.max_frame_bytes) +
-                      4 + kReadBytesLeast);
-    if (wanted > capacity_ - begin_ || begin_ > 0) {
-      auto larger = wanted > capacity_ ? std::make_unique<std::byte[]>(wanted) : nullptr;
-      std::byte* const to = larger ? larger.get() : input_.get();
-      if (end_ != begin_) std::memmove(to, input_.get() + begin_, end_ - begin_);
-      end_ -= begin_;
-      begin_ = 0;
-      if (larger) {
-        input_ = std::move(larger);
-        capacity_ = wanted;
-      }
-    }
-  }
-  return {input_.get() + end_, capacity_ - end_};
+  const Bytes held = input_.bytes();
+  std::size_t wanted = 0;
+  if (!first_bytes_ && held.size() >= 4)
+    wanted = 4 + std::min(read_big<std::uint32_t>(held), limits_.max_frame_bytes);
+  return input_.space(wanted);
 }
 
 void Connection::on_read(std::size_t bytes) {
-  end_ += bytes;
+  input_.commit(bytes);
   active_.store(true, std::memory_order_relaxed);
-  if (closing_) {
-    begin_ = end_ = 0;
-    return;
-  }
-  if (first_bytes_ && !take_proxy_header()) return;
-  handle_input();
-  // A burst is over: give the large buffer back.
-  if (begin_ == end_ && capacity_ > 4 * kReadBytesUsual) {
-    input_.reset();
-    capacity_ = begin_ = end_ = 0;
-  }
+  if (closing_)
+    input_.clear();
+  else if (!first_bytes_ || take_proxy_header())
+    handle_input();
+  input_.release_if_empty();
 }
 
 /// PROXY protocol v1: "PROXY TCP4 source destination port port\r\n" ahead of everything. False:
 /// wait for the rest of it.
 bool Connection::take_proxy_header() {
   static constexpr std::string_view kV1 = "PROXY ";
-  const std::string_view text = as_text({input_.get() + begin_, end_ - begin_});
+  const std::string_view text = as_text(input_.bytes());
   if (!text.starts_with(kV1.substr(0, std::min(kV1.size(), text.size())))) {
     first_bytes_ = false;
     return true;
@@ -174,66 +155,76 @@ bool Connection::take_proxy_header() {
     rest.remove_prefix(std::min(blank + 1, rest.size()));
   }
   if (words.size() == 6) remote_text_ = std::string{words[2]} + ":" + std::string{words[4]};
-  begin_ += line + 2;
+  input_.consume(line + 2);
   first_bytes_ = false;
   return true;
 }
 
+/// Hands on batch after batch, as long as the peer takes the answers.
 void Connection::handle_input() {
-  auto& decoders = batch_decoders();
-  std::vector<protocol::CommandView> views;
-  views.reserve(16);
-  std::string broken;
   const auto self = shared_from_this();
+  std::string broken;
   in_batch_ = true;
-  for (bool more = true; more && !closing_;) {
-    views.clear();
-    more = false;
-    while (begin_ < end_) {
-      if (views.size() == kBatchRequestsMax) {
-        more = true;
-        break;
-      }
-      auto frame =
-          protocol::decode_frame({input_.get() + begin_, end_ - begin_}, limits_.max_frame_bytes);
-      if (!frame) {
-        broken = frame.error().detail;
-        break;
-      }
-      if (!*frame) {
-        // Only the header of a frame still on its way can be judged early.
-        if (end_ - begin_ >= 8 && (read_big<std::uint32_t>({input_.get() + begin_ + 4, 4}) &
-                                   0xFF'FFFF) > limits_.max_header_bytes)
-          broken = "header too large";
-        break;
-      }
-      if ((*frame)->header.size() > limits_.max_header_bytes) {
-        broken = "header of " + std::to_string((*frame)->header.size()) + " bytes, more than " +
-                 std::to_string(limits_.max_header_bytes);
-        break;
-      }
-      auto command = decoders[views.size()].decode(**frame);
-      if (!command) {
-        broken = command.error().detail;
-        break;
-      }
-      begin_ += (*frame)->size;
-      if (command->is_response())
-        answer(*command);
-      else
-        views.push_back(*command);
+  for (Cut cut = Cut::kBatchFull; cut == Cut::kBatchFull && !closing_ && !paused_;) {
+    // What one batch is answered with should stay far below the limit: then reading stops in time,
+    // and nobody is closed who only asked much at once.
+    const std::size_t most = std::clamp<std::size_t>(
+        limits_.max_unsent_bytes / 8 / answer_bytes_, 1, kBatchRequestsMax);
+    cut = cut_frames(most, broken);
+    hand_on();
+    if (cut == Cut::kBroken && !closing_) {
+      in_batch_ = false;
+      flush();
+      fail("bad frame: " + broken);
     }
-    if (!views.empty()) {
-      std::vector<Request> requests;
-      requests.reserve(views.size());
-      for (const auto& view : views) requests.push_back({view, Responder{self, view}});
-      handler_.on_requests(requests);
-    }
-    if (!broken.empty()) break;
   }
   in_batch_ = false;
-  if (!queued_.empty()) flush();
-  if (!broken.empty() && !closing_) fail("bad frame: " + broken);
+  flush();
+}
+
+/// Fills the thread's batch with the views of requests; answers to our own calls are taken at once.
+Connection::Cut Connection::cut_frames(std::size_t requests_max, std::string& broken) {
+  Batch& batch = batch_of_thread();
+  const auto malformed = [&](std::string why) {
+    broken = std::move(why);
+    return Cut::kBroken;
+  };
+  while (!input_.empty()) {
+    if (batch.views.size() == requests_max) return Cut::kBatchFull;
+    const Bytes rest = input_.bytes();
+    auto frame = protocol::decode_frame(rest, limits_.max_frame_bytes);
+    if (!frame) return malformed(std::move(frame.error().detail));
+    // The length of a header is known, and judged, before the header is there.
+    const std::size_t header =
+        rest.size() < 8 ? 0 : read_big<std::uint32_t>(rest, 4) & 0x00FF'FFFF;
+    if (header > limits_.max_header_bytes)
+      return malformed("header of " + std::to_string(header) + " bytes, more than " +
+                       std::to_string(limits_.max_header_bytes));
+    if (!*frame) break;
+    auto command = batch.decoders[batch.views.size()].decode(**frame);
+    if (!command) return malformed(std::move(command.error().detail));
+    input_.consume((*frame)->size);
+    if (command->is_response())
+      answer(*command);
+    else
+      batch.views.push_back(*command);
+  }
+  return Cut::kNeedMore;
+}
+
+void Connection::hand_on() {
+  Batch& batch = batch_of_thread();
+  if (batch.views.empty()) return;
+  const std::size_t before = unsent_.load(std::memory_order_relaxed);
+  const auto self = shared_from_this();
+  for (const auto& view : batch.views) batch.requests.push_back({view, Responder{self, view}});
+  handler_.on_requests(batch.requests);
+  const std::size_t after = unsent_.load(std::memory_order_relaxed);
+  answer_bytes_ = 1 + (after > before ? after - before : 0) / batch.views.size();
+  for (std::size_t i = 0; i < batch.views.size(); ++i)
+    if (batch.views[i].ext.size() > kKeptFields) batch.decoders[i] = {};
+  batch.requests.clear();
+  batch.views.clear();
 }
 
 void Connection::fail(const std::string& why) {
@@ -325,10 +316,11 @@ void Connection::on_written() {
   const std::size_t unsent = unsent_.fetch_sub(sent, std::memory_order_relaxed) - sent;
   if (paused_ && unsent < limits_.max_unsent_bytes / 4) {
     paused_ = false;
-    stream_->pause_reading(false);
+    if (!closing_ && !first_bytes_) handle_input();  // what was read before the pause
+    if (!paused_) stream_->pause_reading(false);
   }
-  if (!queued_.empty()) return flush();
-  if (close_when_sent_ && !closing_) {
+  flush();
+  if (close_when_sent_ && !writing_ && !closing_) {
     closing_ = true;
     stream_->close(Error{Errc::kStopped, close_reason_});
   }

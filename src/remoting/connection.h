@@ -7,6 +7,7 @@
 #include <unordered_map>
 
 #include "base/env.h"
+#include "remoting/input_buffer.h"
 #include "remoting/peer.h"
 
 /// One connection, of a server or a client: cuts frames, hands requests on, matches answers,
@@ -81,7 +82,10 @@ class Connection final : public Peer,
     std::function<void(Result<OwnedCommand>)> done;
   };
 
+  enum class Cut { kNeedMore, kBatchFull, kBroken };
   void handle_input();
+  Cut cut_frames(std::size_t requests_max, std::string& broken);
+  void hand_on();
   bool take_proxy_header();
   void fail(const std::string& why);
   void queue(OutFrame frame);
@@ -100,10 +104,10 @@ class Connection final : public Peer,
   Endpoint remote_;
   std::string remote_text_;
 
-  // Input, loop: bytes [begin_, end_) of input_ are not handled yet.
-  std::unique_ptr<std::byte[]> input_;
-  std::size_t capacity_ = 0, begin_ = 0, end_ = 0;
+  // Input, loop.
+  InputBuffer input_;
   bool first_bytes_ = true;
+  std::size_t answer_bytes_;  // of one request, in the last batch
 
   // Output, loop.
   std::vector<OutFrame> queued_, in_flight_;

@@ -1,0 +1,457 @@
+#include "remoting/connection.h"
+
+#include <random>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "remoting/client.h"
+#include "remoting/processors.h"
+#include "remoting/server.h"
+#include "testing/network.h"
+#include "testing/recording_logger.h"
+
+namespace apogee::remoting {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::SizeIs;
+using testing::Network;
+
+struct EchoRequest {
+  static constexpr std::int32_t kCode = 7'001;
+  std::string text;
+  using Self = EchoRequest;
+  static constexpr auto kFields = std::tuple{protocol::Field{"text", &Self::text}};
+};
+struct Silent {
+  static constexpr std::int32_t kCode = 7'002;
+  static constexpr auto kFields = std::tuple{};
+};
+struct Large {
+  static constexpr std::int32_t kCode = 7'003;
+  std::int32_t bytes = 0;
+  using Self = Large;
+  static constexpr auto kFields = std::tuple{protocol::Field{"bytes", &Self::bytes}};
+};
+
+constexpr const char* kServer = "10.0.0.1";
+constexpr const char* kClient = "10.0.0.2";
+
+template <class Header>
+Buffer frame_of(std::int32_t opaque, const Header& header, std::string_view body = {},
+                std::int32_t flag = 0) {
+  Buffer frame;
+  protocol::encode_command(frame, {.code = Header::kCode, .opaque = opaque, .flag = flag}, header,
+                           as_bytes(body));
+  return frame;
+}
+
+/// A peer that speaks bytes: sends what it is told, keeps what it gets.
+class RawPeer final : public StreamHandler {
+ public:
+  RawPeer(Network& network, const Endpoint& to) {
+    network.machine(kClient).connect(to, 1s, [this](Result<std::unique_ptr<Stream>> stream) {
+      if (!stream) return;
+      stream_ = *std::move(stream);
+      stream_->start(*this);
+    });
+    network.run();
+  }
+  void send(std::string_view bytes) {
+    unsent_ += bytes;
+    if (in_flight_.empty()) write();
+  }
+  void pause(bool paused) { stream_->pause_reading(paused); }
+  void close() { stream_.reset(); }
+  Endpoint local() const { return stream_->local(); }
+
+  /// Opaques of the answers received so far, in order.
+  std::vector<std::int32_t> answers() const {
+    std::vector<std::int32_t> opaques;
+    protocol::CommandDecoder decoder;
+    Bytes rest = as_bytes(received);
+    while (!rest.empty()) {
+      const auto frame = protocol::decode_frame(rest);
+      if (!frame || !*frame) break;
+      const auto command = decoder.decode(**frame);
+      opaques.push_back(command ? command->opaque : -1);
+      rest = rest.subspan((*frame)->size);
+    }
+    return opaques;
+  }
+
+  std::string received;
+  std::vector<std::size_t> reads;
+  std::optional<Error> closed;
+
+ private:
+  void write() {
+    in_flight_.swap(unsent_);
+    const Bytes piece = as_bytes(in_flight_);
+    stream_->write({&piece, 1});
+  }
+  MutableBytes read_space() override { return space_; }
+  void on_read(std::size_t bytes) override {
+    reads.push_back(bytes);
+    received += as_text(Bytes{space_}.first(bytes));
+  }
+  void on_written() override {
+    in_flight_.clear();
+    if (!unsent_.empty()) write();
+  }
+  void on_closed(const Error& why) override { closed = why; }
+
+  std::unique_ptr<Stream> stream_;
+  std::vector<std::byte> space_ = std::vector<std::byte>(1 << 20);
+  std::string unsent_, in_flight_;
+};
+
+/// A server and a client on a network without sockets, in one thread.
+class OneThread : public ::testing::Test {
+ protected:
+  OneThread() {
+    processors_.on<EchoRequest>([](const EchoRequest& header, const Request& request) {
+      return Answer::with(header, Buffer{as_text(request.command.body)});
+    });
+    processors_.on_async<Silent>(
+        [this](const Silent&, const Request& request) { held_.push_back(request.responder); });
+    processors_.on<Large>([](const Large& header, const Request&) {
+      return Answer::with_body(Buffer(static_cast<std::size_t>(header.bytes), 'x'));
+    });
+  }
+  ~OneThread() override {
+    // Nothing runs while a destructor waits: every stream ends first.
+    held_.clear();
+    network_.cut(kServer, kClient);
+    network_.run();
+  }
+
+  void serve(ServerConfig config = {}) {
+    config.listen_port = 9'000;
+    server_ = *start_server(server_env_, config, processors_);
+  }
+  Client& client(ClientConfig config = {}) {
+    if (!client_) client_ = make_client(client_env_, config, &processors_);
+    return *client_;
+  }
+  template <class Header>
+  std::shared_ptr<std::optional<Result<OwnedCommand>>> ask(
+      const Header& header, std::chrono::milliseconds timeout = 3s, Buffer body = {}) {
+    auto answer = std::make_shared<std::optional<Result<OwnedCommand>>>();
+    client().call(kAddress, Header::kCode, header, std::move(body), timeout,
+                  [answer](Result<OwnedCommand> result) { answer->emplace(std::move(result)); });
+    return answer;
+  }
+
+  static constexpr const char* kAddress = "10.0.0.1:9000";
+  const Endpoint at_{kServer, 9'000};
+  testing::ManualClock clock_;
+  Network network_{clock_};
+  InlineExecutor workers_;
+  Random random_{1};
+  std::unique_ptr<FileSystem> files_ = make_posix_files();
+  testing::RecordingLogger log_;
+  Env server_env_{clock_, *files_, network_.machine(kServer), workers_, random_, log_};
+  Env client_env_{clock_, *files_, network_.machine(kClient), workers_, random_, log_};
+  Processors processors_{server_env_};
+  std::vector<Responder> held_;
+  std::unique_ptr<Server> server_;
+  std::unique_ptr<Client> client_;
+};
+
+TEST_F(OneThread, CarriesCallsHoweverTheStreamIsCut) {
+  serve();
+  for (std::uint64_t seed = 1; seed <= 40; ++seed) {
+    SCOPED_TRACE(::testing::Message() << "seed " << seed);
+    std::mt19937_64 random{seed};
+    network_.conditions() = {.delay = std::chrono::milliseconds{random() % 3},
+                             .read_bytes_max = 1 + random() % 100,
+                             .window_bytes = 1 + random() % 5'000};
+    std::vector<Buffer> bodies(20);
+    std::vector<std::shared_ptr<std::optional<Result<OwnedCommand>>>> answers;
+    for (Buffer& body : bodies) {
+      body.assign(random() % 10 == 0 ? random() % 5'000 : random() % 200,
+                  static_cast<char>('a' + random() % 26));
+      answers.push_back(ask(EchoRequest{std::to_string(body.size())}, 60s, body));
+    }
+    network_.advance(50s);
+    for (std::size_t i = 0; i < bodies.size(); ++i) {
+      ASSERT_TRUE(*answers[i]);
+      ASSERT_TRUE(**answers[i]) << (**answers[i]).error().detail;
+      EXPECT_EQ((**answers[i])->body, bodies[i]);
+    }
+  }
+}
+
+TEST_F(OneThread, HandsOnTheRequestsOfOneReadTogetherAndAnswersThemInOneWrite) {
+  struct Batches final : RequestHandler {
+    void on_requests(std::span<const Request> requests) override {
+      sizes.push_back(requests.size());
+      for (const Request& request : requests) request.responder.reply(0);
+    }
+    std::vector<std::size_t> sizes;
+  } batches;
+  auto server = *start_server(server_env_, {.listen_port = 9'001}, batches);
+  RawPeer peer{network_, {kServer, 9'001}};
+  Buffer burst;
+  for (std::int32_t i = 1; i <= 5; ++i) burst += frame_of(i, EchoRequest{"x"});
+  peer.send(burst);
+  network_.run();
+  EXPECT_THAT(batches.sizes, ElementsAre(5));
+  EXPECT_THAT(peer.reads, SizeIs(1));
+  EXPECT_THAT(peer.answers(), ElementsAre(1, 2, 3, 4, 5));
+  peer.close();
+  network_.run();
+}
+
+TEST_F(OneThread, EndsTenThousandCallsAtTheirDeadlineAndNoneBefore) {
+  serve();
+  int timeouts = 0;
+  for (int i = 0; i < 10'000; ++i)
+    client().call(kAddress, Silent::kCode, Silent{}, {}, 3s, [&](Result<OwnedCommand> answer) {
+      if (!answer && answer.error().code == Errc::kTimeout) ++timeouts;
+    });
+  network_.advance(2'999ms);
+  EXPECT_EQ(held_.size(), 10'000u);
+  EXPECT_EQ(timeouts, 0);
+  network_.advance(101ms);
+  EXPECT_EQ(timeouts, 10'000);
+  for (const Responder& each : held_) each.reply(0);  // too late: nobody waits for them
+  network_.run();
+  auto answer = ask(EchoRequest{"still there"});
+  network_.run();
+  ASSERT_TRUE(*answer);
+  EXPECT_TRUE(**answer);
+}
+
+TEST_F(OneThread, FailsCallsInFlightWhenTheConnectionIsCut) {
+  serve();
+  auto first = ask(Silent{}, 60s), second = ask(Silent{}, 60s);
+  network_.run();
+  ASSERT_FALSE(*first);
+  network_.cut(kServer, kClient);
+  network_.run();
+  for (const auto& answer : {first, second}) {
+    ASSERT_TRUE(*answer);
+    ASSERT_FALSE(**answer);
+    EXPECT_EQ((**answer).error().code, Errc::kDisconnected);
+  }
+  auto third = ask(EchoRequest{"over a new connection"});
+  network_.run();
+  ASSERT_TRUE(*third);
+  EXPECT_TRUE(**third);
+}
+
+TEST_F(OneThread, CountsConnectingAgainstTheDeadlineOfACall) {
+  serve();
+  network_.part(kServer, kClient);
+  auto answer = ask(EchoRequest{"hello"}, 500ms);
+  network_.advance(700ms);
+  ASSERT_TRUE(*answer) << "a call outlives its deadline while connecting";
+  ASSERT_FALSE(**answer);
+  EXPECT_EQ((**answer).error().code, Errc::kTimeout);
+  network_.heal();
+  network_.advance(10s);
+}
+
+TEST_F(OneThread, DeliversWhatWasHeldBackOnceANetworkHeals) {
+  serve();
+  auto before = ask(EchoRequest{"one"});
+  network_.run();
+  ASSERT_TRUE(*before);
+  network_.part(kServer, kClient);
+  auto during = ask(EchoRequest{"two"}, 10s);
+  network_.advance(5s);
+  EXPECT_FALSE(*during);
+  network_.heal();
+  network_.run();
+  ASSERT_TRUE(*during);
+  EXPECT_TRUE(**during);
+}
+
+TEST_F(OneThread, NamesARefusedConnection) {
+  auto answer = ask(EchoRequest{"hello"});
+  network_.run();
+  ASSERT_TRUE(*answer);
+  ASSERT_FALSE(**answer);
+  EXPECT_EQ((**answer).error().code, Errc::kDisconnected);
+  EXPECT_THAT((**answer).error().detail, HasSubstr(kAddress));
+}
+
+TEST_F(OneThread, IgnoresAnswersNobodyAskedFor) {
+  serve();
+  RawPeer peer{network_, at_};
+  peer.send(frame_of(77, EchoRequest{"never asked"}, {}, protocol::kResponseFlag));
+  peer.send(frame_of(78, EchoRequest{"asked"}));
+  network_.run();
+  EXPECT_THAT(peer.answers(), ElementsAre(78));
+  EXPECT_FALSE(peer.closed);
+}
+
+TEST_F(OneThread, KeepsItsOwnCallsApartFromThePeersWithTheSameNumbers) {
+  // Both sides number from the same start: every opaque is in use in both directions at once.
+  std::vector<std::string> back;
+  processors_.on_async_code<EchoRequest>(8'000, [&](const EchoRequest& h, const Request& request) {
+    request.peer()->call(EchoRequest::kCode, h, {}, 3s,
+                         [&, responder = request.responder](Result<OwnedCommand> answer) {
+                           back.push_back(answer ? read_header<EchoRequest>(*answer)->text : "?");
+                           responder.reply(0, back.back());
+                         });
+  });
+  serve();
+  std::vector<std::string> remarks;
+  for (const char* text : {"a", "b", "c"})
+    client().call(kAddress, 8'000, EchoRequest{text}, {}, 3s, [&](Result<OwnedCommand> answer) {
+      remarks.push_back(answer ? answer->remark : answer.error().detail);
+    });
+  network_.run();
+  EXPECT_THAT(back, ElementsAre("a", "b", "c"));
+  EXPECT_THAT(remarks, ElementsAre("a", "b", "c"));
+}
+
+TEST_F(OneThread, StopsReadingFromAPeerThatDoesNotRead) {
+  serve({.max_unsent_bytes = 1 << 20});
+  RawPeer slow{network_, at_};
+  RawPeer other{network_, at_};
+  slow.pause(true);
+  constexpr std::int32_t kRequests = 2'000;
+  for (std::int32_t i = 1; i <= kRequests; ++i) slow.send(frame_of(i, Large{32 << 10}));
+  network_.run();
+  EXPECT_FALSE(slow.closed) << slow.closed->detail;
+  other.send(frame_of(1, EchoRequest{"others are served"}));
+  network_.run();
+  EXPECT_THAT(other.answers(), SizeIs(1));
+  slow.pause(false);
+  network_.run();
+  EXPECT_FALSE(slow.closed);
+  const auto answers = slow.answers();
+  ASSERT_EQ(answers.size(), static_cast<std::size_t>(kRequests));
+  EXPECT_TRUE(std::is_sorted(answers.begin(), answers.end()));
+  EXPECT_THAT(log_.lines(LogLevel::kWarn), SizeIs(0));
+}
+
+TEST_F(OneThread, ClosesAPeerThatLetsAnswersPileUp) {
+  serve({.max_unsent_bytes = 1 << 20});
+  RawPeer slow{network_, at_};
+  slow.pause(true);
+  for (std::int32_t i = 1; i <= 100; ++i) slow.send(frame_of(i, Silent{}));
+  network_.run();
+  ASSERT_EQ(held_.size(), 100u);
+  for (const Responder& each : held_) each.reply(0, {}, protocol::NoFields{},
+                                                 as_bytes(std::string(32 << 10, 'x')));
+  network_.run();
+  EXPECT_EQ(server_->connections(), 0u);
+  EXPECT_THAT(log_.lines(LogLevel::kWarn), ElementsAre(HasSubstr("does not read")));
+}
+
+TEST_F(OneThread, ClosesIdleConnectionsAndNoOthers) {
+  serve({.idle_seconds = 10});
+  RawPeer idle{network_, at_}, busy{network_, at_};
+  for (std::int32_t second = 1; second <= 11; ++second) {
+    busy.send(frame_of(second, EchoRequest{"here"}));
+    network_.advance(1s);
+  }
+  EXPECT_TRUE(idle.closed);
+  EXPECT_FALSE(busy.closed);
+  EXPECT_EQ(server_->connections(), 1u);
+}
+
+TEST_F(OneThread, RefusesConnectionsAboveTheLimit) {
+  serve({.max_connections = 2});
+  RawPeer first{network_, at_}, second{network_, at_}, third{network_, at_};
+  network_.run();
+  EXPECT_TRUE(third.closed);
+  EXPECT_THAT(log_.lines(LogLevel::kWarn), ElementsAre(HasSubstr("serverMaxConnections")));
+  first.close();
+  network_.run();
+  RawPeer fourth{network_, at_};
+  fourth.send(frame_of(4, EchoRequest{"room again"}));
+  network_.run();
+  EXPECT_THAT(fourth.answers(), ElementsAre(4));
+}
+
+TEST_F(OneThread, SendsWhatIsAnsweredBeforeItCloses) {
+  ConnectionSet connections;
+  std::shared_ptr<Connection> connection;
+  auto listener =
+      *server_env_.network.listen({kServer, 9'002}, [&](std::unique_ptr<Stream> stream) {
+        connection = std::make_shared<Connection>(server_env_, std::move(stream),
+                                                  ConnectionLimits{}, processors_, connections);
+        connection->start();
+      });
+  RawPeer peer{network_, {kServer, 9'002}};
+  peer.send(frame_of(1, Silent{}) + frame_of(2, Large{1 << 20}) + frame_of(3, Silent{}));
+  network_.run();
+  peer.pause(true);
+  peer.received.clear();
+  held_[0].reply(0, {}, protocol::NoFields{}, as_bytes(std::string(1 << 20, 'y')));
+  connection->close_when_sent("the server stops");
+  network_.run();
+  peer.pause(false);
+  network_.run();
+  EXPECT_THAT(peer.answers(), ElementsAre(1));
+  EXPECT_TRUE(peer.closed);
+  EXPECT_EQ(connections.size(), 0u);
+  held_[1].reply(0);  // into the void
+  connection.reset();
+}
+
+/// Bytes that are no request, and what the log says about them.
+struct Hostile {
+  const char* name;
+  std::string bytes;
+  const char* words;
+};
+Buffer raw_frame(std::uint32_t length, std::uint32_t header_word, std::string_view rest = {}) {
+  Buffer bytes;
+  append_big(bytes, length);
+  append_big(bytes, header_word);
+  return bytes + std::string{rest};
+}
+
+TEST_F(OneThread, EndsOnlyTheConnectionOfABadFrameAndSaysSoOnce) {
+  serve({.max_frame_bytes = 1 << 20, .max_header_bytes = 64 << 10});
+  const std::vector<Hostile> all{
+      {"negative length", raw_frame(0xFFFF'FFF0, 0), "length"},
+      {"zero length", raw_frame(0, 0), "length"},
+      {"giant length", raw_frame(1u << 30, 10), "length"},
+      {"header longer than its frame", raw_frame(20, 500), "header"},
+      {"header beyond the limit", raw_frame(1 << 19, 1 << 18), "header"},
+      {"no JSON", raw_frame(9, 5, "hello"), ""},
+      {"unknown serialization", raw_frame(9, 0x0700'0005, "{\"a\":"), ""},
+      {"HTTP", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "length"},
+  };
+  RawPeer good{network_, at_};
+  std::int32_t opaque = 0;
+  for (const Hostile& hostile : all) {
+    SCOPED_TRACE(hostile.name);
+    const std::size_t lines = log_.lines(LogLevel::kWarn).size();
+    RawPeer peer{network_, at_};
+    const std::string from = to_string(peer.local());
+    peer.send(hostile.bytes);
+    network_.run();
+    EXPECT_TRUE(peer.closed);
+    const auto warnings = log_.lines(LogLevel::kWarn);
+    ASSERT_EQ(warnings.size(), lines + 1);
+    EXPECT_THAT(warnings.back(),
+                AllOf(HasSubstr(from), HasSubstr("bad frame"), HasSubstr(hostile.words)));
+    good.send(frame_of(++opaque, EchoRequest{"fine"}));
+    network_.run();
+    EXPECT_EQ(good.answers().size(), static_cast<std::size_t>(opaque));
+  }
+}
+
+TEST_F(OneThread, AnswersWhatCameBeforeABadFrame) {
+  serve();
+  RawPeer peer{network_, at_};
+  peer.send(frame_of(1, EchoRequest{"good"}) + raw_frame(0, 0));
+  network_.run();
+  EXPECT_THAT(peer.answers(), ElementsAre(1));
+  EXPECT_TRUE(peer.closed);
+}
+
+}  // namespace
+}  // namespace apogee::remoting
