@@ -74,9 +74,7 @@ struct End : std::enable_shared_from_this<End> {
   };
 
   End(std::shared_ptr<Network::State> network_in, Endpoint local_in, Endpoint remote_in)
-      : network{std::move(network_in)},
-        local{std::move(local_in)},
-        remote{std::move(remote_in)} {}
+      : network{std::move(network_in)}, local{std::move(local_in)}, remote{std::move(remote_in)} {}
 
   void start(StreamHandler& handler_in) {
     handler = &handler_in;
@@ -248,7 +246,8 @@ class Machine final : public Transport {
       return later(timeout, [to, done = std::move(done)] {
         done(Error{Errc::kTimeout, "connect to " + to_string(to) + ": no answer in time"});
       });
-    later(round_trip, [network, from, to, done = std::move(done)] { meet(network, from, to, done); });
+    later(round_trip,
+          [network, from, to, done = std::move(done)] { meet(network, from, to, done); });
   }
 
  private:

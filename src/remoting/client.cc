@@ -27,6 +27,7 @@ class ConnectingClient final : public Client {
         sweep_{env.clock, env.workers, 100ms, 100ms,
                [env = &env, idle = config.idle, shared = shared_] {
                  const auto now = env->clock.now();
+                 shared->expire(now);
                  for (const auto& connection : shared->connections.all())
                    connection->sweep(now, idle);
                }} {}
@@ -60,7 +61,7 @@ class ConnectingClient final : public Client {
       std::lock_guard lock{shared_->mutex};
       if (const auto found = shared_->targets.find(address); found != shared_->targets.end()) {
         connection = found->second.connection;
-        if (found->second.waiting.empty()) shared_->targets.erase(found);
+        if (!found->second.connecting) shared_->targets.erase(found);
       }
     }
     if (connection) connection->close("closed by the caller");
@@ -73,8 +74,9 @@ class ConnectingClient final : public Client {
     std::function<void(Result<OwnedCommand>)> done;  // null: oneway
   };
   struct Target {
-    std::shared_ptr<Connection> connection;  // null while connecting
-    std::vector<Waiting> waiting;
+    std::shared_ptr<Connection> connection;
+    bool connecting = false;
+    std::vector<Waiting> waiting;  // for the connection
   };
   /// Outlives the client while a connect is under way.
   struct Shared {
@@ -89,6 +91,26 @@ class ConnectingClient final : public Client {
     std::mutex mutex;
     std::unordered_map<std::string, Target> targets;
     bool stopped = false;
+
+    /// A call's time runs while its connection is being made, too.
+    void expire(Clock::Instant now) {
+      std::vector<std::pair<std::string, Waiting>> late;
+      {
+        std::lock_guard lock{mutex};
+        for (auto& [address, target] : targets) {
+          const auto begin =
+              std::stable_partition(target.waiting.begin(), target.waiting.end(),
+                                    [&](const Waiting& each) { return each.deadline > now; });
+          for (auto each = begin; each != target.waiting.end(); ++each)
+            late.emplace_back(address, std::move(*each));
+          target.waiting.erase(begin, target.waiting.end());
+        }
+      }
+      for (auto& [address, each] : late) {
+        if (each.done)
+          each.done(Error{Errc::kTimeout, "connect to " + address + ": no answer in time"});
+      }
+    }
 
     static void pass_on(Connection& connection, Waiting waiting, Clock::Instant now) {
       if (!waiting.done) {
@@ -112,10 +134,9 @@ class ConnectingClient final : public Client {
       if (target.connection && target.connection->connected()) {
         connection = target.connection;
       } else {
-        const bool connecting = !target.connection && !target.waiting.empty();
         target.connection.reset();
         target.waiting.push_back(std::move(waiting));
-        if (connecting) return;
+        if (std::exchange(target.connecting, true)) return;
       }
     }
     if (connection) return Shared::pass_on(*connection, std::move(waiting), env_.clock.now());
@@ -141,6 +162,7 @@ class ConnectingClient final : public Client {
       const auto found = shared.targets.find(address);
       if (shared.stopped || found == shared.targets.end()) return;
       waiting.swap(found->second.waiting);
+      found->second.connecting = false;
       if (stream) {
         connection = std::make_shared<Connection>(
             shared.env, *std::move(stream),

@@ -5,9 +5,10 @@
 namespace apogee::remoting {
 namespace {
 
-constexpr std::size_t kBatchRequestsMax = 256;      // handed to the handler at once
-constexpr std::size_t kAnswerBytesFirst = 256 << 10;  // of one request, until a batch has shown more
-constexpr std::size_t kKeptFields = 256;  // scratch for more fields than this is not kept
+constexpr std::size_t kBatchRequestsMax = 256;  // handed to the handler at once
+constexpr std::size_t kAnswerBytesFirst = 256
+                                          << 10;  // of one request, until a batch has shown more
+constexpr std::size_t kKeptFields = 256;          // scratch for more fields than this is not kept
 constexpr std::size_t kMergedFrameBytes =
     256 << 10;  // small answers are gathered in one buffer up to this size
 
@@ -168,8 +169,8 @@ void Connection::handle_input() {
   for (Cut cut = Cut::kBatchFull; cut == Cut::kBatchFull && !closing_ && !paused_;) {
     // What one batch is answered with should stay far below the limit: then reading stops in time,
     // and nobody is closed who only asked much at once.
-    const std::size_t most = std::clamp<std::size_t>(
-        limits_.max_unsent_bytes / 8 / answer_bytes_, 1, kBatchRequestsMax);
+    const std::size_t most =
+        std::clamp<std::size_t>(limits_.max_unsent_bytes / 8 / answer_bytes_, 1, kBatchRequestsMax);
     cut = cut_frames(most, broken);
     hand_on();
     if (cut == Cut::kBroken && !closing_) {
@@ -195,8 +196,7 @@ Connection::Cut Connection::cut_frames(std::size_t requests_max, std::string& br
     auto frame = protocol::decode_frame(rest, limits_.max_frame_bytes);
     if (!frame) return malformed(std::move(frame.error().detail));
     // The length of a header is known, and judged, before the header is there.
-    const std::size_t header =
-        rest.size() < 8 ? 0 : read_big<std::uint32_t>(rest, 4) & 0x00FF'FFFF;
+    const std::size_t header = rest.size() < 8 ? 0 : read_big<std::uint32_t>(rest, 4) & 0x00FF'FFFF;
     if (header > limits_.max_header_bytes)
       return malformed("header of " + std::to_string(header) + " bytes, more than " +
                        std::to_string(limits_.max_header_bytes));

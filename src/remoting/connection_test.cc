@@ -17,8 +17,8 @@ namespace {
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::SizeIs;
 using testing::Network;
+using ::testing::SizeIs;
 
 struct EchoRequest {
   static constexpr std::int32_t kCode = 7'001;
@@ -138,8 +138,9 @@ class OneThread : public ::testing::Test {
     return *client_;
   }
   template <class Header>
-  std::shared_ptr<std::optional<Result<OwnedCommand>>> ask(
-      const Header& header, std::chrono::milliseconds timeout = 3s, Buffer body = {}) {
+  std::shared_ptr<std::optional<Result<OwnedCommand>>> ask(const Header& header,
+                                                           std::chrono::milliseconds timeout = 3s,
+                                                           Buffer body = {}) {
     auto answer = std::make_shared<std::optional<Result<OwnedCommand>>>();
     client().call(kAddress, Header::kCode, header, std::move(body), timeout,
                   [answer](Result<OwnedCommand> result) { answer->emplace(std::move(result)); });
@@ -340,8 +341,8 @@ TEST_F(OneThread, ClosesAPeerThatLetsAnswersPileUp) {
   for (std::int32_t i = 1; i <= 100; ++i) slow.send(frame_of(i, Silent{}));
   network_.run();
   ASSERT_EQ(held_.size(), 100u);
-  for (const Responder& each : held_) each.reply(0, {}, protocol::NoFields{},
-                                                 as_bytes(std::string(32 << 10, 'x')));
+  for (const Responder& each : held_)
+    each.reply(0, {}, protocol::NoFields{}, as_bytes(std::string(32 << 10, 'x')));
   network_.run();
   EXPECT_EQ(server_->connections(), 0u);
   EXPECT_THAT(log_.lines(LogLevel::kWarn), ElementsAre(HasSubstr("does not read")));

@@ -22,7 +22,7 @@ class InputBuffer {
   /// Where the next bytes go; at least kSpaceLeast. `wanted` is how many bytes() there will be when
   /// the frame under way is whole, 0 if nobody knows. Earlier views of bytes() end.
   MutableBytes space(std::size_t wanted = 0);
-  void commit(std::size_t n) { end_ += n; }   ///< That many bytes of space() were filled.
+  void commit(std::size_t n) { end_ += n; }     ///< That many bytes of space() were filled.
   void consume(std::size_t n) { begin_ += n; }  ///< Views of bytes() stay good.
   /// Once nothing views bytes() any more: gives the memory back if it is empty.
   void release_if_empty();
