@@ -46,13 +46,13 @@ void keep_zone(protocol::TopicRouteData& route, const std::string& zone) {
 /// The processors, plus what a connection's end means here.
 class NameServer::Requests final : public remoting::Processors {
  public:
-  Requests(Env& env, Routes& routes) : Processors{env}, routes_{routes} {}
+  explicit Requests(NameServer& server) : Processors{server.env_}, server_{server} {}
   void on_disconnected(const remoting::PeerPtr& peer, const Error&) override {
-    routes_.drop_peer(*peer);
+    server_.tell(server_.routes_.drop_peer(*peer));
   }
 
  private:
-  Routes& routes_;
+  NameServer& server_;
 };
 
 std::vector<OptionView> Config::options() {
@@ -70,7 +70,8 @@ NameServer::NameServer(Env& env, Config config)
                .support_acting_master = config_.name_server.support_acting_master}},
       kv_{env, config_.name_server.kv_config_path},
       started_{env.clock.now()},
-      requests_{std::make_unique<Requests>(env, routes_)} {}
+      client_{remoting::make_client(env, {})},
+      requests_{std::make_unique<Requests>(*this)} {}
 
 NameServer::~NameServer() {
   scan_.reset();
@@ -87,10 +88,22 @@ Result<std::unique_ptr<NameServer>> NameServer::start(Env& env, Config config) {
   const std::chrono::milliseconds interval{server->config_.name_server.scan_interval_ms};
   server->scan_ =
       std::make_unique<Periodic>(env.clock, env.workers, interval, interval, [self = server.get()] {
-        for (const auto& peer : self->routes_.drop_silent())
-          peer->close("the broker was silent for too long");
+        const Routes::Silent silent = self->routes_.drop_silent();
+        for (const auto& peer : silent.peers) peer->close("the broker was silent for too long");
+        self->tell(silent.notices);
       });
   return server;
+}
+
+/// To the addresses brokers serve: the connections they register over take no requests.
+void NameServer::tell(const std::vector<Notice>& notices) {
+  for (const Notice& notice : notices) {
+    env_.log.info("smallest broker id changed: broker={} id={} told={}",
+                  notice.request.broker_name.value_or(""), notice.request.min_broker_id.value_or(0),
+                  notice.addresses.size());
+    for (const std::string& address : notice.addresses)
+      client_->oneway(address, protocol::NotifyMinBrokerIdChangeRequest::kCode, notice.request, {});
+  }
 }
 
 void NameServer::add_processors() {
@@ -126,8 +139,7 @@ void NameServer::add_registration() {
                                "register broker failed: " + body.error().detail);
         auto registered = routes_.register_broker(header, *body, received.peer());
         if (!registered) return Answer::error(code::kSystemError, "register broker failed");
-        for (const auto& peer : registered->notify)
-          peer->send_oneway(protocol::NotifyMinBrokerIdChangeRequest::kCode, registered->notice);
+        tell(registered->notices);
         Buffer order;
         {
           std::shared_lock lock{config_mutex_};
@@ -144,7 +156,7 @@ void NameServer::add_registration() {
   requests_->on_code<protocol::BrokerIdentityRequest>(
       request::kUnregisterBroker,
       [this](const protocol::BrokerIdentityRequest& header, const Request&) {
-        routes_.unregister({header});
+        tell(routes_.unregister({header}));
         return Answer{};
       });
   requests_->on_code<protocol::BrokerIdentityRequest>(
@@ -178,8 +190,8 @@ Answer NameServer::route(const protocol::RouteRequest& header, const Request& re
   const bool standard = received.command.version >= kVersionStandardJson ||
                         header.accept_standard_json_only.value_or(false);
   const bool zone = header.zone_mode == "true" && header.zone_name && !header.zone_name->empty();
-  const std::uint64_t version =
-      routes_.version();  // read before the route: a cached answer is never newer than its version
+  // Read before the route: a cached answer is never newer than its version.
+  const std::uint64_t version = routes_.version(header.topic);
   if (!zone && !order) {
     std::shared_lock lock{cache_mutex_};
     if (const auto found = cache_.find(header.topic);

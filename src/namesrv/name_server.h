@@ -8,6 +8,7 @@
 #include "base/options.h"
 #include "namesrv/kv_config.h"
 #include "namesrv/routes.h"
+#include "remoting/client.h"
 #include "remoting/processors.h"
 #include "remoting/server.h"
 
@@ -106,6 +107,7 @@ class NameServer {
   void add_configuration();
   remoting::Answer route(const protocol::RouteRequest& header, const remoting::Request& request);
   remoting::Answer update_configuration(std::string_view text);
+  void tell(const std::vector<Notice>& notices);
 
   Env& env_;
   Config config_;
@@ -114,6 +116,7 @@ class NameServer {
   Routes routes_;
   KvConfig kv_;
   const Clock::Instant started_;
+  std::unique_ptr<remoting::Client> client_;  // for notices; connects when there is one to send
   std::unique_ptr<Requests> requests_;
   std::unique_ptr<Periodic> scan_;
   std::unique_ptr<remoting::Server> server_;

@@ -31,6 +31,7 @@ std::optional<Routes::Registered> Routes::register_broker(
   clusters_[header.cluster_name].insert(header.broker_name);
   auto [at, first] = groups_.try_emplace(header.broker_name);
   Group& group = at->second;
+  const protocol::BrokerData before = group.data;
   if (first) {
     group.data.cluster = header.cluster_name;
     group.data.broker_name = header.broker_name;
@@ -39,6 +40,9 @@ std::optional<Routes::Registered> Routes::register_broker(
   group.data.enable_acting_master = header.enable_acting_master.value_or(false);
   if (header.zone_name) group.data.zone_name = header.zone_name;
   auto& addresses = group.data.broker_addresses;
+  const auto note_change = [&] {
+    if (!(before == group.data)) group.version = next_version();
+  };
   const std::int64_t least_before = least_id(group.data);
   const bool had_members = !addresses.empty();
 
@@ -54,11 +58,15 @@ std::optional<Routes::Registered> Routes::register_broker(
         other->second.data_version.state_version > table.data_version.state_version) {
       // Two brokers claim one id: the one with the older state loses (stale master coming back).
       live_.erase(self);
+      note_change();
       return result;
     }
   }
   // A broker nobody knows must begin with its whole table: one topic alone would hide the others.
-  if (same_id == addresses.end() && table.topic_config_table.size() == 1) return std::nullopt;
+  if (same_id == addresses.end() && table.topic_config_table.size() == 1) {
+    note_change();
+    return std::nullopt;
+  }
 
   const bool register_first = first || same_id == addresses.end() || same_id->second.empty();
   addresses[header.broker_id] = header.broker_address;
@@ -80,6 +88,10 @@ std::optional<Routes::Registered> Routes::register_broker(
           .data_version = table.data_version,
           .peer = peer,
           .ha_server_address = header.ha_server_address.value_or("")};
+  const auto servers = filter_servers_.find(self);
+  const bool same_servers = servers == filter_servers_.end()
+                                ? body.filter_server_list.empty()
+                                : servers->second == body.filter_server_list;
   if (body.filter_server_list.empty())
     filter_servers_.erase(self);
   else
@@ -93,20 +105,19 @@ std::optional<Routes::Registered> Routes::register_broker(
         result.ha_server_address = alive->second.ha_server_address;
     }
   }
-  if (rules_.notify_min_broker_id_changed &&
-      (!had_members || least_id(group.data) < least_before)) {
-    for (const auto& [id, address] : addresses) {
-      const auto alive = live_.find({header.cluster_name, address});
-      if (alive != live_.end() && alive->second.peer && address != header.broker_address)
-        result.notify.push_back(alive->second.peer);
-    }
-    result.notice = {.min_broker_id = least_id(group.data),
-                     .broker_name = header.broker_name,
-                     .min_broker_address = addresses.begin()->second,
-                     .offline_broker_address = std::nullopt,
-                     .ha_broker_address = live.ha_server_address};
+  if (rules_.notify_min_broker_id_changed && had_members && least_id(group.data) < least_before) {
+    Notice notice;
+    for (const auto& [id, address] : addresses)
+      if (address != header.broker_address) notice.addresses.push_back(address);
+    notice.request = {.min_broker_id = least_id(group.data),
+                      .broker_name = header.broker_name,
+                      .min_broker_address = addresses.begin()->second,
+                      .offline_broker_address = std::nullopt,
+                      .ha_broker_address = live.ha_server_address};
+    result.notices.push_back(std::move(notice));
   }
-  changed();
+  note_change();
+  if (!same_servers) group.version = next_version();
   return result;
 }
 
@@ -114,63 +125,81 @@ void Routes::take_topics(const protocol::RegisterBrokerRequest& header,
                          const protocol::RegisterBrokerBody& body, bool first, bool version_changed,
                          bool prime_slave) {
   const auto& table = body.topics;
-  if (rules_.delete_topic_with_registration && version_changed && !first) {
-    for (auto topic = topics_.begin(); topic != topics_.end();) {
-      if (!table.topic_config_table.contains(topic->first)) topic->second.erase(header.broker_name);
-      topic = topic->second.empty() ? topics_.erase(topic) : std::next(topic);
-    }
-  }
+  if (rules_.delete_topic_with_registration && version_changed && !first)
+    remove_from_topics(header.broker_name, [&](const std::string& name) {
+      return !table.topic_config_table.contains(name);
+    });
   for (const auto& [name, config] : table.topic_config_table) {
-    auto& brokers = topics_[name];
-    if (!first && !version_changed && brokers.contains(header.broker_name)) continue;
+    Topic& topic = topics_[name];
+    if (!first && !version_changed && topic.brokers.contains(header.broker_name)) continue;
     std::int32_t permission = config.perm;
     if (prime_slave && header.enable_acting_master.value_or(false))
       permission &= ~protocol::perm::kWrite;
-    brokers[header.broker_name] = {.broker_name = header.broker_name,
-                                   .perm = permission,
-                                   .read_queue_nums = config.read_queue_nums,
-                                   .topic_sys_flag = config.topic_sys_flag,
-                                   .write_queue_nums = config.write_queue_nums};
+    put_queues(topic, {.broker_name = header.broker_name,
+                       .perm = permission,
+                       .read_queue_nums = config.read_queue_nums,
+                       .topic_sys_flag = config.topic_sys_flag,
+                       .write_queue_nums = config.write_queue_nums});
   }
   if (table.topic_queue_mapping_info_map && table.topic_queue_mapping_info_map->members()) {
-    for (const auto& member : *table.topic_queue_mapping_info_map->members())
+    for (const auto& member : *table.topic_queue_mapping_info_map->members()) {
       mappings_[member.key][header.broker_name] = member.value.front();
+      if (const auto topic = topics_.find(member.key); topic != topics_.end())
+        topic->second.version = next_version();
+    }
+  }
+}
+
+void Routes::put_queues(Topic& topic, const protocol::QueueData& queues) {
+  const auto present = topic.brokers.find(queues.broker_name);
+  if (present != topic.brokers.end() && present->second == queues) return;
+  topic.brokers[queues.broker_name] = queues;
+  topic.version = next_version();
+}
+
+/// Takes a broker out of the topics that `only(name)` is true for; a topic without brokers is gone.
+void Routes::remove_from_topics(const std::string& broker_name, auto&& only) {
+  for (auto at = topics_.begin(); at != topics_.end();) {
+    Topic& topic = at->second;
+    if (only(at->first) && topic.brokers.erase(broker_name) > 0) topic.version = next_version();
+    at = topic.brokers.empty() ? topics_.erase(at) : std::next(at);
   }
 }
 
 // ---- Removal -----------------------------------------------------------------------------------
 
-void Routes::unregister(const std::vector<protocol::BrokerIdentityRequest>& brokers) {
+std::vector<Notice> Routes::unregister(
+    const std::vector<protocol::BrokerIdentityRequest>& brokers) {
   std::unique_lock lock{mutex_};
+  std::vector<Notice> notices;
   for (const auto& broker : brokers)
-    remove({broker.cluster_name, broker.broker_address}, broker.broker_name);
+    remove({broker.cluster_name, broker.broker_address}, broker.broker_name, notices);
+  return notices;
 }
 
-void Routes::drop_peer(const remoting::Peer& peer) {
+std::vector<Notice> Routes::drop_peer(const remoting::Peer& peer) {
   std::unique_lock lock{mutex_};
   std::vector<BrokerAddress> gone;
   for (const auto& [broker, live] : live_) {
     if (live.peer && live.peer->id() == peer.id()) gone.push_back(broker);
   }
-  for (const BrokerAddress& broker : gone) {
-    remove(broker, group_of(broker));
-  }
+  std::vector<Notice> notices;
+  for (const BrokerAddress& broker : gone) remove(broker, group_of(broker), notices);
+  return notices;
 }
 
-std::vector<remoting::PeerPtr> Routes::drop_silent() {
+Routes::Silent Routes::drop_silent() {
   std::unique_lock lock{mutex_};
-  std::vector<remoting::PeerPtr> peers;
+  Silent silent;
   std::vector<BrokerAddress> gone;
   const auto now = clock_.now();
   for (const auto& [broker, live] : live_) {
     if (live.last_update + live.timeout >= now) continue;
-    if (live.peer) peers.push_back(live.peer);
+    if (live.peer) silent.peers.push_back(live.peer);
     gone.push_back(broker);
   }
-  for (const BrokerAddress& broker : gone) {
-    remove(broker, group_of(broker));
-  }
-  return peers;
+  for (const BrokerAddress& broker : gone) remove(broker, group_of(broker), silent.notices);
+  return silent;
 }
 
 /// Empty: no group has this address.
@@ -184,35 +213,45 @@ std::string Routes::group_of(const BrokerAddress& broker) const {
   return {};
 }
 
-void Routes::remove(const BrokerAddress& broker, const std::string& broker_name) {
+void Routes::remove(const BrokerAddress& broker, const std::string& broker_name,
+                    std::vector<Notice>& notices) {
   live_.erase(broker);
   filter_servers_.erase(broker);
-  changed();
-  const auto group = groups_.find(broker_name);
-  if (group == groups_.end()) return;
-  auto& addresses = group->second.data.broker_addresses;
+  const auto at = groups_.find(broker_name);
+  if (at == groups_.end()) return;
+  Group& group = at->second;
+  group.version = next_version();
+  auto& addresses = group.data.broker_addresses;
+  const bool was_least = !addresses.empty() && addresses.begin()->second == broker.address;
   // By address, not by id: another broker may have taken the id since, and one that leaves under a
   // stale id must not stay in routes (unRegisterBroker).
   std::erase_if(addresses, [&](const auto& member) { return member.second == broker.address; });
   if (addresses.empty()) {
     remove_group_topics(broker_name);
-    const std::string cluster = group->second.data.cluster;
-    groups_.erase(group);
+    const std::string cluster = group.data.cluster;
+    groups_.erase(at);
     if (const auto names = clusters_.find(cluster); names != clusters_.end()) {
       names->second.erase(broker_name);
       if (names->second.empty()) clusters_.erase(names);
     }
-  } else if (rules_.support_acting_master && group->second.data.enable_acting_master &&
-             !addresses.contains(0)) {
-    wipe_write(broker_name);
+    return;
   }
+  if (was_least && rules_.notify_min_broker_id_changed && group.data.enable_acting_master) {
+    Notice notice;
+    for (const auto& [id, address] : addresses) notice.addresses.push_back(address);
+    notice.request = {.min_broker_id = addresses.begin()->first,
+                      .broker_name = broker_name,
+                      .min_broker_address = addresses.begin()->second,
+                      .offline_broker_address = broker.address,
+                      .ha_broker_address = std::nullopt};
+    notices.push_back(std::move(notice));
+  }
+  if (rules_.support_acting_master && group.data.enable_acting_master && !addresses.contains(0))
+    wipe_write(broker_name);
 }
 
 void Routes::remove_group_topics(const std::string& broker_name) {
-  for (auto topic = topics_.begin(); topic != topics_.end();) {
-    topic->second.erase(broker_name);
-    topic = topic->second.empty() ? topics_.erase(topic) : std::next(topic);
-  }
+  remove_from_topics(broker_name, [](const std::string&) { return true; });
   for (auto topic = mappings_.begin(); topic != mappings_.end();) {
     topic->second.erase(broker_name);
     topic = topic->second.empty() ? mappings_.erase(topic) : std::next(topic);
@@ -220,9 +259,12 @@ void Routes::remove_group_topics(const std::string& broker_name) {
 }
 
 void Routes::wipe_write(const std::string& broker_name) {
-  for (auto& [topic, brokers] : topics_) {
-    if (const auto found = brokers.find(broker_name); found != brokers.end())
-      found->second.perm &= ~protocol::perm::kWrite;
+  for (auto& [name, topic] : topics_) {
+    const auto found = topic.brokers.find(broker_name);
+    if (found == topic.brokers.end()) continue;
+    protocol::QueueData queues = found->second;
+    queues.perm &= ~protocol::perm::kWrite;
+    put_queues(topic, queues);
   }
 }
 
@@ -265,7 +307,7 @@ std::optional<protocol::TopicRouteData> Routes::route(const std::string& topic) 
   const auto found = topics_.find(topic);
   if (found == topics_.end()) return std::nullopt;
   protocol::TopicRouteData route;
-  for (const auto& [broker_name, queue] : found->second) {
+  for (const auto& [broker_name, queue] : found->second.brokers) {
     route.queue_datas.push_back(queue);
     const auto group = groups_.find(broker_name);
     if (group == groups_.end()) continue;
@@ -308,7 +350,7 @@ protocol::BrokerMemberGroupBody Routes::members(const std::string& cluster,
 std::set<std::string> Routes::topics() const {
   std::shared_lock lock{mutex_};
   std::set<std::string> names;
-  for (const auto& [topic, brokers] : topics_) names.insert(topic);
+  for (const auto& [name, topic] : topics_) names.insert(name);
   return names;
 }
 
@@ -317,9 +359,9 @@ std::set<std::string> Routes::topics_of_cluster(const std::string& cluster) cons
   std::set<std::string> names;
   const auto brokers = clusters_.find(cluster);
   if (brokers == clusters_.end()) return names;
-  for (const auto& [topic, queues] : topics_) {
+  for (const auto& [name, topic] : topics_) {
     for (const std::string& broker : brokers->second) {
-      if (queues.contains(broker)) names.insert(topic);
+      if (topic.brokers.contains(broker)) names.insert(name);
     }
   }
   return names;
@@ -344,12 +386,12 @@ protocol::TopicList Routes::system_topics() const {
 std::set<std::string> Routes::unit_topics(Units which) const {
   std::shared_lock lock{mutex_};
   std::set<std::string> names;
-  for (const auto& [topic, brokers] : topics_) {
-    if (brokers.empty()) continue;
-    const std::int32_t flag = brokers.begin()->second.topic_sys_flag;
+  for (const auto& [name, topic] : topics_) {
+    if (topic.brokers.empty()) continue;
+    const std::int32_t flag = topic.brokers.begin()->second.topic_sys_flag;
     const bool unit = (flag & kSysUnit) != 0, sub = (flag & kSysUnitSub) != 0;
     if (which == Units::kUnit ? unit : which == Units::kHasUnitSub ? sub : sub && !unit)
-      names.insert(topic);
+      names.insert(name);
   }
   return names;
 }
@@ -357,44 +399,62 @@ std::set<std::string> Routes::unit_topics(Units which) const {
 std::int32_t Routes::set_write_permission(const std::string& broker_name, bool writable) {
   std::unique_lock lock{mutex_};
   std::int32_t count = 0;
-  for (auto& [topic, brokers] : topics_) {
-    const auto found = brokers.find(broker_name);
-    if (found == brokers.end()) continue;
-    found->second.perm = writable ? protocol::perm::kRead | protocol::perm::kWrite
-                                  : found->second.perm & ~protocol::perm::kWrite;
+  for (auto& [name, topic] : topics_) {
+    const auto found = topic.brokers.find(broker_name);
+    if (found == topic.brokers.end()) continue;
+    protocol::QueueData queues = found->second;
+    queues.perm = writable ? protocol::perm::kRead | protocol::perm::kWrite
+                           : queues.perm & ~protocol::perm::kWrite;
+    put_queues(topic, queues);
     ++count;
   }
-  changed();
   return count;
 }
 
-void Routes::delete_topic(const std::string& topic, const std::optional<std::string>& cluster) {
+void Routes::delete_topic(const std::string& name, const std::optional<std::string>& cluster) {
   std::unique_lock lock{mutex_};
-  const auto found = topics_.find(topic);
+  const auto found = topics_.find(name);
   if (found == topics_.end()) return;
+  auto& [brokers, version] = found->second;
   if (cluster && !cluster->empty()) {
-    const auto brokers = clusters_.find(*cluster);
-    if (brokers == clusters_.end()) return;
-    for (const std::string& broker : brokers->second) found->second.erase(broker);
-    if (found->second.empty()) topics_.erase(found);
+    const auto members = clusters_.find(*cluster);
+    if (members == clusters_.end()) return;
+    for (const std::string& broker : members->second) brokers.erase(broker);
+    version = next_version();
+    if (brokers.empty()) topics_.erase(found);
   } else {
     topics_.erase(found);
   }
-  changed();
 }
 
-void Routes::register_topic(const std::string& topic,
+void Routes::register_topic(const std::string& name,
                             const std::vector<protocol::QueueData>& queues) {
   std::unique_lock lock{mutex_};
-  for (const auto& queue : queues) {
-    if (groups_.contains(queue.broker_name)) topics_[topic][queue.broker_name] = queue;
+  for (const auto& each : queues) {
+    if (groups_.contains(each.broker_name)) put_queues(topics_[name], each);
   }
-  changed();
 }
 
 std::size_t Routes::broker_count() const {
   std::shared_lock lock{mutex_};
   return live_.size();
+}
+
+std::size_t Routes::topic_count() const {
+  std::shared_lock lock{mutex_};
+  return topics_.size();
+}
+
+std::uint64_t Routes::version(const std::string& name) const {
+  std::shared_lock lock{mutex_};
+  const auto topic = topics_.find(name);
+  if (topic == topics_.end()) return 0;
+  // Versions are given out in order: whatever changed last is the largest of them.
+  std::uint64_t version = topic->second.version;
+  for (const auto& [broker_name, queues] : topic->second.brokers)
+    if (const auto group = groups_.find(broker_name); group != groups_.end())
+      version = std::max(version, group->second.version);
+  return version;
 }
 
 }  // namespace apogee::namesrv

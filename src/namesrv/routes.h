@@ -1,6 +1,5 @@
 #pragma once
 
-#include <atomic>
 #include <functional>
 #include <map>
 #include <optional>
@@ -32,27 +31,35 @@ struct BrokerAddress {
   auto operator<=>(const BrokerAddress&) const = default;
 };
 
+/// The smallest id of a group has changed: who is to be told, by address, and what
+/// (notifyMinBrokerIdChanged). The caller sends it.
+struct Notice {
+  std::vector<std::string> addresses;
+  protocol::NotifyMinBrokerIdChangeRequest request;
+};
+
 class Routes {
  public:
   Routes(const Clock& clock, RouteRules rules) : clock_{clock}, rules_{rules} {}
 
   struct Registered {
     std::optional<std::string> master_address, ha_server_address;
-    /// Members of the group to be told that its smallest id changed (notifyMinBrokerIdChanged).
-    std::vector<remoting::PeerPtr> notify;
-    protocol::NotifyMinBrokerIdChangeRequest notice;
+    std::vector<Notice> notices;
   };
   /// nullopt: refused, one topic from a broker that is not known yet.
   std::optional<Registered> register_broker(const protocol::RegisterBrokerRequest& header,
                                             const protocol::RegisterBrokerBody& body,
                                             const remoting::PeerPtr& peer);
-  void unregister(const std::vector<protocol::BrokerIdentityRequest>& brokers);
+  std::vector<Notice> unregister(const std::vector<protocol::BrokerIdentityRequest>& brokers);
   /// A connection ended: the brokers that registered over it last are gone. One that has registered
   /// over another since is not.
-  void drop_peer(const remoting::Peer& peer);
-  /// Brokers silent for longer than their timeout (default 120 s) are gone; returns their
-  /// connections.
-  std::vector<remoting::PeerPtr> drop_silent();
+  std::vector<Notice> drop_peer(const remoting::Peer& peer);
+  /// Brokers silent for longer than their timeout (default 120 s) are gone.
+  struct Silent {
+    std::vector<remoting::PeerPtr> peers;  ///< To be closed.
+    std::vector<Notice> notices;
+  };
+  Silent drop_silent();
   void heartbeat(const BrokerAddress& broker);
   /// QUERY_DATA_VERSION: does the broker's table differ from what is known? Refreshes its life.
   struct VersionAnswer {
@@ -74,8 +81,10 @@ class Routes {
   void delete_topic(const std::string& topic, const std::optional<std::string>& cluster);
   void register_topic(const std::string& topic, const std::vector<protocol::QueueData>& queues);
   std::size_t broker_count() const;
-  /// Moves with every change that a route answer could show.
-  std::uint64_t version() const { return version_.load(std::memory_order_acquire); }
+  std::size_t topic_count() const;
+  /// Moves with every change that this topic's route could show, and with no other; 0: no such
+  /// topic.
+  std::uint64_t version(const std::string& topic) const;
 
  private:
   struct Live {
@@ -88,31 +97,38 @@ class Routes {
   struct Group {
     protocol::BrokerData data;
     bool new_style = false;  // the broker sends enableActingMaster: its replicas may act
+    std::uint64_t version = 0;
+  };
+  struct Topic {
+    std::map<std::string, protocol::QueueData> brokers;  // by broker name
+    std::uint64_t version = 0;
   };
 
   void take_topics(const protocol::RegisterBrokerRequest& header,
                    const protocol::RegisterBrokerBody& body, bool first, bool changed,
                    bool prime_slave);
-  void remove(const BrokerAddress& broker, const std::string& broker_name);
+  void put_queues(Topic& topic, const protocol::QueueData& queues);
+  void remove_from_topics(const std::string& broker_name, auto&& only);
+  void remove(const BrokerAddress& broker, const std::string& broker_name,
+              std::vector<Notice>& notices);
   void remove_group_topics(const std::string& broker_name);
   void wipe_write(const std::string& broker_name);
   std::string group_of(const BrokerAddress& broker) const;
   void present_acting_master(protocol::BrokerData& data, const std::string& topic,
                              const protocol::QueueData& queue) const;
-  void changed() { version_.fetch_add(1, std::memory_order_release); }
+  std::uint64_t next_version() { return ++version_; }  // mutex_ is held exclusively
 
   const Clock& clock_;
   const RouteRules rules_;
   mutable std::shared_mutex mutex_;
-  std::map<std::string, std::map<std::string, protocol::QueueData>>
-      topics_;                           // guarded by mutex_: topic -> broker name -> queues
-  std::map<std::string, Group> groups_;  // guarded by mutex_: by broker name
-  std::map<std::string, std::set<std::string>> clusters_;             // guarded by mutex_
-  std::map<BrokerAddress, Live> live_;                                // guarded by mutex_
+  std::map<std::string, Topic> topics_;                    // guarded by mutex_
+  std::map<std::string, Group> groups_;                    // guarded by mutex_: by broker name
+  std::map<std::string, std::set<std::string>> clusters_;  // guarded by mutex_
+  std::map<BrokerAddress, Live> live_;                     // guarded by mutex_
   std::map<BrokerAddress, std::vector<std::string>> filter_servers_;  // guarded by mutex_
   std::map<std::string, std::map<std::string, protocol::Json>>
-      mappings_;  // guarded by mutex_: topic -> broker name -> static topic mapping
-  std::atomic<std::uint64_t> version_{0};
+      mappings_;               // guarded by mutex_: topic -> broker name -> static topic mapping
+  std::uint64_t version_ = 0;  // guarded by mutex_: the last one given out
 };
 
 }  // namespace apogee::namesrv

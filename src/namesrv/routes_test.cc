@@ -69,10 +69,10 @@ TEST_F(RouteTable, RefusesOneTopicFromABrokerItDoesNotKnow) {
 TEST_F(RouteTable, ForgetsABrokerSilentForTwoMinutes) {
   routes_.register_broker(header("a", 0, "h:1"), topics({"t", "u"}), peer());
   clock_.advance(120s);
-  EXPECT_TRUE(routes_.drop_silent().empty());
+  EXPECT_TRUE(routes_.drop_silent().peers.empty());
   EXPECT_TRUE(has("t"));
   clock_.advance(1ms);
-  EXPECT_EQ(routes_.drop_silent().size(), 1U);
+  EXPECT_EQ(routes_.drop_silent().peers.size(), 1U);
   EXPECT_FALSE(has("t"));
 }
 
@@ -81,7 +81,7 @@ TEST_F(RouteTable, KeepsABrokerThatSendsHeartbeats) {
   for (int i = 0; i < 5; ++i) {
     clock_.advance(100s);
     routes_.heartbeat({"c", "h:1"});
-    EXPECT_TRUE(routes_.drop_silent().empty());
+    EXPECT_TRUE(routes_.drop_silent().peers.empty());
   }
   EXPECT_TRUE(has("t"));
 }
@@ -91,7 +91,7 @@ TEST_F(RouteTable, TakesTheTimeoutARegistrationAsksFor) {
   quick.heartbeat_timeout_ms = 10'000;
   routes_.register_broker(quick, topics({"t", "u"}), peer());
   clock_.advance(10'001ms);
-  EXPECT_EQ(routes_.drop_silent().size(), 1U);
+  EXPECT_EQ(routes_.drop_silent().peers.size(), 1U);
 }
 
 TEST_F(RouteTable, ForgetsABrokerWhoseConnectionEnds) {
@@ -134,7 +134,7 @@ TEST_F(RouteTable, SurvivesATimeoutLongerThanTheClock) {
   forever.heartbeat_timeout_ms = std::numeric_limits<std::int64_t>::max();
   ASSERT_TRUE(routes_.register_broker(forever, topics({"t", "u"}), peer()));
   clock_.advance(1h);
-  EXPECT_TRUE(routes_.drop_silent().empty());
+  EXPECT_TRUE(routes_.drop_silent().peers.empty());
   EXPECT_TRUE(has("t"));
 }
 
@@ -240,6 +240,63 @@ TEST_F(RouteTable, AgreesWithAModelOfWhoIsAlive) {
       ASSERT_EQ(routes.clusters().broker_address_table.size(), alive.size());
     }
   }
+}
+
+TEST_F(RouteTable, MovesATopicsVersionOnlyWithWhatItsRouteShows) {
+  const auto registering = peer();
+  routes_.register_broker(header("a", 0, "h:1"), topics({"t", "u"}), registering);
+  EXPECT_EQ(routes_.version("unknown"), 0U);
+  const auto t = routes_.version("t"), u = routes_.version("u");
+
+  routes_.register_broker(header("a", 0, "h:1"), topics({"t", "u"}), registering);
+  routes_.register_broker(header("b", 0, "h:2"), topics({"v", "w"}), peer());
+  EXPECT_EQ(routes_.version("t"), t) << "said again, and another broker's matters";
+  auto wider = topics({"t", "u"}, 2);
+  wider.topics.topic_config_table["t"].write_queue_nums = 32;
+  routes_.register_broker(header("a", 0, "h:1"), wider, registering);
+  EXPECT_GT(routes_.version("t"), t);
+  EXPECT_EQ(routes_.version("u"), u);
+
+  routes_.register_broker(header("a", 1, "h:3"), topics({"t", "u"}), peer());
+  EXPECT_GT(routes_.version("u"), u) << "its broker has a slave now";
+  const auto with_slave = routes_.version("t");
+  routes_.set_write_permission("a", false);
+  EXPECT_GT(routes_.version("t"), with_slave);
+  const auto wiped = routes_.version("t");
+  routes_.delete_topic("t", std::nullopt);
+  EXPECT_EQ(routes_.version("t"), 0U);
+  routes_.register_topic("t", {{.broker_name = "a"}});
+  EXPECT_GT(routes_.version("t"), wiped) << "a route of the old one is never taken for the new";
+}
+
+TEST_F(RouteTable, TellsWhoStaysWhenTheSmallestIdLeaves) {
+  const auto acting = [&](std::int64_t id, const std::string& address) {
+    auto request = header("a", id, address);
+    request.enable_acting_master = true;
+    return request;
+  };
+  const auto master = peer();
+  routes_.register_broker(acting(0, "h:1"), topics({"t", "u"}), master);
+  routes_.register_broker(acting(1, "h:2"), topics({"t", "u"}), peer());
+  routes_.register_broker(acting(2, "h:3"), topics({"t", "u"}), peer());
+
+  auto notices = routes_.drop_peer(*master);
+  ASSERT_EQ(notices.size(), 1U);
+  EXPECT_EQ(notices[0].addresses, (std::vector<std::string>{"h:2", "h:3"}));
+  EXPECT_EQ(notices[0].request.min_broker_id, 1);
+  EXPECT_EQ(notices[0].request.min_broker_address, "h:2");
+  EXPECT_EQ(notices[0].request.offline_broker_address, "h:1");
+
+  EXPECT_TRUE(
+      routes_
+          .unregister(
+              {{.broker_name = "a", .broker_address = "h:3", .cluster_name = "c", .broker_id = 2}})
+          .empty())
+      << "the smallest id stays";
+  const auto back = routes_.register_broker(acting(0, "h:1"), topics({"t", "u"}), peer());
+  ASSERT_EQ(back->notices.size(), 1U);
+  EXPECT_EQ(back->notices[0].addresses, std::vector<std::string>{"h:2"});
+  EXPECT_EQ(back->notices[0].request.min_broker_id, 0);
 }
 
 }  // namespace

@@ -57,6 +57,7 @@ struct BrokerData {
   std::string broker_name, cluster;
   bool enable_acting_master = false;
   std::optional<std::string> zone_name;
+  bool operator==(const BrokerData&) const = default;
   using Self = BrokerData;
   static constexpr auto kFields = std::tuple{
       Field{"brokerAddrs", &Self::broker_addresses}, Field{"brokerName", &Self::broker_name},
