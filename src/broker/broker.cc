@@ -111,8 +111,9 @@ struct Broker::State final : store::StoreEvents {
   std::unique_ptr<Registration> registration;
   std::unique_ptr<remoting::Server> server, fast_server;
   std::vector<std::unique_ptr<Periodic>> upkeep;
-  std::mutex update_mutex;            // one change of the configuration at a time
-  std::atomic<bool> draining{false};  // requests are refused
+  std::mutex update_mutex;  // one change of the configuration at a time
+  protocol::DataVersion config_version{.timestamp = env.clock.wall_ms()};  // by update_mutex
+  std::atomic<bool> draining{false};                                       // requests are refused
   bool stopped = false;
 };
 
@@ -154,6 +155,11 @@ void Broker::State::add_processors() {
                          BrokerSetup setup = current_setup();
                          return broker::configuration_text(options_of(setup));
                        },
+                   .configuration_version =
+                       [this] {
+                         std::lock_guard lock{update_mutex};
+                         return config_version;
+                       },
                    .update_configuration =
                        [this](std::string_view text) { return update_configuration(text); }});
   processors->on_worker_code<protocol::NoFields>(
@@ -184,6 +190,7 @@ Result<Ok> Broker::State::update_configuration(std::string_view text) {
       if (option.name == property.key && option.value != property.value)
         if (auto set = option.set(property.value); !set) return set;
   config.change(next.broker);
+  config_version.next(env.clock.wall_ms());
   if (permission_changed) registration->register_soon();
   if (config_file.empty()) return Ok{};
   return replace_file(env.files, config_file, broker::configuration_text(options_of(next)));

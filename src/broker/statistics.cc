@@ -2,6 +2,7 @@
 
 #include "protocol/codes.h"
 #include "protocol/headers.h"
+#include "protocol/names.h"
 
 namespace apogee::broker {
 namespace {
@@ -283,11 +284,13 @@ Answer view_stats(Context& context, const protocol::ViewStatsRequest& header) {
 
 // ---- Cleaning ----------------------------------------------------------------------------------
 
-/// Queues of topics nobody has configured any more.
+/// Queues of topics nobody has configured any more. Those of LMQ have no topic of their own
+/// (DefaultMessageStore.cleanUnusedTopic).
 Answer clean_unused_topics(Context& context) {
   std::set<std::string> unused;
   for (const store::QueueInfo& each : context.store.queues())
-    if (!context.topics.contains(each.topic) && !context.topics.is_system(each.topic))
+    if (!context.topics.contains(each.topic) && !context.topics.is_system(each.topic) &&
+        !each.topic.starts_with(protocol::kLmqPrefix))
       unused.insert(each.topic);
   for (const std::string& topic : unused) {
     context.env.log.info("queues of an unknown topic removed: topic={}", topic);

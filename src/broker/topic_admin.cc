@@ -1,7 +1,6 @@
 #include "broker/topic_admin.h"
 
-#include <array>
-
+#include "broker/attributes.h"
 #include "protocol/headers.h"
 #include "protocol/names.h"
 
@@ -15,73 +14,7 @@ using remoting::Answer;
 using remoting::OwnedCommand;
 using remoting::PeerPtr;
 
-struct Attribute {
-  std::string_view name;
-  bool changeable;
-  std::vector<std::string_view> values;  // empty: a whole number from -1
-};
-
-const std::vector<Attribute>& known_attributes() {
-  static const std::vector<Attribute> known{
-      {"queue.type", false, {"SimpleCQ"}},
-      {"cleanup.policy", false, {"DELETE"}},
-      {"message.type", true, {"UNSPECIFIED", "NORMAL", "FIFO", "DELAY", "TRANSACTION", "MIXED"}},
-      {"reserve.time", true, {}}};
-  return known;
-}
-
-using Attributes = std::map<std::string, std::string>;
-
-/// "+key=value,-key": signed key to value.
-Result<Attributes> parse_changes(std::string_view text) {
-  Attributes changes;
-  while (!text.empty()) {
-    const std::size_t comma = std::min(text.find(','), text.size());
-    const std::string_view piece = text.substr(0, comma);
-    text.remove_prefix(std::min(comma + 1, text.size()));
-    if (piece.empty()) continue;
-    const std::size_t equals = piece.find('=');
-    if (equals == std::string_view::npos && piece.front() != '-')
-      return Error{Errc::kInvalidArgument,
-                   "add/alter attribute format is wrong: " + std::string{piece}};
-    changes[std::string{piece.substr(0, equals)}] =
-        equals == std::string_view::npos ? "" : std::string{piece.substr(equals + 1)};
-  }
-  return changes;
-}
-
-/// AttributeUtil.alterCurrentAttributes.
-Result<Attributes> alter(const TopicPtr& present, const Attributes& changes) {
-  Attributes now = present ? present->attributes : Attributes{};
-  for (const auto& [signed_key, value] : changes) {
-    if (signed_key.size() < 2 || (signed_key.front() != '+' && signed_key.front() != '-'))
-      return Error{Errc::kInvalidArgument, "attribute key must begin with + or -: " + signed_key};
-    const std::string key = signed_key.substr(1);
-    const auto known = std::find_if(known_attributes().begin(), known_attributes().end(),
-                                    [&](const Attribute& each) { return each.name == key; });
-    if (known == known_attributes().end())
-      return Error{Errc::kInvalidArgument, "unsupported key: " + key};
-    if (!present && signed_key.front() == '-')
-      return Error{Errc::kInvalidArgument,
-                   "only add attribute is supported while creating topic. key: " + key};
-    if (present && !known->changeable)
-      return Error{Errc::kInvalidArgument,
-                   "attempt to update an unchangeable attribute. key: " + key};
-    if (signed_key.front() == '-') {
-      if (now.erase(key) == 0)
-        return Error{Errc::kInvalidArgument, "attempt to delete a nonexistent key: " + key};
-      continue;
-    }
-    std::int64_t number = 0;
-    const bool good = known->values.empty() ? protocol::from_text(value, number) && number >= -1
-                                            : std::find(known->values.begin(), known->values.end(),
-                                                        value) != known->values.end();
-    if (!good)
-      return Error{Errc::kInvalidArgument, key + "=" + value + " is not supported by this broker"};
-    now[key] = value;
-  }
-  return now;
-}
+constexpr std::int32_t kQueuesMax = 65'536;  // of one topic
 
 std::optional<Answer> check_name(const Context& context, const std::string& topic) {
   if (auto legal = protocol::check_topic(topic); !legal)
@@ -93,24 +26,24 @@ std::optional<Answer> check_name(const Context& context, const std::string& topi
   return std::nullopt;
 }
 
-/// Checks and puts one topic; nullopt: done.
-std::optional<Answer> put_topic(Context& context, TopicConfig config, const Attributes& changes) {
+/// Checks a topic as it is asked for and completes it with its attributes. nullopt: it is fine.
+std::optional<Answer> check_topic(const Context& context, TopicConfig& config,
+                                  const Attributes& changes) {
   if (auto bad = check_name(context, config.topic_name)) return bad;
   if (config.read_queue_nums < 0 || config.write_queue_nums < 0 ||
-      config.read_queue_nums > 65'536 || config.write_queue_nums > 65'536) {
-    return Answer::error(code::kInvalidParameter, "queue numbers of topic " + config.topic_name +
-                                                      " are out of range: 0..65536");
-  }
+      config.read_queue_nums > kQueuesMax || config.write_queue_nums > kQueuesMax)
+    return Answer::error(code::kInvalidParameter,
+                         fmt::format("queue numbers of topic {} are out of range: 0..{}",
+                                     config.topic_name, kQueuesMax));
   const TopicPtr present = context.topics.find(config.topic_name);
-  auto attributes = alter(present, changes);
+  auto attributes =
+      alter_attributes(topic_attributes(), present ? &present->attributes : nullptr, changes);
   if (!attributes) return Answer::error(code::kSystemError, attributes.error().detail);
   config.attributes = *std::move(attributes);
   const auto type = config.attributes.find("message.type");
   if (type != config.attributes.end() && type->second == "MIXED" &&
       !context.settings().mixed_message_type)
     return Answer::error(code::kInvalidParameter, "MIXED message type is not supported.");
-  if (present && *present == config) return std::nullopt;
-  context.topics.update(std::move(config));
   return std::nullopt;
 }
 
@@ -144,37 +77,53 @@ Answer delete_topic(Context& context, const std::string& topic) {
   return persisted(context, context.topics.persist());
 }
 
+/// One request's topics: all of them or none, one write of the file, one word to name servers.
+Answer update_topics(Context& context, std::vector<TopicConfig> topics) {
+  std::erase_if(topics, [&](const TopicConfig& each) {
+    const TopicPtr present = context.topics.find(each.topic_name);
+    return present && *present == each;
+  });
+  if (!topics.empty()) context.topics.update(std::move(topics));
+  return persisted(context, context.topics.persist());
+}
+
+Answer update_topic(Context& context, const protocol::CreateTopicRequest& header,
+                    const PeerPtr& peer) {
+  TopicConfig config;
+  config.topic_name = header.topic;
+  config.read_queue_nums = header.read_queue_nums;
+  config.write_queue_nums = header.write_queue_nums;
+  config.perm = header.perm;
+  config.topic_filter_type = header.topic_filter_type.value_or("SINGLE_TAG");
+  config.topic_sys_flag = header.topic_sys_flag.value_or(0);
+  config.order = header.order.value_or(false);
+  context.env.log.info("topic update asked for: topic={} by={}", header.topic, peer->remote_text());
+  const auto changes = parse_attribute_changes(header.attributes.value_or(""));
+  if (!changes) return Answer::error(code::kSystemError, changes.error().detail);
+  if (auto refused = check_topic(context, config, *changes)) return *refused;
+  return update_topics(context, {std::move(config)});
+}
+
+Answer update_topic_list(Context& context, const OwnedCommand& command, const PeerPtr& peer) {
+  auto list = protocol::decode_body<protocol::TopicConfigList>(std::string_view{command.body});
+  if (!list) return Answer::error(code::kSystemError, list.error().detail);
+  context.env.log.info("topic update asked for: topics={} by={}", list->topic_config_list.size(),
+                       peer->remote_text());
+  for (TopicConfig& config : list->topic_config_list) {
+    const Attributes changes = std::exchange(config.attributes, {});
+    if (auto refused = check_topic(context, config, changes)) return *refused;
+  }
+  return update_topics(context, std::move(list->topic_config_list));
+}
+
 void add_topics(remoting::Processors& processors, Context& context) {
   processors.on_worker<protocol::CreateTopicRequest>(
       [&context](const protocol::CreateTopicRequest& header, const OwnedCommand&,
-                 const PeerPtr& peer) -> Answer {
-        TopicConfig config;
-        config.topic_name = header.topic;
-        config.read_queue_nums = header.read_queue_nums;
-        config.write_queue_nums = header.write_queue_nums;
-        config.perm = header.perm;
-        config.topic_filter_type = header.topic_filter_type.value_or("SINGLE_TAG");
-        config.topic_sys_flag = header.topic_sys_flag.value_or(0);
-        config.order = header.order.value_or(false);
-        auto changes = parse_changes(header.attributes.value_or(""));
-        if (!changes) return Answer::error(code::kSystemError, changes.error().detail);
-        context.env.log.info("topic update asked for: topic={} by={}", header.topic,
-                             peer->remote_text());
-        if (auto refused = put_topic(context, std::move(config), *changes)) return *refused;
-        return persisted(context, context.topics.persist());
-      });
+                 const PeerPtr& peer) { return update_topic(context, header, peer); });
   processors.on_worker_code<protocol::NoFields>(
       request::kUpdateAndCreateTopicList,
-      [&context](const protocol::NoFields&, const OwnedCommand& command, const PeerPtr&) -> Answer {
-        auto list =
-            protocol::decode_body<protocol::TopicConfigList>(std::string_view{command.body});
-        if (!list) return Answer::error(code::kSystemError, list.error().detail);
-        for (TopicConfig& config : list->topic_config_list) {
-          Attributes changes;
-          changes.swap(config.attributes);
-          if (auto refused = put_topic(context, config, changes)) return *refused;
-        }
-        return persisted(context, context.topics.persist());
+      [&context](const protocol::NoFields&, const OwnedCommand& command, const PeerPtr& peer) {
+        return update_topic_list(context, command, peer);
       });
   processors.on_worker_code<protocol::TopicRequest>(
       request::kDeleteTopicInBroker,
@@ -209,56 +158,46 @@ void add_topics(remoting::Processors& processors, Context& context) {
                                "No topic in this broker. topic: " + header.topic);
         return Answer::with_body(protocol::encode_body(*topic));
       });
-  processors.on_worker_code<protocol::NoFields>(
-      request::kGetSystemTopicListFromBroker,
-      [&context](const protocol::NoFields&, const OwnedCommand&, const PeerPtr&) {
-        return Answer::with_body(protocol::encode_body(
-            protocol::TopicList{.topic_list = context.topics.system_topics()}));
-      });
-  processors.on_worker_code<protocol::NoFields>(
-      request::kCleanUnusedTopic,
-      [](const protocol::NoFields&, const OwnedCommand&, const PeerPtr&) { return Answer{}; });
 }
 
-/// Checks and puts one group; nullopt: done.
-std::optional<Answer> put_group(Context& context, protocol::SubscriptionGroupConfig config) {
-  if (auto legal = protocol::check_group(config.group_name); !legal)
-    return Answer::error(code::kInvalidParameter, legal.error().detail);
-  const GroupPtr present = context.groups.find(config.group_name);
-  Attributes attributes = present ? present->attributes : Attributes{};
-  for (const auto& [key, value] : config.attributes) {
-    if (key.starts_with('+'))
-      attributes[key.substr(1)] = value;
-    else if (key.starts_with('-'))
-      attributes.erase(key.substr(1));
-    else
-      attributes[key] = value;
+/// One request's groups: all of them or none, one write of the file.
+Answer update_groups(Context& context, std::vector<protocol::SubscriptionGroupConfig> groups,
+                     const PeerPtr& peer) {
+  for (auto& each : groups) {
+    if (auto legal = protocol::check_group(each.group_name); !legal)
+      return Answer::error(code::kInvalidParameter, legal.error().detail);
+    const GroupPtr present = context.groups.find(each.group_name);
+    auto attributes = alter_attributes(group_attributes(), present ? &present->attributes : nullptr,
+                                       each.attributes);
+    if (!attributes) return Answer::error(code::kSystemError, attributes.error().detail);
+    each.attributes = *std::move(attributes);
   }
-  config.attributes = std::move(attributes);
-  context.groups.update(std::move(config));
-  return std::nullopt;
+  for (auto& each : groups) {
+    context.env.log.info("consumer group updated: group={} by={}", each.group_name,
+                         peer->remote_text());
+    context.groups.update(std::move(each));
+  }
+  return persisted(context, context.groups.persist());
 }
 
 void add_groups(remoting::Processors& processors, Context& context) {
   processors.on_worker_code<protocol::NoFields>(
       request::kUpdateAndCreateSubscriptionGroup,
-      [&context](const protocol::NoFields&, const OwnedCommand& command, const PeerPtr&) -> Answer {
+      [&context](const protocol::NoFields&, const OwnedCommand& command,
+                 const PeerPtr& peer) -> Answer {
         auto group = protocol::decode_body<protocol::SubscriptionGroupConfig>(
             std::string_view{command.body});
         if (!group) return Answer::error(code::kSystemError, group.error().detail);
-        if (auto refused = put_group(context, *std::move(group))) return *refused;
-        return persisted(context, context.groups.persist());
+        return update_groups(context, {*std::move(group)}, peer);
       });
   processors.on_worker_code<protocol::NoFields>(
       request::kUpdateAndCreateSubscriptionGroupList,
-      [&context](const protocol::NoFields&, const OwnedCommand& command, const PeerPtr&) -> Answer {
+      [&context](const protocol::NoFields&, const OwnedCommand& command,
+                 const PeerPtr& peer) -> Answer {
         auto list =
             protocol::decode_body<protocol::SubscriptionGroupList>(std::string_view{command.body});
         if (!list) return Answer::error(code::kSystemError, list.error().detail);
-        for (auto& group : list->group_config_list) {
-          if (auto refused = put_group(context, std::move(group))) return *refused;
-        }
-        return persisted(context, context.groups.persist());
+        return update_groups(context, std::move(list->group_config_list), peer);
       });
   processors.on_worker<protocol::AllGroupConfigRequest>(
       [&context](const protocol::AllGroupConfigRequest& header, const OwnedCommand&,
@@ -320,10 +259,10 @@ void add_topic_admin(remoting::Processors& processors, Context& context, AdminHo
   add_groups(processors, context);
   processors.on_worker_code<protocol::NoFields>(
       request::kGetBrokerConfig,
-      [text = hooks.configuration_text](const protocol::NoFields&, const OwnedCommand&,
-                                        const PeerPtr&) {
+      [hooks](const protocol::NoFields&, const OwnedCommand&, const PeerPtr&) {
         return Answer::with(
-            protocol::BrokerConfigResponse{protocol::encode_body(protocol::DataVersion{})}, text());
+            protocol::BrokerConfigResponse{protocol::encode_body(hooks.configuration_version())},
+            hooks.configuration_text());
       });
   processors.on_worker_code<protocol::NoFields>(
       request::kUpdateBrokerConfig,

@@ -8,7 +8,8 @@
 namespace apogee::broker {
 
 struct AdminHooks {
-  std::function<Buffer()> configuration_text;  ///< key=value lines of all keys.
+  std::function<Buffer()> configuration_text;                    ///< key=value lines of all keys.
+  std::function<protocol::DataVersion()> configuration_version;  ///< Moves with every update.
   std::function<Result<Ok>(std::string_view properties)>
       update_configuration;  ///< kUnsupported: a key that may not change while running.
 };

@@ -97,10 +97,13 @@ void Topics::after_change(const std::vector<TopicPtr>& topics,
                           const protocol::DataVersion& version) {
   auto token = in_flight_.enter();
   if (!token) return;
-  env_.workers.post([this, token] {
-    if (auto saved = persist(); !saved)
-      env_.log.error("topics not written: path={} why={}", path_, saved.error().detail);
-  });
+  // A write that has not begun will write this change too.
+  if (!write_posted_.exchange(true))
+    env_.workers.post([this, token] {
+      write_posted_ = false;
+      if (auto saved = persist(); !saved)
+        env_.log.error("topics not written: path={} why={}", path_, saved.error().detail);
+    });
   if (changed_) changed_(topics, version);
 }
 
@@ -160,15 +163,21 @@ TopicPtr Topics::create_if_absent(std::string_view name, std::int32_t queue_nums
   return topic;
 }
 
-void Topics::update(protocol::TopicConfig config) {
-  TopicPtr topic;
+void Topics::update(std::vector<protocol::TopicConfig> configs) {
+  std::vector<TopicPtr> topics;
   protocol::DataVersion version;
   {
     std::unique_lock lock{mutex_};
-    topic = put(std::move(config));
+    for (auto& config : configs) topics.push_back(put(std::move(config)));
     version = version_;
   }
-  after_change({topic}, version);
+  if (!topics.empty()) after_change(topics, version);
+}
+
+void Topics::update(protocol::TopicConfig config) {
+  std::vector<protocol::TopicConfig> configs;
+  configs.push_back(std::move(config));
+  update(std::move(configs));
 }
 
 void Topics::remove(std::string_view name) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
@@ -54,7 +55,8 @@ class Topics {
   /// existing topic.
   TopicPtr create_if_absent(std::string_view name, std::int32_t queue_nums, std::int32_t perm,
                             std::int32_t topic_sys_flag, bool order = false);
-  /// By an operator. `config.attributes` are taken as given.
+  /// By an operator, told and written once. Attributes are taken as given.
+  void update(std::vector<protocol::TopicConfig> configs);
   void update(protocol::TopicConfig config);
   void remove(std::string_view name);
 
@@ -83,6 +85,7 @@ class Topics {
   protocol::DataVersion version_;                // guarded by mutex_
   bool dirty_ = false;                           // guarded by mutex_
   std::mutex persist_mutex_;                     // one writer of the file
+  std::atomic<bool> write_posted_{false};        // one write waits for a worker, never more
   InFlight in_flight_;                           // posted writes; waited for first of all
 };
 

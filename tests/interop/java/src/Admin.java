@@ -3,14 +3,26 @@ import java.io.ByteArrayOutputStream;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.atomic.AtomicInteger;
 
+import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
+import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.tools.command.MQAdminStartup;
 
 /**
  * Runs commands of mqadmin one after the other in one JVM: a line of standard input is a command, its words separated by
- * tabs. Its output follows, and then a line "END".
+ * tabs. Its output follows, and then a line "END". Commands that begin with @ are of this program: clients for mqadmin to look at.
  */
 public class Admin {
+    private static final List<DefaultMQPushConsumer> CONSUMERS = new ArrayList<>();
+    private static final List<DefaultMQProducer> PRODUCERS = new ArrayList<>();
+    private static final AtomicInteger CONSUMED = new AtomicInteger();
+
     public static void main(String[] args) throws Exception {
         PrintStream real = System.out;
         BufferedReader in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
@@ -19,12 +31,60 @@ public class Admin {
             PrintStream captured = new PrintStream(bytes, true, "UTF-8");
             System.setOut(captured);
             System.setErr(captured);
-            MQAdminStartup.main0(line.split("\t"), null);
+            String[] words = line.split("\t");
+            try {
+                if (words[0].startsWith("@")) {
+                    own(words);
+                } else {
+                    MQAdminStartup.main0(words, null);
+                }
+            } catch (Exception e) {
+                e.printStackTrace();
+            }
             System.setOut(real);
             real.println(new String(bytes.toByteArray(), StandardCharsets.UTF_8));
             real.println("END");
             real.flush();
         }
         System.exit(0);
+    }
+
+    /** @join GROUP TOPIC; @produce GROUP TOPIC COUNT; @leave. Each prints how many messages were consumed or sent. */
+    private static void own(String[] words) throws Exception {
+        String nameServer = words[words.length - 1];
+        if (words[0].equals("@join")) {
+            DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(words[1]);
+            consumer.setNamesrvAddr(nameServer);
+            consumer.setInstanceName("looked-at");
+            consumer.subscribe(words[2], "*");
+            consumer.setMessageListener((MessageListenerConcurrently) (messages, context) -> {
+                CONSUMED.addAndGet(messages.size());
+                return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+            });
+            consumer.start();
+            CONSUMERS.add(consumer);
+        } else if (words[0].equals("@produce")) {
+            DefaultMQProducer producer = new DefaultMQProducer(words[1]);
+            producer.setNamesrvAddr(nameServer);
+            producer.setInstanceName("looked-at-too");
+            producer.start();
+            PRODUCERS.add(producer);
+            int count = Integer.parseInt(words[3]);
+            for (int i = 0; i < count; i++) {
+                producer.send(new Message(words[2], "TagA", ("message " + i).getBytes(StandardCharsets.UTF_8)));
+            }
+            System.out.println("sent " + count);
+        } else if (words[0].equals("@consumed")) {
+            int wanted = Integer.parseInt(words[1]);
+            for (int i = 0; i < 300 && CONSUMED.get() < wanted; i++) {
+                Thread.sleep(100);
+            }
+            System.out.println("consumed " + CONSUMED.get());
+        } else if (words[0].equals("@leave")) {
+            CONSUMERS.forEach(DefaultMQPushConsumer::shutdown);
+            PRODUCERS.forEach(DefaultMQProducer::shutdown);
+            CONSUMERS.clear();
+            PRODUCERS.clear();
+        }
     }
 }
