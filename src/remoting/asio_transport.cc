@@ -56,19 +56,26 @@ struct Core : std::enable_shared_from_this<Core> {
     local = endpoint_of(socket.local_endpoint(error));
   }
 
+  /// Waits before it asks for memory: an idle connection has none.
   void read() {
     if (reading || paused || handler == nullptr) return;
     reading = true;
+    socket.async_wait(tcp::socket::wait_read,
+                      [self = shared_from_this()](const std::error_code& error) {
+                        self->reading = false;
+                        if (self->handler == nullptr) return;
+                        if (error) return self->end(error_of(error, "read"));
+                        if (!self->paused) self->readable();
+                        self->read();
+                      });
+  }
+  void readable() {
     const MutableBytes space = handler->read_space();
-    socket.async_read_some(
-        asio::buffer(space.data(), space.size()),
-        [self = shared_from_this()](const std::error_code& error, std::size_t n) {
-          self->reading = false;
-          if (self->handler == nullptr) return;
-          if (error) return self->end(error_of(error, "read"));
-          self->handler->on_read(n);
-          self->read();
-        });
+    std::error_code error;
+    const std::size_t n = socket.read_some(asio::buffer(space.data(), space.size()), error);
+    if (error == asio::error::would_block || error == asio::error::try_again) return;
+    if (error) return end(error_of(error, "read"));
+    handler->on_read(n);
   }
   void write(std::span<const Bytes> buffers) {
     std::vector<asio::const_buffer>& pieces = write_pieces;

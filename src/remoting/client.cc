@@ -155,6 +155,14 @@ class ConnectingClient final : public Client {
 
   static void connected(Shared& shared, const ClientConfig& config, const std::string& address,
                         Result<std::unique_ptr<Stream>> stream) {
+    std::unique_ptr<TlsSession> tls;
+    if (stream && config.tls) {
+      auto session = config.tls->session(parse_endpoint(address)->host);
+      if (session)
+        tls = *std::move(session);
+      else
+        stream = session.error();
+    }
     std::shared_ptr<Connection> connection;
     std::vector<Waiting> waiting;
     {
@@ -168,6 +176,7 @@ class ConnectingClient final : public Client {
             shared.env, *std::move(stream),
             ConnectionLimits{.max_frame_bytes = config.max_frame_bytes}, shared.handler,
             shared.connections);
+        if (tls) connection->begin_tls(std::move(tls));
         found->second.connection = connection;
       } else {
         shared.targets.erase(found);

@@ -6,6 +6,7 @@
 
 #include "base/env.h"
 #include "remoting/peer.h"
+#include "remoting/tls.h"
 
 namespace apogee::remoting {
 
@@ -13,7 +14,8 @@ struct ClientConfig {
   std::chrono::milliseconds connect_timeout{3'000};
   std::chrono::seconds idle{120};  ///< A connection without traffic for this long is closed.
   std::uint32_t max_frame_bytes = protocol::kMaxFrameBytes;
-  bool tls = false;
+  /// Null: plain connections.
+  std::shared_ptr<const TlsContext> tls;
 };
 
 /// Outgoing connections, one per address, made when first needed. Requests of the other side go to

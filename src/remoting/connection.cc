@@ -108,56 +108,113 @@ Connection::~Connection() {
   if (stream_) loop_.post([stream = std::shared_ptr<Stream>{std::move(stream_)}] {});
 }
 
+void Connection::serve_tls(TlsMode mode, std::shared_ptr<const TlsContext> tls) {
+  tls_mode_ = mode;
+  tls_context_ = std::move(tls);
+}
+
+void Connection::begin_tls(std::unique_ptr<TlsSession> session) {
+  tls_ = std::move(session);
+  first_bytes_ = false;
+}
+
 void Connection::start() {
   owner_.insert(shared_from_this());
   handler_.on_connected(shared_from_this());
   stream_->start(*this);
+  flush();  // the first words of a TLS client
 }
 
 // ---- Input -------------------------------------------------------------------------------------
 
 MutableBytes Connection::read_space() {
+  if (tls_) return cipher_in_.space();
+  return input_.space(first_bytes_ ? 0 : frame_bytes_wanted());
+}
+
+/// How many bytes the frame under way will have, 0 if nobody knows yet.
+std::size_t Connection::frame_bytes_wanted() const {
   const Bytes held = input_.bytes();
-  std::size_t wanted = 0;
-  if (!first_bytes_ && held.size() >= 4)
-    wanted = 4 + std::min(read_big<std::uint32_t>(held), limits_.max_frame_bytes);
-  return input_.space(wanted);
+  if (held.size() < 4) return 0;
+  return 4 + std::min(read_big<std::uint32_t>(held), limits_.max_frame_bytes);
 }
 
 void Connection::on_read(std::size_t bytes) {
-  input_.commit(bytes);
   active_.store(true, std::memory_order_relaxed);
+  if (tls_) {
+    cipher_in_.commit(bytes);
+    if (closing_ || decrypt(cipher_in_.bytes())) cipher_in_.clear();
+    cipher_in_.release_if_empty();
+    return;
+  }
+  input_.commit(bytes);
   if (closing_)
     input_.clear();
-  else if (!first_bytes_ || take_proxy_header())
+  else if (!first_bytes_ || take_first_bytes())
     handle_input();
   input_.release_if_empty();
 }
 
-/// PROXY protocol v1: "PROXY TCP4 source destination port port\r\n" ahead of everything. False:
-/// wait for the rest of it.
-bool Connection::take_proxy_header() {
-  static constexpr std::string_view kV1 = "PROXY ";
-  const std::string_view text = as_text(input_.bytes());
-  if (!text.starts_with(kV1.substr(0, std::min(kV1.size(), text.size())))) {
-    first_bytes_ = false;
-    return true;
-  }
-  constexpr std::size_t kV1BytesMax = 107;
-  const std::size_t line = text.find("\r\n");
-  if (line == std::string_view::npos) {
-    if (text.size() > kV1BytesMax) fail("a PROXY header without end");
+/// What may stand ahead of everything on a server's connection: a PROXY header, then perhaps TLS.
+/// False: wait for more, or the input is not to be handled as it is.
+bool Connection::take_first_bytes() {
+  auto proxy = read_proxy_header(input_.bytes());
+  if (!proxy) {
+    fail(proxy.error().detail);
     return false;
   }
-  std::vector<std::string_view> words;
-  for (std::string_view rest = text.substr(0, line); !rest.empty();) {
-    const std::size_t blank = std::min(rest.find(' '), rest.size());
-    words.push_back(rest.substr(0, blank));
-    rest.remove_prefix(std::min(blank + 1, rest.size()));
-  }
-  if (words.size() == 6) remote_text_ = std::string{words[2]} + ":" + std::string{words[4]};
-  input_.consume(line + 2);
+  if (proxy->wait) return false;
+  if (!proxy->source.empty()) remote_text_ = proxy->source;
+  input_.consume(proxy->size);
+  if (input_.empty()) return false;
   first_bytes_ = false;
+  return choose_tls();
+}
+
+bool Connection::choose_tls() {
+  constexpr std::byte kTlsHandshake{0x16};  // a frame that begins so would be 352 MiB long
+  if (input_.bytes().front() != kTlsHandshake) {
+    if (tls_mode_ != TlsMode::kEnforcing) return true;
+    fail("not encrypted, and this server takes TLS only (tls.server.mode)");
+    return false;
+  }
+  if (!tls_context_) {
+    fail("TLS, which is switched off here (tls.server.mode)");
+    return false;
+  }
+  auto session = tls_context_->session();
+  if (!session) {
+    fail(session.error().detail);
+    return false;
+  }
+  tls_ = *std::move(session);
+  InputBuffer begun = std::move(input_);
+  input_ = InputBuffer{};
+  decrypt(begun.bytes());
+  return false;
+}
+
+/// Handles what `cipher` holds. False: it did not fit the protocol and the connection ends.
+bool Connection::decrypt(Bytes cipher) {
+  if (auto received = tls_->receive(cipher); !received) {
+    flush();  // the alert that says why
+    fail(received.error().detail);
+    return false;
+  }
+  flush();
+  for (;;) {
+    auto plain = tls_->read(input_.space(frame_bytes_wanted()));
+    if (!plain) {
+      if (!closing_) stream_->close(plain.error());
+      closing_ = true;
+      break;
+    }
+    if (*plain == 0) break;
+    input_.commit(*plain);
+    if (!closing_) handle_input();
+  }
+  if (closing_) input_.clear();
+  input_.release_if_empty();
   return true;
 }
 
@@ -294,17 +351,34 @@ void Connection::queue(OutFrame frame) {
 }
 
 void Connection::flush() {
-  if (writing_ || closing_ || queued_.empty() || closed_.load(std::memory_order_relaxed)) return;
-  in_flight_.swap(queued_);
+  if (writing_ || closing_ || closed_.load(std::memory_order_relaxed)) return;
   pieces_.clear();
-  for (const OutFrame& frame : in_flight_) {
-    if (!frame.bytes.empty()) pieces_.push_back(as_bytes(frame.bytes));
-    for (const SharedBytes& each : frame.shared) {
-      if (!each.bytes.empty()) pieces_.push_back(each.bytes);
+  if (!tls_ || tls_->ready()) {
+    in_flight_.swap(queued_);
+    for (const OutFrame& frame : in_flight_) {
+      if (!frame.bytes.empty()) pieces_.push_back(as_bytes(frame.bytes));
+      for (const SharedBytes& each : frame.shared) {
+        if (!each.bytes.empty()) pieces_.push_back(each.bytes);
+      }
     }
   }
+  if (tls_) seal();
+  if (pieces_.empty()) return;
   writing_ = true;
   stream_->write(pieces_);
+}
+
+/// Replaces the pieces by what they become on the wire, behind what TLS itself has to say.
+void Connection::seal() {
+  for (const Bytes& each : pieces_) {
+    if (auto sealed = tls_->write(each); !sealed) {
+      pieces_.clear();
+      return fail(sealed.error().detail);
+    }
+  }
+  pieces_.clear();
+  cipher_out_ = tls_->take_output();
+  if (!cipher_out_.empty()) pieces_.push_back(as_bytes(cipher_out_));
 }
 
 void Connection::on_written() {

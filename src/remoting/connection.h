@@ -9,6 +9,8 @@
 #include "base/env.h"
 #include "remoting/input_buffer.h"
 #include "remoting/peer.h"
+#include "remoting/proxy_protocol.h"
+#include "remoting/tls.h"
 
 /// One connection, of a server or a client: cuts frames, hands requests on, matches answers,
 /// gathers what is to be sent.
@@ -50,6 +52,10 @@ class Connection final : public Peer,
   Connection(Env& env, std::unique_ptr<Stream> stream, ConnectionLimits limits,
              RequestHandler& handler, ConnectionSet& owner);
   ~Connection() override;
+  /// A server's: how it takes TLS (`tls` may be null if `mode` is kDisabled). Before start().
+  void serve_tls(TlsMode mode, std::shared_ptr<const TlsContext> tls);
+  /// A client's: everything goes through `session`. Before start().
+  void begin_tls(std::unique_ptr<TlsSession> session);
   void start();  ///< On the stream's loop.
 
   std::uint64_t id() const override { return id_; }
@@ -86,7 +92,11 @@ class Connection final : public Peer,
   void handle_input();
   Cut cut_frames(std::size_t requests_max, std::string& broken);
   void hand_on();
-  bool take_proxy_header();
+  std::size_t frame_bytes_wanted() const;
+  bool take_first_bytes();
+  bool choose_tls();
+  bool decrypt(Bytes cipher);
+  void seal();
   void fail(const std::string& why);
   void queue(OutFrame frame);
   void flush();
@@ -104,8 +114,15 @@ class Connection final : public Peer,
   Endpoint remote_;
   std::string remote_text_;
 
+  // Encryption, loop.
+  TlsMode tls_mode_ = TlsMode::kDisabled;
+  std::shared_ptr<const TlsContext> tls_context_;
+  std::unique_ptr<TlsSession> tls_;  // null: a plain connection, or nobody knows yet
+  InputBuffer cipher_in_;
+  Buffer cipher_out_;  // being written
+
   // Input, loop.
-  InputBuffer input_;
+  InputBuffer input_;  // as the application sees it
   bool first_bytes_ = true;
   std::size_t answer_bytes_;  // of one request, in the last batch
 

@@ -445,6 +445,31 @@ TEST_F(OneThread, EndsOnlyTheConnectionOfABadFrameAndSaysSoOnce) {
   }
 }
 
+TEST_F(OneThread, KnowsThePeerByTheNameItsBalancerGives) {
+  serve();
+  for (const std::string& header :
+       {std::string{"PROXY TCP4 10.1.2.3 10.9.9.9 8080 9000\r\n"},
+        std::string{
+            "\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x0a\x01\x02\x03\x0a\x09\x09\x09\x1f\x90\x23\x28",
+            28}}) {
+    RawPeer peer{network_, at_};
+    for (const char each : header) {  // byte by byte
+      peer.send({&each, 1});
+      network_.run();
+    }
+    peer.send(frame_of(1, EchoRequest{"behind it"}));
+    network_.run();
+    EXPECT_THAT(peer.answers(), ElementsAre(1));
+    peer.send(raw_frame(0, 0));
+    network_.run();
+    EXPECT_THAT(log_.lines(LogLevel::kWarn).back(), HasSubstr("peer=10.1.2.3:8080"));
+  }
+  RawPeer liar{network_, at_};
+  liar.send("PROXY TCP4 nobody nowhere 1 2\r\n");
+  network_.run();
+  EXPECT_TRUE(liar.closed);
+}
+
 TEST_F(OneThread, AnswersWhatCameBeforeABadFrame) {
   serve();
   RawPeer peer{network_, at_};

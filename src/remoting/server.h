@@ -6,6 +6,7 @@
 #include "base/env.h"
 #include "base/options.h"
 #include "remoting/peer.h"
+#include "remoting/tls.h"
 
 namespace apogee::remoting {
 
@@ -18,9 +19,10 @@ struct ServerConfig {
   std::int32_t max_frame_bytes = static_cast<std::int32_t>(protocol::kMaxFrameBytes);
   std::int32_t max_header_bytes = 1 << 20;
   std::int64_t max_unsent_bytes = 64 << 20;
-  std::string tls_mode = "permissive";  ///< disabled, permissive, enforcing (tls.server.mode).
-  std::string tls_cert_path, tls_key_path, tls_key_password, tls_trust_cert_path,
-      tls_client_auth = "none";
+  TlsMode tls_mode = TlsMode::kPermissive;
+  ClientAuth tls_client_auth = ClientAuth::kNone;
+  bool tls_check_client = false;
+  std::string tls_certificate, tls_key, tls_key_password, tls_trust, tls_config_file;
   using Self = ServerConfig;
   static constexpr auto kOptions = std::tuple{
       Option{"listenPort", &Self::listen_port, 0, 65'535,
@@ -38,16 +40,25 @@ struct ServerConfig {
              std::int64_t{1} << 34,
              "Answers waiting for a slow reader, in bytes: above half of it no more requests are "
              "read, above it the connection is closed."},
-      PlainOption{"tlsServerMode", &Self::tls_mode,
-                  "disabled, permissive (both plain and TLS) or enforcing."},
+      // The names of Apache's TlsSystemConfig, which reads them from tls.config.file alone.
+      PlainOption{"tls.server.mode", &Self::tls_mode,
+                  "TLS: disabled, permissive (plain connections too) or enforcing."},
+      PlainOption{"tls.server.certPath", &Self::tls_certificate,
+                  "PEM file with the certificate and its chain. Empty: a self-signed certificate, "
+                  "made anew in each process."},
+      PlainOption{"tls.server.keyPath", &Self::tls_key, "PEM file with the private key."},
+      PlainOption{"tls.server.keyPassword", &Self::tls_key_password,
+                  "Password of the private key."},
+      PlainOption{"tls.server.need.client.auth", &Self::tls_client_auth,
+                  "Are clients asked for a certificate?"},
+      PlainOption{"tls.server.authClient", &Self::tls_check_client,
+                  "Client certificates are checked against tls.server.trustCertPath."},
+      PlainOption{"tls.server.trustCertPath", &Self::tls_trust,
+                  "PEM file with the authorities that sign client certificates."},
       PlainOption{
-          "tlsServerCertPath", &Self::tls_cert_path,
-          "PEM certificate chain; empty in permissive mode: a self-signed one is made at start."},
-      PlainOption{"tlsServerKeyPath", &Self::tls_key_path, "PEM private key."},
-      PlainOption{"tlsServerKeyPassword", &Self::tls_key_password, "Password of the private key."},
-      PlainOption{"tlsServerTrustCertPath", &Self::tls_trust_cert_path,
-                  "PEM file with the authorities client certificates are checked against."},
-      PlainOption{"tlsServerNeedClientAuth", &Self::tls_client_auth, "none, optional or require."}};
+          "tls.config.file", &Self::tls_config_file,
+          "A properties file with the tls.server keys, as Apache's servers read it; what it "
+          "says wins."}};
 };
 
 /// Accepts connections and hands their requests to one handler. Start: constructed listening.
