@@ -75,6 +75,8 @@ struct OptionView {
   std::string_view doc;
   bool at_run_time = false;
   bool ignored = false;
+  /// Written to the process's own files, never told to anybody who asks.
+  bool secret() const { return name.ends_with("Password"); }
   std::function<Result<Ok>(std::string_view text)>
       set;  ///< Parses, checks, assigns. kInvalidArgument names key, value, what is allowed.
 };

@@ -40,6 +40,7 @@ struct Broker::State final : store::StoreEvents {
         config_file{std::move(setup.path)},
         store_config{std::move(setup.store)},
         server_config{std::move(setup.server)},
+        outgoing_tls{std::move(setup.outgoing_tls)},
         config{completed(std::move(setup.broker))},
         topics{env, config, config_path("topics.json")},
         groups{env, config, config_path("subscriptionGroup.json")},
@@ -93,6 +94,7 @@ struct Broker::State final : store::StoreEvents {
   const std::string config_file;  // empty: none
   const store::StoreConfig store_config;
   remoting::ServerConfig server_config;
+  const remoting::OutgoingTls outgoing_tls;
   LiveConfig config;
   SendSettings sending;
   Topics topics;
@@ -153,7 +155,7 @@ void Broker::State::add_processors() {
                   {.configuration_text =
                        [this] {
                          BrokerSetup setup = current_setup();
-                         return broker::configuration_text(options_of(setup));
+                         return broker::configuration_text(options_of(setup), Secrets::kHidden);
                        },
                    .configuration_version =
                        [this] {
@@ -173,6 +175,7 @@ BrokerSetup Broker::State::current_setup() const {
   return {.broker = config.now(),
           .store = store->config(),
           .server = server_config,
+          .outgoing_tls = outgoing_tls,
           .path = config_file};
 }
 
@@ -193,7 +196,8 @@ Result<Ok> Broker::State::update_configuration(std::string_view text) {
   config_version.next(env.clock.wall_ms());
   if (permission_changed) registration->register_soon();
   if (config_file.empty()) return Ok{};
-  return replace_file(env.files, config_file, broker::configuration_text(options_of(next)));
+  return replace_file(env.files, config_file,
+                      broker::configuration_text(options_of(next), Secrets::kShown));
 }
 
 /// A second door to the same processors. Nobody needs it but clients that were told to use it.
@@ -218,10 +222,12 @@ Result<Ok> Broker::State::listen() {
       env, config, *store, topics, groups, consumers, producers, offsets, queue_locks, long_polling,
       stats, config.now().broker_ip1 + ":" + std::to_string(server_config.listen_port), in_flight});
   processors = std::make_unique<Handler>(*this);
+  auto tls = make_outgoing_tls(env, outgoing_tls);
+  if (!tls) return tls.error();
   registration = std::make_unique<Registration>(
       *context, config.now().name_servers,
       config.now().broker_ip2 + ":" + std::to_string(server_config.listen_port + 1),
-      remoting::make_client(env, {}));
+      remoting::make_client(env, {.tls = *std::move(tls)}));
   topics.on_change([this](const auto& changed, const auto& version) {
     registration->topics_changed(changed, version);
   });

@@ -5,6 +5,7 @@
 #include "base/env.h"
 #include "broker/config.h"
 #include "remoting/server.h"
+#include "remoting/tls.h"
 #include "store/config.h"
 
 /// A broker: a store, tables, and a server that answers for them.
@@ -17,6 +18,7 @@ struct BrokerSetup {
   BrokerConfig broker;
   store::StoreConfig store;
   remoting::ServerConfig server;
+  remoting::OutgoingTls outgoing_tls;
   std::string path;  ///< Of the configuration file it came from; empty: none.
 };
 

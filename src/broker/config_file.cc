@@ -439,6 +439,7 @@ constexpr std::array<std::string_view, 3> kNeverAtRunTime{"brokerConfigPath", "c
 std::vector<OptionView> options_of(BrokerSetup& setup) {
   std::vector<OptionView> all = option_views(setup.broker);
   for (OptionView& view : option_views(setup.server)) all.push_back(std::move(view));
+  for (OptionView& view : option_views(setup.outgoing_tls)) all.push_back(std::move(view));
   for (OptionView& view : option_views(setup.store)) all.push_back(std::move(view));
   for (const IgnoredKeys& group : ignored_keys()) {
     for (const std::string_view name : group.names) {
@@ -462,10 +463,11 @@ std::vector<OptionView> options_of(BrokerSetup& setup) {
   return all;
 }
 
-Buffer configuration_text(const std::vector<OptionView>& options) {
+Buffer configuration_text(const std::vector<OptionView>& options, Secrets secrets) {
   std::map<std::string_view, const OptionView*> sorted;
   for (const OptionView& each : options)
-    if (!each.ignored) sorted.emplace(each.name, &each);
+    if (!each.ignored && (secrets == Secrets::kShown || !each.secret()))
+      sorted.emplace(each.name, &each);
   Buffer text;
   for (const auto& [name, option] : sorted)
     text.append(name).append("=").append(option->value).append("\n");

@@ -13,7 +13,8 @@ namespace apogee::broker {
 std::vector<OptionView> options_of(BrokerSetup& setup);
 
 /// key=value lines of all keys that mean something here, sorted.
-Buffer configuration_text(const std::vector<OptionView>& options);
+enum class Secrets { kShown, kHidden };
+Buffer configuration_text(const std::vector<OptionView>& options, Secrets secrets);
 
 /// UPDATE_BROKER_CONFIG: kInvalidArgument for an unknown key or a bad value, kUnsupported for a key
 /// that may not change while the broker runs. After an error some of `properties` may be applied:

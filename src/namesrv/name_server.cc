@@ -342,7 +342,8 @@ void NameServer::add_configuration() {
         std::shared_lock lock{config_mutex_};
         std::string text;
         for (const OptionView& option : config_.options()) {
-          if (!option.ignored) text += std::string{option.name} + "=" + option.value + "\n";
+          if (!option.ignored && !option.secret())
+            text += std::string{option.name} + "=" + option.value + "\n";
         }
         return Answer::with_body(std::move(text));
       });

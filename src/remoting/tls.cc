@@ -286,4 +286,14 @@ Result<std::shared_ptr<const TlsContext>> make_client_tls(Env& env, const TlsFil
       std::make_shared<OpensslContext>(std::move(context), false, false, check_server)};
 }
 
+Result<std::shared_ptr<const TlsContext>> make_outgoing_tls(Env& env, const OutgoingTls& config) {
+  if (!config.enable) return std::shared_ptr<const TlsContext>{};
+  return make_client_tls(env,
+                         {.certificate = config.certificate,
+                          .key = config.key,
+                          .key_password = config.key_password,
+                          .trust = config.trust},
+                         config.check_server);
+}
+
 }  // namespace apogee::remoting

@@ -54,6 +54,27 @@ Result<std::shared_ptr<const TlsContext>> make_server_tls(Env& env, const TlsFil
 Result<std::shared_ptr<const TlsContext>> make_client_tls(Env& env, const TlsFiles& files,
                                                           bool check_server);
 
+/// How a process makes connections of its own. The names of Apache's TlsSystemConfig.
+struct OutgoingTls {
+  bool enable = false, check_server = false;
+  std::string certificate, key, key_password, trust;
+  using Self = OutgoingTls;
+  static constexpr auto kOptions = std::tuple{
+      PlainOption{"tls.enable", &Self::enable, "Connections to name servers are made with TLS."},
+      PlainOption{"tls.client.authServer", &Self::check_server,
+                  "The server's certificate must be valid for its address and signed by "
+                  "tls.client.trustCertPath."},
+      PlainOption{"tls.client.trustCertPath", &Self::trust,
+                  "PEM file with the authorities that sign servers' certificates. Empty: those the "
+                  "system trusts."},
+      PlainOption{"tls.client.certPath", &Self::certificate,
+                  "PEM file with the certificate shown to servers that ask for one."},
+      PlainOption{"tls.client.keyPath", &Self::key, "PEM file with its private key."},
+      PlainOption{"tls.client.keyPassword", &Self::key_password, "Password of that key."}};
+};
+/// Null when it is not enabled.
+Result<std::shared_ptr<const TlsContext>> make_outgoing_tls(Env& env, const OutgoingTls& config);
+
 }  // namespace apogee::remoting
 
 template <>

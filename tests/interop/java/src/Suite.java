@@ -490,6 +490,25 @@ public class Suite {
             }
             producer.shutdown();
         });
+        // The broker has it begin at 0 as long as the queue's first message is there and in memory; only then the client's wish counts.
+        CASES.put("a consumer that starts from last still gets a young queue whole", () -> {
+            String topic = topic(4), group = fresh("FromLastGroup");
+            DefaultMQProducer producer = producer();
+            for (int i = 0; i < 4; i++) producer.send(message(topic, "before " + i));
+            List<String> got = new CopyOnWriteArrayList<>();
+            DefaultMQPushConsumer consumer = consumer(group, topic, "*");
+            consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_LAST_OFFSET);
+            consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
+                for (MessageExt each : messages) got.add(text(each));
+                return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+            });
+            consumer.start();
+            eventually(30, () -> got.size() == 4, "the 4 messages from before, " + got.size() + " came");
+            for (int i = 0; i < 4; i++) producer.send(message(topic, "after " + i));
+            eventually(30, () -> got.size() == 8, "the 4 messages from after, " + got.size() + " came");
+            consumer.shutdown();
+            producer.shutdown();
+        });
         CASES.put("a consumer starts from a time stamp", () -> {
             String topic = topic(1);
             DefaultMQProducer producer = producer();
