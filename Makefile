@@ -78,7 +78,8 @@ lint:  ## Format check, architecture and house rules
 
 .PHONY: docs
 docs: build  ## Regenerate the reference pages from the declarations
-	@build/release/apogee reference > docs/configuration.md
+	@build/release/apogee reference configuration > docs/configuration.md
+	@build/release/apogee reference codes > docs/request-codes.md
 
 .PHONY: clean
 clean:  ## Remove everything that was built

@@ -6,6 +6,7 @@
 #include "broker/offsets.h"
 #include "broker/pulling.h"
 #include "broker/queries.h"
+#include "broker/refusals.h"
 #include "broker/registration.h"
 #include "broker/scheduled_messages.h"
 #include "broker/send_back.h"
@@ -144,6 +145,7 @@ void Broker::State::add_runtime_info(std::map<std::string, std::string>& table) 
 
 /// All this broker can be asked.
 void Broker::State::add_processors() {
+  add_refusals(*processors);
   add_sending(*processors, *context, sending);
   add_send_back(*processors, *context, sending);
   add_pulling(*processors, *context);
@@ -306,6 +308,10 @@ void Broker::stop() {
 
 Endpoint Broker::local() const {
   return state_->server->local();
+}
+
+std::map<std::int32_t, std::string> Broker::codes() const {
+  return state_->processors->codes();
 }
 
 }  // namespace apogee::broker

@@ -1,6 +1,9 @@
 #pragma once
 
+#include <cstdint>
+#include <map>
 #include <memory>
+#include <string>
 
 #include "base/env.h"
 #include "broker/config.h"
@@ -34,6 +37,8 @@ class Broker {
   void stop();
 
   Endpoint local() const;
+  /// The request codes it has an answer to, with why one is refused; empty: it is served.
+  std::map<std::int32_t, std::string> codes() const;
 
  private:
   struct State;

@@ -8,6 +8,7 @@
 #include "protocol/bodies.h"
 #include "protocol/headers.h"
 #include "protocol/message.h"
+#include "protocol/request_names.h"
 #include "remoting/client.h"
 
 namespace apogee::broker {
@@ -237,6 +238,33 @@ TEST_F(RunningBroker, RefusesAPortInUse) {
   ASSERT_FALSE(second);
   EXPECT_EQ(second.error().code, Errc::kExists) << second.error().detail;
   std::filesystem::remove_all(setup.store.root);
+}
+
+TEST_F(RunningBroker, NamesWhatItRefuses) {
+  for (const std::int32_t code : {354, 355, 513, 902, 903, 906, 2001, 2003, 200'074}) {
+    const OwnedCommand answer = ask(code);
+    EXPECT_EQ(answer.code, 3) << code;
+    EXPECT_NE(answer.remark.find(std::string{protocol::request_name(code)} + " (" +
+                                 std::to_string(code) + ") is not supported: "),
+              std::string::npos)
+        << answer.remark;
+  }
+  EXPECT_EQ(ask(50).remark, " request type 50 not supported") << "unknown to RocketMQ 5.5 as well";
+  for (std::int32_t code = 3001; code <= 3010; ++code)
+    EXPECT_EQ(ask(code).code, 1) << "as a broker without authentication: " << code;
+}
+
+TEST_F(RunningBroker, KnowsEveryRequestOfItsTools) {
+  // What mqadmin 5.5.0 sends to brokers (AdminBrokerProcessor's list among them).
+  const auto codes = broker_->codes();
+  for (const std::int32_t code :
+       {10,   11,   12,   14,   15,   17,   18,   21,      25,     26,  28,  29,  30,   31,
+        32,   33,   34,   35,   36,   38,   41,   42,      43,     45,  46,  200, 201,  202,
+        203,  204,  207,  208,  215,  222,  223,  225,     300,    303, 305, 306, 307,  308,
+        309,  310,  314,  315,  316,  317,  320,  321,     328,    329, 343, 345, 351,  352,
+        353,  354,  355,  361,  402,  513,  902,  903,     905,    906, 907, 908, 1007, 2001,
+        2002, 2003, 2004, 3001, 3005, 3010, 5001, 200'056, 200'074})
+    EXPECT_TRUE(codes.contains(code)) << code << " " << protocol::request_name(code);
 }
 
 }  // namespace

@@ -70,6 +70,7 @@ Answer query_consume_queue(Context& context, const protocol::QueryConsumeQueueRe
     if (const auto subscription =
             context.consumers.subscription(*header.consumer_group, header.topic)) {
       body.subscription_data = subscription->data;
+      body.filter_data = "null";  // JSON of the filter data kept for the group: none is
     } else {
       body.filter_data = fmt::format("{}@{} is not online!", *header.consumer_group, header.topic);
     }

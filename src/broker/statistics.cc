@@ -306,6 +306,13 @@ Answer ha_status(Context& context) {
   return Answer::with_body(encode_body(body));
 }
 
+/// Who has the smallest id matters to slaves alone, which this broker never is.
+Answer min_broker_id(Context& context, const protocol::NotifyMinBrokerIdChangeRequest& header) {
+  context.env.log.info("smallest broker id of the group changed: id={} address={}",
+                       header.min_broker_id.value_or(-1), header.min_broker_address.value_or(""));
+  return {};
+}
+
 /// GET_ALL_MESSAGE_REQUEST_MODE: every group pulls.
 Answer request_modes() {
   return Answer::with_body("{\"messageRequestModeMap\":{}}");
@@ -340,6 +347,9 @@ void add_statistics(remoting::Processors& processors, Context& context, MoreRunt
   plain(request_code::kCleanUnusedTopic, [&context] { return clean_unused_topics(context); });
   plain(request_code::kGetBrokerHaStatus, [&context] { return ha_status(context); });
   plain(request_code::kGetAllMessageRequestMode, [] { return request_modes(); });
+  // A master has nobody's flush offset to reset: Apache's answers the same.
+  plain(request_code::kResetMasterFlushOffset, [] { return Answer{}; });
+  with(request_code::kNotifyMinBrokerIdChange, min_broker_id);
   with(request_code::kGetTopicStatsInfo, topic_stats);
   with(request_code::kGetConsumeStats, consume_stats);
   with(request_code::kGetBrokerConsumeStats, all_consume_stats);

@@ -242,18 +242,4 @@ int run_server(std::span<const std::string> args) {
   return 0;
 }
 
-int run_reference(std::span<const std::string>) {
-  broker::BrokerSetup setup;
-  namesrv::Config names;
-  std::printf(
-      "# Configuration reference\n\nMade from the declarations by `apogee reference`. Keys are "
-      "Apache RocketMQ's; those it does not have are marked by nothing but their meaning.\n"
-      "A key marked \"at run time\" may be changed while the process runs (`mqadmin "
-      "updateBrokerConfig`, `updateNamesrvConfig`).\n\n"
-      "## Broker (`broker.conf`)\n\n%s\n## Name server (`namesrv.conf`)\n\n%s",
-      options_reference(broker::options_of(setup)).c_str(),
-      options_reference(names.options()).c_str());
-  return 0;
-}
-
 }  // namespace apogee

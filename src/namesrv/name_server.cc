@@ -95,6 +95,10 @@ Result<std::unique_ptr<NameServer>> NameServer::start(Env& env, Config config) {
   return server;
 }
 
+std::map<std::int32_t, std::string> NameServer::codes() const {
+  return requests_->codes();
+}
+
 /// To the addresses brokers serve: the connections they register over take no requests.
 void NameServer::tell(const std::vector<Notice>& notices) {
   for (const Notice& notice : notices) {
@@ -112,6 +116,9 @@ void NameServer::add_processors() {
   add_lists();
   add_kv();
   add_configuration();
+  for (const std::int32_t controller :
+       {1001, 1002, 1003, 1004, 1005, 1006, 1009, 1010, 1011, 1012, 1013})
+    requests_->refuse(controller, "there is no controller in this name server");
 }
 
 void NameServer::add_registration() {

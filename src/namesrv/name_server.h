@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <memory>
 #include <mutex>
 #include <shared_mutex>
@@ -95,6 +96,8 @@ class NameServer {
   ~NameServer();
   Endpoint local() const { return server_->local(); }
   const Routes& routes() const { return routes_; }
+  /// The request codes it has an answer to, with why one is refused; empty: it is served.
+  std::map<std::int32_t, std::string> codes() const;
 
  private:
   class Requests;

@@ -22,30 +22,38 @@ bool contains(const std::array<std::string_view, N>& names, std::string_view nam
 
 // The remarks below are those of Apache's TopicValidator.
 Result<Ok> check_topic(std::string_view topic) {
+  const auto refused = [](std::string why) {
+    return Error{Errc::kInvalidArgument, std::move(why)};
+  };
   if (topic.find_first_not_of(" \t\r\n") == std::string_view::npos)
-    return Error{Errc::kInvalidArgument, "The specified topic is blank."};
-  if (has_illegal_character(topic)) {
-    return Error{
-        Errc::kInvalidArgument,
-        "The specified topic contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$"};
+    return refused("The specified topic is blank.");
+  if (has_illegal_character(topic))
+    return refused("The specified topic: " + std::string{topic} +
+                   ", contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$");
+  if (is_retry_topic(topic) || is_dlq_topic(topic)) {
+    if (topic.size() > kRetryTopicLengthMax)
+      return refused(
+          "The specified topic is DLQ or Retry topic: " + std::string{topic} +
+          ", and it's longer than topic max length:" + std::to_string(kRetryTopicLengthMax));
+  } else if (topic.size() > kTopicLengthMax) {
+    return refused("The specified topic: " + std::string{topic} +
+                   ", is longer than topic max length:" + std::to_string(kTopicLengthMax));
   }
-  const std::size_t limit =
-      is_retry_topic(topic) || is_dlq_topic(topic) ? kRetryTopicLengthMax : kTopicLengthMax;
-  if (topic.size() > limit)
-    return Error{Errc::kInvalidArgument, "The specified topic is longer than topic max length."};
   return Ok{};
 }
 
 Result<Ok> check_group(std::string_view group) {
+  const auto refused = [](std::string why) {
+    return Error{Errc::kInvalidArgument, std::move(why)};
+  };
   if (group.find_first_not_of(" \t\r\n") == std::string_view::npos)
-    return Error{Errc::kInvalidArgument, "The specified group is blank."};
+    return refused("The specified group is blank.");
   if (has_illegal_character(group))
-    return Error{
-        Errc::kInvalidArgument,
-        "The specified group contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$"};
+    return refused("The specified group: " + std::string{group} +
+                   ", contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$");
   if (group.size() > kGroupLengthMax)
-    return Error{Errc::kInvalidArgument, "The specified group is longer than group max length: " +
-                                             std::to_string(kGroupLengthMax) + "."};
+    return refused("The specified group: " + std::string{group} +
+                   ", is longer than group max length:" + std::to_string(kGroupLengthMax));
   return Ok{};
 }
 

@@ -1,6 +1,7 @@
 #include "remoting/processors.h"
 
 #include "protocol/codes.h"
+#include "protocol/request_names.h"
 
 namespace apogee::remoting {
 
@@ -23,6 +24,32 @@ void Processors::reply_malformed(const Responder& responder, const Error& error)
 void Processors::on_batch(std::initializer_list<std::int32_t> codes,
                           std::function<void(std::span<const Request>)> process) {
   batches_.push_back({codes, std::move(process)});
+}
+
+void Processors::refuse(std::int32_t code, std::string why, std::int32_t answer) {
+  refusals_[code] = {std::move(why), answer};
+}
+
+std::map<std::int32_t, std::string> Processors::codes() const {
+  std::map<std::int32_t, std::string> codes;
+  for (const auto& [code, refusal] : refusals_) codes[code] = refusal.why;
+  for (const auto& [code, process] : table_) codes[code].clear();
+  for (const Batch& batch : batches_)
+    for (const std::int32_t code : batch.codes) codes[code].clear();
+  return codes;
+}
+
+void Processors::reply_unsupported(const Request& request) const {
+  constexpr std::int32_t kUnsupported = protocol::response_code::kRequestCodeNotSupported;
+  const std::string number = std::to_string(request.command.code);
+  const auto refusal = refusals_.find(request.command.code);
+  if (refusal == refusals_.end())
+    return request.responder.reply(kUnsupported, " request type " + number + " not supported");
+  const auto& [why, answer] = refusal->second;
+  request.responder.reply(answer, answer == kUnsupported
+                                      ? std::string{protocol::request_name(request.command.code)} +
+                                            " (" + number + ") is not supported: " + why
+                                      : why);
 }
 
 void Processors::on_requests(std::span<const Request> requests) {
@@ -52,9 +79,7 @@ void Processors::on_requests(std::span<const Request> requests) {
     if (const auto found = table_.find(request.command.code); found != table_.end()) {
       found->second(request);
     } else {
-      request.responder.reply(
-          protocol::response_code::kRequestCodeNotSupported,
-          " request type " + std::to_string(request.command.code) + " not supported");
+      reply_unsupported(request);
     }
     ++i;
   }

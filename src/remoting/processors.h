@@ -1,10 +1,12 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <unordered_map>
 
 #include "base/env.h"
 #include "base/in_flight.h"
+#include "protocol/codes.h"
 #include "remoting/peer.h"
 
 /// Which code is served by what. The calls to on() and its siblings in one place (broker.cc,
@@ -101,6 +103,16 @@ class Processors : public RequestHandler {
   void on_batch(std::initializer_list<std::int32_t> codes,
                 std::function<void(std::span<const Request>)> process);
 
+  /// A request that is known and not served: answered "not supported" with its name and why, or
+  /// with another code and nothing but why. One that is registered in earnest, before or after,
+  /// wins.
+  void refuse(std::int32_t code, std::string why,
+              std::int32_t answer = protocol::response_code::kRequestCodeNotSupported);
+
+  /// What there is an answer to, for the reference: every code with why it is refused; empty: it is
+  /// served.
+  std::map<std::int32_t, std::string> codes() const;
+
   /// Asked before anything else; false: it has answered the request itself (draining, rejected).
   void set_gate(std::function<bool(const Request&)> gate) { gate_ = std::move(gate); }
 
@@ -112,6 +124,7 @@ class Processors : public RequestHandler {
 
  protected:
   static void reply_malformed(const Responder& responder, const Error& error);
+  void reply_unsupported(const Request& request) const;
 
  private:
   Env& env_;
@@ -122,6 +135,11 @@ class Processors : public RequestHandler {
     std::function<void(std::span<const Request>)> process;
   };
   std::vector<Batch> batches_;
+  struct Refusal {
+    std::string why;
+    std::int32_t answer;
+  };
+  std::unordered_map<std::int32_t, Refusal> refusals_;
   std::function<bool(const Request&)> gate_;
 };
 
