@@ -1,9 +1,11 @@
 #include "broker/broker.h"
 
+#include "broker/assignment.h"
 #include "broker/clients.h"
 #include "broker/config_file.h"
 #include "broker/context.h"
 #include "broker/offsets.h"
+#include "broker/popping.h"
 #include "broker/pulling.h"
 #include "broker/queries.h"
 #include "broker/refusals.h"
@@ -50,6 +52,7 @@ struct Broker::State final : store::StoreEvents {
         consumers{env.clock, notify_members(config)},
         producers{env.clock},
         queue_locks{env.clock},
+        request_modes{env, config_path("messageRequestMode.json")},
         long_polling{env.clock, [this](std::string_view topic, std::int32_t queue_id) {
                        return store->max_offset(topic, queue_id);
                      }} {}
@@ -59,6 +62,7 @@ struct Broker::State final : store::StoreEvents {
   // StoreEvents, on the dispatch thread.
   void on_arrivals(std::span<const store::Arrival> arrivals) override {
     long_polling.on_arrivals(arrivals);
+    if (popping) popping->on_arrivals(arrivals);
   }
   std::int64_t deliver_time(std::int32_t level, std::int64_t store_timestamp) override {
     return sending.levels.deliver_time(level, store_timestamp);
@@ -72,6 +76,7 @@ struct Broker::State final : store::StoreEvents {
   Result<Ok> update_configuration(std::string_view text);
   void open_fast_port();
   void begin_upkeep();
+  bool log_is_durable();
   void persist();
   void stop();
 
@@ -105,11 +110,14 @@ struct Broker::State final : store::StoreEvents {
   Consumers consumers;
   Producers producers;
   QueueLocks queue_locks;
+  MessageRequestModes request_modes;
   std::unique_ptr<store::MessageStore> store;
   LongPolling long_polling;
   std::unique_ptr<ScheduledMessages> scheduled;
   InFlight in_flight;
   std::unique_ptr<Context> context;
+  std::unique_ptr<Popping> popping;
+  std::unique_ptr<TopicRoutes> routes;
   std::unique_ptr<Handler> processors;
   std::unique_ptr<Registration> registration;
   std::unique_ptr<remoting::Server> server, fast_server;
@@ -128,9 +136,11 @@ Result<Ok> Broker::State::load() {
   if (auto loaded = topics.load(); !loaded) return loaded;
   if (auto loaded = groups.load(); !loaded) return loaded;
   if (auto loaded = offsets.load(); !loaded) return loaded;
+  if (auto loaded = request_modes.load(); !loaded) return loaded;
   auto opened = store::MessageStore::open(env, store_config, *this);
   if (!opened) return opened.error();
   store = *std::move(opened);
+  offsets.write_behind([this] { return log_is_durable(); });
   scheduled = std::make_unique<ScheduledMessages>(
       env, *store, sending.levels, config_path("delayOffset.json"),
       config.now().delay_offset_version_step, store_config.delay_offset_flush_interval_ms);
@@ -149,6 +159,10 @@ void Broker::State::add_processors() {
   add_sending(*processors, *context, sending);
   add_send_back(*processors, *context, sending);
   add_pulling(*processors, *context);
+  add_popping(*processors, *popping);
+  add_pop_acks(*processors, *popping);
+  add_pop_queries(*processors, *popping);
+  add_assignment(*processors, *context, request_modes, *routes);
   add_clients(*processors, *context);
   add_offsets(*processors, *context);
   add_queries(*processors, *context);
@@ -223,6 +237,10 @@ Result<Ok> Broker::State::listen() {
   context = std::make_unique<Context>(Context{
       env, config, *store, topics, groups, consumers, producers, offsets, queue_locks, long_polling,
       stats, config.now().broker_ip1 + ":" + std::to_string(server_config.listen_port), in_flight});
+  popping = std::make_unique<Popping>(*context, sending, config_path("consumerOrderInfo.json"));
+  if (auto loaded = popping->load(); !loaded) return loaded;
+  routes = std::make_unique<TopicRoutes>(*context, config.now().name_servers,
+                                         remoting::make_client(env, {}));
   processors = std::make_unique<Handler>(*this);
   auto tls = make_outgoing_tls(env, outgoing_tls);
   if (!tls) return tls.error();
@@ -240,6 +258,7 @@ Result<Ok> Broker::State::listen() {
   server = *std::move(started);
   open_fast_port();
   scheduled->start();
+  popping->start();
   registration->start(kFirstRegistrationLimit);
   return Ok{};
 }
@@ -257,11 +276,20 @@ void Broker::State::begin_upkeep() {
   every(LongPolling::kCheckPeriod, LongPolling::kCheckPeriod, [this] { long_polling.check(); });
 }
 
+/// Waits until all that the log holds now is on disk. False: it is not in time.
+bool Broker::State::log_is_durable() {
+  auto done = std::make_shared<std::promise<store::PutStatus>>();
+  store->when_durable(store->status().commit_log_max_offset,
+                      [done](store::PutStatus status) { done->set_value(status); });
+  return done->get_future().get() == store::PutStatus::kOk;
+}
+
 void Broker::State::persist() {
   const auto report = [&](const char* what, const Result<Ok>& saved) {
     if (!saved) env.log.error("table not written: which={} why={}", what, saved.error().detail);
   };
   report("consumer offsets", offsets.persist());
+  if (popping) report("consumption in order", popping->persist());
   report("topics", topics.persist());
   report("consumer groups", groups.persist());
 }
@@ -277,10 +305,12 @@ void Broker::State::stop() {
   for (const auto& each : {server.get(), fast_server.get()})
     if (each) each->close_all(std::chrono::milliseconds{config.now().shutdown_grace_ms});
   if (processors) processors->finish_workers();
+  if (routes) routes->stop();
   in_flight.wait();
   server.reset();
   fast_server.reset();
   if (scheduled) scheduled->stop();
+  if (popping) popping->stop();
   if (store) store->stop();
   persist();
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -8,6 +9,19 @@
 #include <vector>
 
 #include "base/options.h"
+
+namespace apogee::broker {
+/// How a client that leaves the division of queues to the broker is to consume.
+enum class MessageRequestMode { kPull, kPop };
+}  // namespace apogee::broker
+
+namespace apogee {
+template <>
+struct OptionNames<broker::MessageRequestMode> {
+  static constexpr std::array<std::pair<std::string_view, broker::MessageRequestMode>, 2> kNames{
+      {{"PULL", broker::MessageRequestMode::kPull}, {"POP", broker::MessageRequestMode::kPop}}};
+};
+}  // namespace apogee
 
 namespace apogee::broker {
 
@@ -47,6 +61,17 @@ struct BrokerConfig {
   bool validate_system_topic = true;
   std::int64_t start_accept_send_ms = 0;
   std::int32_t revive_queue_num = 8;
+  std::int32_t revive_interval_ms = 1'000;
+  std::int32_t pop_polling_size = 1'024;
+  std::int64_t pop_polling_size_max = 100'000;
+  bool retry_topic_v2 = false;
+  bool retry_topic_v1_too = true;
+  std::int32_t pop_from_retry_percent = 20;
+  bool pop_actual_retry_topic = false;
+  bool pop_init_offset_by_memory = true;
+  MessageRequestMode default_request_mode = MessageRequestMode::kPull;
+  std::int32_t default_pop_share_queues = -1;
+  bool server_load_balancer = true;
   bool store_reply_message = true;
   bool mixed_message_type = false;
   std::int64_t shutdown_grace_ms = 5'000;
@@ -123,6 +148,36 @@ struct BrokerConfig {
       Option{"startAcceptSendRequestTimeStamp", &Self::start_accept_send_ms, 0,
              std::int64_t{1} << 50, "Refuse messages before this Unix time in ms."},
       Option{"reviveQueueNum", &Self::revive_queue_num, 1, 1'024, "Queues of the revive topic."},
+      Option{"reviveInterval", &Self::revive_interval_ms, 10, 60'000,
+             "Time between two looks for popped messages whose invisible time is over, in ms."},
+      Option{"popPollingSize", &Self::pop_polling_size, 0, 1'000'000,
+             "Pops of one group that may wait for messages of one topic and queue.",
+             Change::kAtRunTime},
+      Option{"maxPopPollingSize", &Self::pop_polling_size_max, 0, 10'000'000,
+             "Pops that may wait altogether.", Change::kAtRunTime},
+      PlainOption{"enableRetryTopicV2", &Self::retry_topic_v2,
+                  "Messages popped and not acked come again through %RETRY%group+topic; false: "
+                  "through %RETRY%group_topic.",
+                  Change::kAtRunTime},
+      PlainOption{"retrieveMessageFromPopRetryTopicV1", &Self::retry_topic_v1_too,
+                  "With enableRetryTopicV2: pops read the older retry topic as well.",
+                  Change::kAtRunTime},
+      Option{"popFromRetryProbability", &Self::pop_from_retry_percent, 0, 100,
+             "Percentage of pops that look at the retry topic first.", Change::kAtRunTime},
+      PlainOption{"popResponseReturnActualRetryTopic", &Self::pop_actual_retry_topic,
+                  "Messages that come again keep the retry topic as their topic.",
+                  Change::kAtRunTime},
+      PlainOption{"initPopOffsetByCheckMsgInMem", &Self::pop_init_offset_by_memory,
+                  "A new group that pops from the end begins at 0 while the queue is young.",
+                  Change::kAtRunTime},
+      PlainOption{"defaultMessageRequestMode", &Self::default_request_mode,
+                  "PULL or POP: how groups consume for which no mode was set."},
+      Option{"defaultPopShareQueueNum", &Self::default_pop_share_queues, -1, 65'536,
+             "Clients a queue is shared with when groups pop by default; -1: all."},
+      PlainOption{"serverLoadBalancerEnable", &Self::server_load_balancer,
+                  "Divide queues among the clients that ask for an assignment; false: everybody "
+                  "gets all.",
+                  Change::kAtRunTime},
       PlainOption{"storeReplyMessageEnable", &Self::store_reply_message,
                   "Store replies of request-reply besides pushing them.", Change::kAtRunTime},
       PlainOption{"enableMixedMessageType", &Self::mixed_message_type,

@@ -68,7 +68,10 @@ Result<Ok> ConsumerOffsets::persist() {
   std::lock_guard lock{persist_mutex_};
   const std::int64_t changes = changes_.load();
   if (changes == persisted_changes_) return Ok{};
-  auto written = replace_file(env_.files, path_, to_json());
+  const std::string content = to_json();
+  if (durable_ && !durable_())
+    return Error{Errc::kIo, "the log before these offsets is not on disk"};
+  auto written = replace_file(env_.files, path_, content);
   if (written) persisted_changes_ = changes;
   return written;
 }

@@ -33,6 +33,12 @@ class ConsumerOffsets {
   ConsumerOffsets(Env& env, std::string path, std::int64_t version_step = 500);
   ConsumerOffsets(const ConsumerOffsets&) = delete;
 
+  /// `durable()` is asked before the file is written, when its content is already copied: it waits
+  /// until all that the log holds now is on disk. False: the file stays as it is. Without it a
+  /// power cut could forget what offsets speak of (a pop's check point) and remember the offsets.
+  /// Before anything else.
+  void write_behind(std::function<bool()> durable) { durable_ = std::move(durable); }
+
   /// Reads the file, or its .bak when it is missing, empty or damaged. Neither there: empty table.
   /// kMalformed when what is there cannot be read: starting would throw the groups' progress away.
   Result<Ok> load();
@@ -110,6 +116,7 @@ class ConsumerOffsets {
   Env& env_;
   const std::string path_;
   const std::int64_t version_step_;
+  std::function<bool()> durable_;
   std::array<Shard, kShards> shards_;
   std::atomic<std::int64_t> changes_{0};         // commits and removals since start
   std::atomic<std::int64_t> commits_{0};         // since start

@@ -117,3 +117,4 @@ def java_program(name):
 
 SUITES = {"python": python_suite, "mqadmin": mqadmin_suite, "exchange": exchange_suite}
 # A message kind adds its line here: SUITES["timer"] = java_program("Timer")
+SUITES["pop"] = java_program("Pop")
