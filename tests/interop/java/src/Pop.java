@@ -96,7 +96,13 @@ public class Pop {
         return config.getGroupName();
     }
 
+    /** Sends, and waits until it can be popped: a broker answers a send before its queues know of the message. */
     static void send(String topic, int queue, String tag, String... bodies) throws Exception {
+        sendOnly(topic, queue, tag, bodies);
+        Thread.sleep(100);
+    }
+
+    static void sendOnly(String topic, int queue, String tag, String... bodies) throws Exception {
         for (String body : bodies) PRODUCER.send(new Message(topic, tag, body.getBytes(StandardCharsets.UTF_8)), new MessageQueue(topic, "broker-a", queue));
     }
 
@@ -212,7 +218,7 @@ public class Pop {
     static void receivesAll() throws Exception {
         String topic = topic(4), group = group();
         usePop(topic, group);
-        for (int i = 0; i < 100; i++) send(topic, i % 4, "A", "m" + i);
+        for (int i = 0; i < 100; i++) sendOnly(topic, i % 4, "A", "m" + i);
         List<String> got = new CopyOnWriteArrayList<>();
         Set<String> handles = ConcurrentHashMap.newKeySet();
         DefaultMQPushConsumer consumer = consumer(group, topic, (messages, context) -> {
@@ -224,7 +230,7 @@ public class Pop {
         });
         try {
             eventually(40, () -> got.size() >= 100, "100 messages");
-            for (int i = 100; i < 200; i++) send(topic, i % 4, "A", "m" + i);
+            for (int i = 100; i < 200; i++) sendOnly(topic, i % 4, "A", "m" + i);
             eventually(20, () -> got.size() >= 200, "200 messages");
             equal(200, new HashSet<>(got).size(), "different messages");
             equal(200, got.size(), "messages");
@@ -252,7 +258,7 @@ public class Pop {
             int sent = 0;
             long end = System.currentTimeMillis() + 40_000;
             while ((first.isEmpty() || second.isEmpty() || sent < 200) && System.currentTimeMillis() < end) {
-                send(topic, sent % 4, "A", "m" + sent++);
+                sendOnly(topic, sent % 4, "A", "m" + sent++);
                 Thread.sleep(10);
             }
             int total = sent;
@@ -397,6 +403,7 @@ public class Pop {
         equal(0, back.getCode(), "code of sending back");
         equal(0, ack(group, topic, handle(popped, message)), "ack");
         String reader = group();
+        Thread.sleep(100);
         Popped dead = pop(reader, "%DLQ%" + group, -1, 32, 30_000, 5_000);
         equal(Arrays.asList("bad"), dead.bodies(), "dead letters");
         nothing(group, topic, 8);
@@ -462,7 +469,8 @@ public class Pop {
 
     static void tagFilter() throws Exception {
         String topic = topic(1), group = group();
-        for (int i = 0; i < 10; i++) send(topic, 0, i % 2 == 0 ? "even" : "odd", "m" + i);
+        for (int i = 0; i < 10; i++) sendOnly(topic, 0, i % 2 == 0 ? "even" : "odd", "m" + i);
+        Thread.sleep(100);
         Popped popped = pop(group, topic, -1, 32, 20_000, 0, "exp", "odd");
         equal(Arrays.asList("m1", "m3", "m5", "m7", "m9"), popped.bodies(), "messages");
         equal("0 0 1,3,5,7,9", popped.field("msgOffsetInfo"), "msgOffsetInfo");
