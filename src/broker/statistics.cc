@@ -313,11 +313,6 @@ Answer min_broker_id(Context& context, const protocol::NotifyMinBrokerIdChangeRe
   return {};
 }
 
-/// GET_ALL_MESSAGE_REQUEST_MODE: every group pulls.
-Answer request_modes() {
-  return Answer::with_body("{\"messageRequestModeMap\":{}}");
-}
-
 }  // namespace
 
 void add_statistics(remoting::Processors& processors, Context& context, MoreRuntimeInfo more) {
@@ -346,7 +341,6 @@ void add_statistics(remoting::Processors& processors, Context& context, MoreRunt
   });
   plain(request_code::kCleanUnusedTopic, [&context] { return clean_unused_topics(context); });
   plain(request_code::kGetBrokerHaStatus, [&context] { return ha_status(context); });
-  plain(request_code::kGetAllMessageRequestMode, [] { return request_modes(); });
   // A master has nobody's flush offset to reset: Apache's answers the same.
   plain(request_code::kResetMasterFlushOffset, [] { return Answer{}; });
   with(request_code::kNotifyMinBrokerIdChange, min_broker_id);

@@ -178,11 +178,10 @@ TEST_F(Shown, UnusedTopicsGoButNotSystemOnes) {
   EXPECT_FALSE(store_.queues("SCHEDULE_TOPIC_XXXX").empty());
 }
 
-TEST_F(Shown, SystemTopicsAndRequestModesAndReplication) {
+TEST_F(Shown, SystemTopicsAndReplication) {
   EXPECT_TRUE(show<protocol::TopicList>(request_code::kGetSystemTopicListFromBroker)
                   .topic_list.contains("SCHEDULE_TOPIC_XXXX"));
   EXPECT_TRUE(show<protocol::HaRuntimeInfo>(request_code::kGetBrokerHaStatus).master);
-  EXPECT_EQ(ask(peer_, request_code::kGetAllMessageRequestMode).code, 0);
   EXPECT_EQ(ask(peer_, 999'999).code, 3);
 }
 
