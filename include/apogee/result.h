@@ -66,6 +66,7 @@ struct Error {
   std::string detail;  ///< Names, offsets, errno text. Nobody parses it.
   int response_code =
       0;  ///< RocketMQ's code when a broker or name server said it (kRefused), else 0.
+  bool perhaps_done = false;  ///< The request had left: what was asked may have happened.
 };
 
 /// The value of an operation that has nothing else to tell.

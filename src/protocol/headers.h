@@ -123,6 +123,38 @@ struct EndTransactionRequest {
                  Field{"msgId", &Self::message_id},
                  Field{"transactionId", &Self::transaction_id}};
 };
+/// Answered with the message's id (msgId).
+struct RecallMessageRequest {
+  static constexpr std::int32_t kCode = request_code::kRecallMessage;
+  std::string producer_group, topic, recall_handle;
+  using Self = RecallMessageRequest;
+  static constexpr auto kFields = std::tuple{Field{"producerGroup", &Self::producer_group},
+                                             Field{"topic", &Self::topic},
+                                             Field{"recallHandle", &Self::recall_handle}};
+};
+/// A reply on its way to the client that asked.
+struct PushReplyMessageRequest {
+  static constexpr std::int32_t kCode = request_code::kPushReplyMessageToClient;
+  std::string producer_group, topic, default_topic;
+  std::int32_t default_topic_queue_nums = 0, queue_id = 0, sys_flag = 0;
+  std::int64_t born_timestamp = 0;
+  std::int32_t flag = 0;
+  OptText properties;
+  OptInt reconsume_times;
+  OptBool unit_mode;
+  std::string born_host, store_host;
+  std::int64_t store_timestamp = 0;
+  using Self = PushReplyMessageRequest;
+  static constexpr auto kFields = std::tuple{
+      Field{"producerGroup", &Self::producer_group}, Field{"topic", &Self::topic},
+      Field{"defaultTopic", &Self::default_topic},
+      Field{"defaultTopicQueueNums", &Self::default_topic_queue_nums},
+      Field{"queueId", &Self::queue_id},             Field{"sysFlag", &Self::sys_flag},
+      Field{"bornTimestamp", &Self::born_timestamp}, Field{"flag", &Self::flag},
+      Field{"properties", &Self::properties},        Field{"reconsumeTimes", &Self::reconsume_times},
+      Field{"unitMode", &Self::unit_mode},           Field{"bornHost", &Self::born_host},
+      Field{"storeHost", &Self::store_host},         Field{"storeTimestamp", &Self::store_timestamp}};
+};
 struct CheckTransactionStateRequest {
   static constexpr std::int32_t kCode = request_code::kCheckTransactionState;
   OptText topic;

@@ -1,0 +1,93 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "apogee/producer.h"
+#include "apogee/result.h"
+
+/// The RocketMQ client. One Client owns the threads and connections; producers and consumers made
+/// from it share them.
+namespace apogee {
+
+namespace client {
+class Instance;
+}
+
+enum class Severity { kDebug, kInfo, kWarning, kError };
+
+/// TLS to name servers and brokers.
+struct TlsConfig {
+  bool enable = false;
+  bool check_server = true;  ///< The certificate must be valid for the server's address and signed
+                             ///< by `trust`.
+  std::string trust;         ///< PEM file; empty: the authorities the system trusts.
+  std::string certificate, key, key_password;  ///< PEM files; for servers that ask for them.
+};
+
+/// Requests are signed with these (ACL of RocketMQ 4 and 5). Empty: unsigned.
+struct Credentials {
+  std::string access_key, secret_key, security_token;
+};
+
+/// Defaults and names of settings are the Java client's, where operators know them by.
+struct ClientConfig {
+  /// "host:port" each. Empty: the environment's NAMESRV_ADDR ("a:9876;b:9876"), and without it the
+  /// address server below.
+  std::vector<std::string> name_servers;
+  /// HTTP address server, asked when no name server is configured: host or host:port; port 8080
+  /// if it has none. Asked again every two minutes. Empty: none.
+  std::string name_server_domain;
+  std::string name_server_path = "/rocketmq/nsaddr";
+  std::string instance_name = "DEFAULT";  ///< Second part of the client id. "DEFAULT": one of its
+                                          ///< own for each client.
+  std::string client_ip;                  ///< First part of the client id; empty: this machine's.
+  std::string unit_name;                  ///< Third part of the client id, if not empty.
+  std::string name_space;  ///< Topics and groups are sent as "<name_space>%<name>"; seen without.
+  std::chrono::milliseconds poll_name_server_interval{30'000};
+  std::chrono::milliseconds heartbeat_broker_interval{30'000};
+  std::chrono::milliseconds persist_consumer_offset_interval{5'000};
+  std::chrono::milliseconds api_timeout{3'000};  ///< Of the client's own requests: routes, heartbeats.
+  std::size_t io_threads = 1;         ///< 1 is enough for hundreds of thousands of messages a second.
+  std::size_t worker_threads = 2;     ///< For what may block: transaction checks, offsets, files.
+  bool vip_channel = false;           ///< Send to the brokers' fast port (port - 2).
+  bool heartbeat_v2 = false;          ///< Fingerprints instead of subscriptions; brokers of 5.1.4 on.
+  TlsConfig tls;
+  Credentials credentials;
+  /// Where the client says what happens to it. Any thread; must not block. Empty: nowhere.
+  std::function<void(Severity, std::string_view)> log;
+};
+
+/// Movable; the owner of everything made from it. Threads: every member from any thread.
+class Client {
+ public:
+  /// Starts threads; connects to nothing yet. kInvalidArgument names the setting that is wrong.
+  static Result<Client> start(ClientConfig config);
+  Client(Client&&) noexcept;
+  Client& operator=(Client&&) noexcept;
+  ~Client();  ///< shutdown()
+
+  /// Stops what was made from it: consumers finish what they hold and store their offsets, sends
+  /// in flight end with their answer or kStopped. Idempotent; may be called from anywhere, also
+  /// from inside a callback (then it does not wait for that callback).
+  void shutdown();
+
+  /// kExists: this client has a producer of that group already. kInvalidArgument: a bad group.
+  Result<Producer> producer(ProducerConfig config);
+  Result<TransactionalProducer> transactional_producer(TransactionalProducerConfig config);
+
+  const std::string& id() const;  ///< As brokers and consoles show it: ip@instance.
+
+  /// For this library's own parts.
+  const std::shared_ptr<client::Instance>& instance() const { return instance_; }
+  explicit Client(std::shared_ptr<client::Instance> instance);
+
+ private:
+  std::shared_ptr<client::Instance> instance_;
+};
+
+}  // namespace apogee

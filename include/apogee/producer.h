@@ -1,0 +1,206 @@
+#pragma once
+
+#include <chrono>
+#include <coroutine>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "apogee/message.h"
+#include "apogee/result.h"
+
+namespace apogee {
+
+namespace client {
+class ProducerCore;
+}
+
+/// Picks the queue for a message: an index below queues.size(). Must not block.
+using QueueSelector =
+    std::function<std::size_t(std::span<const MessageQueue> queues, const Message& message)>;
+/// The same key, the same queue, as long as the topic's queues stay: order within the key. The hash
+/// is that of Java's String, so both languages agree.
+QueueSelector by_key(std::string key);
+QueueSelector by_random();
+
+enum class Compression { kZlib, kLz4, kZstd };
+
+/// What a hook sees of one send; valid during the call.
+struct SendEvent {
+  const Message& message;
+  const std::string& group;
+  const std::string& broker_address;
+  const MessageQueue& queue;
+  const SendReceipt* receipt = nullptr;  ///< After a success.
+  const Error* error = nullptr;          ///< After a failure.
+};
+
+/// Defaults are the Java client's. Times in milliseconds, sizes in bytes.
+struct ProducerConfig {
+  std::string group;  ///< 1..120 characters of letters, digits, %, |, _ and -.
+  std::chrono::milliseconds send_timeout{3'000};  ///< For calls that give none. Covers everything:
+                                                  ///< route, queueing, all attempts.
+  /// Longest wait of one attempt while others are left. 0: all that is left.
+  std::chrono::milliseconds attempt_timeout{0};
+  std::int32_t retries = 2;        ///< Of a blocking send, after the first attempt.
+  std::int32_t retries_async = 2;  ///< Of the others; after failures of the transport only.
+  bool retry_when_not_stored_ok = false;  ///< Blocking sends try another broker when the status is
+                                          ///< not kOk.
+  /// Response codes after which a blocking send is tried again.
+  std::vector<std::int32_t> retry_response_codes{17, 14, 1, 2, 16, 204, 205, 1500};
+  std::int32_t default_topic_queues = 4;   ///< Of a topic the broker makes on the first send.
+  std::string create_topic_key = "TBW102";
+  std::size_t max_message_bytes = 4 << 20;
+  std::size_t compress_over_bytes = 4'096;  ///< Bodies this large or larger are compressed.
+  Compression compression = Compression::kZlib;
+  std::int32_t compression_level = 5;
+  bool avoid_slow_brokers = false;   ///< Latency fault tolerance (sendLatencyFaultEnable).
+  bool detect_slow_brokers = false;  ///< Probe the brokers avoided (startDetectorEnable).
+  /// Bounds on what is in flight; a call beyond them waits until its deadline, then kBusy. 0: none.
+  std::size_t max_in_flight = 0;
+  std::size_t max_in_flight_bytes = 0;
+  /// Messages sent one by one are gathered for up to this long and sent as a batch. 0: off.
+  std::chrono::milliseconds batch_delay{0};
+  std::size_t batch_bytes = 32 << 10;
+  bool trace = false;  ///< Write each send to the trace topic.
+  std::string trace_topic = "RMQ_SYS_TRACE_TOPIC";
+  /// Asked before each attempt; an error refuses the send.
+  std::function<Result<Ok>(const SendEvent&)> check_forbidden;
+  std::function<void(const SendEvent&)> before_send, after_send;
+};
+
+/// The awaitable of a send: co_await it in any coroutine type. Resumes on an io thread.
+template <class T>
+class Awaitable {
+ public:
+  using Start = std::function<void(std::function<void(Result<T>)>)>;
+  explicit Awaitable(Start start) : start_{std::move(start)} {}
+  bool await_ready() const noexcept { return false; }
+  void await_suspend(std::coroutine_handle<> caller) {
+    start_([this, caller](Result<T> result) {
+      result_ = std::move(result);
+      caller.resume();
+    });
+  }
+  Result<T> await_resume() { return *std::move(result_); }
+
+ private:
+  Start start_;
+  std::optional<Result<T>> result_;
+};
+
+struct ProducerStatistics {
+  std::uint64_t sent = 0, failed = 0, retried = 0;
+  std::uint64_t in_flight = 0, in_flight_bytes = 0;
+};
+
+/// Sends messages. Movable; ends its work when destroyed: sends in flight get their answer or
+/// kStopped. Threads: every member from any thread. Blocking calls not from inside this client's
+/// send callbacks, which run on io threads.
+///
+/// Errors of a send: kInvalidArgument (the message itself), kNotFound (no route to the topic),
+/// kTimeout, kDisconnected, kRefused (with the broker's code), kBusy, kStopped.
+/// Error::perhaps_done: the message may have been stored all the same.
+class Producer {
+ public:
+  using Milliseconds = std::chrono::milliseconds;
+  using Callback = std::function<void(Result<SendReceipt>)>;
+
+  Producer(Producer&&) noexcept;
+  Producer& operator=(Producer&&) noexcept;
+  ~Producer();
+  void shutdown();  ///< Idempotent, from anywhere.
+
+  /// To a queue of the client's choice; tried again as configured.
+  Result<SendReceipt> send(const Message& message);
+  Result<SendReceipt> send(const Message& message, Milliseconds timeout);
+  void send(Message message, Milliseconds timeout, Callback done);
+  Awaitable<SendReceipt> send_async(Message message, Milliseconds timeout);
+  /// Writes and forgets: no answer, no retry. An error says it was not even written.
+  Result<Ok> send_oneway(const Message& message);
+
+  /// To the queue the selector picks; not tried again elsewhere.
+  Result<SendReceipt> send(const Message& message, const QueueSelector& select,
+                           Milliseconds timeout);
+  void send(Message message, QueueSelector select, Milliseconds timeout, Callback done);
+  Awaitable<SendReceipt> send_async(Message message, QueueSelector select, Milliseconds timeout);
+  Result<Ok> send_oneway(const Message& message, const QueueSelector& select);
+
+  /// To this queue.
+  Result<SendReceipt> send(const Message& message, const MessageQueue& queue, Milliseconds timeout);
+  void send(Message message, const MessageQueue& queue, Milliseconds timeout, Callback done);
+  Awaitable<SendReceipt> send_async(Message message, const MessageQueue& queue,
+                                    Milliseconds timeout);
+  Result<Ok> send_oneway(const Message& message, const MessageQueue& queue);
+
+  /// All or none, in one request. One topic, one wait_store, no delays; together at most
+  /// max_message_bytes.
+  Result<SendReceipt> send(std::span<const Message> batch, Milliseconds timeout);
+  void send(std::vector<Message> batch, Milliseconds timeout, Callback done);
+  Awaitable<SendReceipt> send_async(std::vector<Message> batch, Milliseconds timeout);
+
+  /// Sends a question and waits for the answer another program sends with reply().
+  Result<ReceivedMessage> request(const Message& question, Milliseconds timeout);
+  void request(Message question, Milliseconds timeout,
+               std::function<void(Result<ReceivedMessage>)> done);
+  Awaitable<ReceivedMessage> request_async(Message question, Milliseconds timeout);
+  /// Answers a message that was sent with request().
+  Result<SendReceipt> reply(const ReceivedMessage& question, std::string body,
+                            Milliseconds timeout);
+
+  /// Takes a timer message back before it is delivered; returns its id. Brokers of 5.3.2 on.
+  Result<std::string> recall(const std::string& topic, const std::string& recall_handle,
+                             Milliseconds timeout);
+
+  /// The queues of a topic that can be written, in order.
+  Result<std::vector<MessageQueue>> queues(const std::string& topic, Milliseconds timeout);
+
+  ProducerStatistics statistics() const;
+
+  /// For this library's own parts.
+  explicit Producer(std::shared_ptr<client::ProducerCore> core);
+  const std::shared_ptr<client::ProducerCore>& core() const { return core_; }
+
+ private:
+  std::shared_ptr<client::ProducerCore> core_;
+};
+
+/// What became of the local part of a transaction. kUnknown: the broker asks again later.
+enum class Outcome { kCommit, kRollback, kUnknown };
+
+struct TransactionalProducerConfig {
+  ProducerConfig producer;
+  /// Asked by the broker about messages whose outcome it has not heard. On a worker thread.
+  std::function<Outcome(const ReceivedMessage&)> on_check;
+};
+
+struct TransactionReceipt {
+  SendReceipt sent;
+  Outcome outcome = Outcome::kUnknown;
+};
+
+/// Sends messages that consumers see once a local transaction has committed.
+class TransactionalProducer {
+ public:
+  /// Stores the message invisibly, runs `local`, tells the broker the outcome. An error: nothing
+  /// was stored (or perhaps_done), and `local` did not run.
+  Result<TransactionReceipt> send(const Message& message,
+                                  const std::function<Outcome(const Message&, const SendReceipt&)>& local,
+                                  std::chrono::milliseconds timeout);
+  Result<TransactionReceipt> send(const Message& message, const std::function<Outcome()>& local,
+                                  std::chrono::milliseconds timeout);
+  Producer& producer() { return producer_; }  ///< For everything else.
+  void shutdown() { producer_.shutdown(); }
+
+  explicit TransactionalProducer(Producer producer) : producer_{std::move(producer)} {}
+
+ private:
+  Producer producer_;
+};
+
+}  // namespace apogee

@@ -1,0 +1,654 @@
+#include "client/instance.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <thread>
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "client/address_server.h"
+#include "client/received.h"
+#include "client/signing.h"
+#include "protocol/codes.h"
+#include "protocol/names.h"
+#include "remoting/addresses.h"
+
+namespace apogee::client {
+namespace {
+
+namespace request = protocol::request_code;
+namespace response = protocol::response_code;
+using remoting::Answer;
+using remoting::OwnedCommand;
+
+std::string instance_id(const ClientConfig& config, const std::string& ip, Env& env) {
+  std::string name = config.instance_name;
+  // As Java: "<pid>#<nanoTime>", so that two clients of one machine are two.
+  if (name.empty() || name == "DEFAULT")
+    name = fmt::format("{}#{}", ::getpid(), env.clock.now().time_since_epoch().count());
+  std::string id = ip + "@" + name;
+  if (!config.unit_name.empty()) id += "@" + config.unit_name;
+  return id;
+}
+
+Error gone() {
+  return Error{Errc::kStopped, "the client is shut down"};
+}
+
+}  // namespace
+
+Result<std::shared_ptr<Instance>> Instance::start(Env& env, std::shared_ptr<Runtime> runtime,
+                                                  ClientConfig config) {
+  std::vector<std::string> servers = config.name_servers;
+  if (servers.empty()) {
+    if (const char* from = std::getenv("NAMESRV_ADDR")) servers = parse_name_servers(from);
+  }
+  for (const std::string& each : servers) {
+    if (auto parsed = parse_endpoint(each); !parsed) return parsed.error();
+  }
+  remoting::OutgoingTls tls;
+  tls.enable = config.tls.enable;
+  tls.check_server = config.tls.check_server;
+  tls.trust = config.tls.trust;
+  tls.certificate = config.tls.certificate;
+  tls.key = config.tls.key;
+  tls.key_password = config.tls.key_password;
+  auto context = remoting::make_outgoing_tls(env, tls);
+  if (!context) return context.error();
+  std::shared_ptr<Instance> instance{new Instance{env, std::move(runtime), std::move(config),
+                                                  std::move(servers), *std::move(context)}};
+  instance->begin();
+  return instance;
+}
+
+Instance::Instance(Env& env, std::shared_ptr<Runtime> runtime, ClientConfig config,
+                   std::vector<std::string> name_servers,
+                   std::shared_ptr<const remoting::TlsContext> tls)
+    : runtime_{std::move(runtime)},
+      env_{env},
+      config_{std::move(config)},
+      ip_{config_.client_ip.empty() ? remoting::advertised_address() : config_.client_ip},
+      id_{instance_id(config_, ip_, env)},
+      name_servers_{std::move(name_servers), env.random.below(1'000)},
+      unique_ids_{env, ip_},
+      processors_{env},
+      connections_{remoting::make_client(env, {.tls = std::move(tls)}, &processors_)} {}
+
+Instance::~Instance() = default;
+
+/// The tasks of Java's MQClientInstance, with its first delays and periods.
+void Instance::begin() {
+  add_processors();
+  if (name_servers_.empty() && !config_.name_server_domain.empty()) fetch_name_servers();
+  const auto every = [&](Clock::Duration first, Clock::Duration period,
+                         void (Instance::*work)()) {
+    tasks_.push_back(std::make_unique<Periodic>(
+        env_.clock, env_.workers, first, period, [weak = weak_from_this(), work] {
+          if (const auto self = weak.lock(); self && !self->stopped()) ((*self).*work)();
+        }));
+  };
+  every(10s, 120s, &Instance::fetch_name_servers);
+  every(10ms, config_.poll_name_server_interval, &Instance::update_routes);
+  every(1s, config_.heartbeat_broker_interval, &Instance::heartbeat_to_all);
+  every(1s, 1s, &Instance::expire_replies);
+  tasks_.push_back(std::make_unique<Periodic>(
+      env_.clock, env_.workers, 10s, config_.persist_consumer_offset_interval,
+      [weak = weak_from_this()] {
+        const auto self = weak.lock();
+        if (!self || self->stopped()) return;
+        for (const auto& consumer : self->consumers()) consumer->persist_offsets();
+      }));
+}
+
+void Instance::shutdown() {
+  if (stopped_.exchange(true)) {
+    // Somebody else ends it: be sure that it has ended, unless that somebody waits for us.
+    if (!CallbackScope::inside()) std::lock_guard lock{end_mutex_};
+    return;
+  }
+  if (CallbackScope::inside()) {
+    // Its own threads cannot wait for themselves.
+    std::thread{[self = shared_from_this()] { self->teardown(); }}.detach();
+    return;
+  }
+  teardown();
+}
+
+void Instance::teardown() {
+  std::lock_guard lock{end_mutex_};
+  if (std::exchange(ended_, true)) return;
+  for (const auto& consumer : consumers()) {
+    consumer->stop();
+    unregister({}, consumer->group());
+  }
+  for (const auto& producer : producers()) {
+    producer->stop();
+    unregister(producer->group(), {});
+  }
+  tasks_.clear();
+  connections_.reset();  // calls under way end with kStopped
+  processors_.finish_workers();
+  std::lock_guard state{mutex_};
+  producers_.clear();
+  consumers_.clear();
+  for (auto& [id, expected] : replies_) expected.done(gone());
+  replies_.clear();
+}
+
+// ---- Groups --------------------------------------------------------------------------------------
+
+Result<Ok> Instance::add(const std::shared_ptr<ProducerRole>& producer) {
+  if (stopped()) return gone();
+  {
+    std::lock_guard lock{mutex_};
+    if (!producers_.try_emplace(producer->group(), producer).second)
+      return Error{Errc::kExists, "The producer group[" + producer->group() +
+                                      "] has been created before, specify another name please."};
+  }
+  heartbeat_soon();
+  return Ok{};
+}
+
+Result<Ok> Instance::add(const std::shared_ptr<ConsumerRole>& consumer) {
+  if (stopped()) return gone();
+  {
+    std::lock_guard lock{mutex_};
+    if (!consumers_.try_emplace(consumer->group(), consumer).second)
+      return Error{Errc::kExists, "The consumer group[" + consumer->group() +
+                                      "] has been created before, specify another name please."};
+    told_.clear();
+  }
+  return Ok{};
+}
+
+void Instance::remove_producer(const std::string& group) {
+  {
+    std::lock_guard lock{mutex_};
+    if (producers_.erase(group) == 0) return;
+  }
+  if (!stopped()) unregister(group, {});
+}
+
+void Instance::remove_consumer(const std::string& group) {
+  {
+    std::lock_guard lock{mutex_};
+    if (consumers_.erase(group) == 0) return;
+    told_.clear();
+  }
+  if (!stopped()) unregister({}, group);
+}
+
+std::shared_ptr<ProducerRole> Instance::producer(const std::string& group) const {
+  std::lock_guard lock{mutex_};
+  const auto found = producers_.find(group);
+  return found == producers_.end() ? nullptr : found->second;
+}
+
+std::shared_ptr<ConsumerRole> Instance::consumer(const std::string& group) const {
+  std::lock_guard lock{mutex_};
+  const auto found = consumers_.find(group);
+  return found == consumers_.end() ? nullptr : found->second;
+}
+
+std::vector<std::shared_ptr<ConsumerRole>> Instance::consumers() const {
+  std::lock_guard lock{mutex_};
+  std::vector<std::shared_ptr<ConsumerRole>> all;
+  for (const auto& [group, each] : consumers_) all.push_back(each);
+  return all;
+}
+
+std::vector<std::shared_ptr<ProducerRole>> Instance::producers() const {
+  std::lock_guard lock{mutex_};
+  std::vector<std::shared_ptr<ProducerRole>> all;
+  for (const auto& [group, each] : producers_) all.push_back(each);
+  return all;
+}
+
+/// A farewell: nobody waits for its answer, but it should leave before the connections do.
+void Instance::unregister(const std::string& producer_group, const std::string& consumer_group) {
+  protocol::UnregisterClientRequest header;
+  header.client_id = id_;
+  if (!producer_group.empty()) header.producer_group = producer_group;
+  if (!consumer_group.empty()) header.consumer_group = consumer_group;
+  const auto brokers = routes_.brokers();
+  std::vector<std::future<void>> answers;
+  for (const BrokerAddress& each : brokers) {
+    auto answered = std::make_shared<std::promise<void>>();
+    answers.push_back(answered->get_future());
+    call(each.address, request::kUnregisterClient, header, {}, 1s,
+         [answered](Result<OwnedCommand>) { answered->set_value(); });
+  }
+  if (CallbackScope::inside()) return;
+  for (auto& each : answers) each.wait_for(1s);
+}
+
+// ---- Requests ------------------------------------------------------------------------------------
+
+void Instance::sign(Prepared& prepared) const {
+  const Credentials& credentials = config_.credentials;
+  prepared.fields.emplace_back("AccessKey", credentials.access_key);
+  if (!credentials.security_token.empty())
+    prepared.fields.emplace_back("SecurityToken", credentials.security_token);
+  prepared.fields.emplace_back(
+      "Signature", signature(credentials.secret_key, prepared.fields, as_bytes(prepared.body)));
+}
+
+void Instance::encode(const Prepared& prepared, Buffer& out, std::int32_t opaque, bool oneway) {
+  protocol::CommandHead head{.code = prepared.code, .opaque = opaque};
+  if (oneway) head.flag = protocol::kOnewayFlag;
+  if (!prepared.remark.empty()) head.remark = prepared.remark;
+  protocol::CommandWriter writer{out, head};
+  for (const auto& [name, text] : prepared.fields) writer.field(name, text);
+  writer.finish(prepared.body.size());
+  out += prepared.body;
+}
+
+void Instance::send_prepared(const std::string& address, std::shared_ptr<Prepared> prepared,
+                             std::chrono::milliseconds timeout, Answered done) {
+  if (stopped() && !connections_) return done(gone());
+  connections_->call_frame(
+      address,
+      [prepared = std::move(prepared)](Buffer& out, std::int32_t opaque) {
+        encode(*prepared, out, opaque, false);
+      },
+      timeout, std::move(done));
+}
+
+void Instance::send_prepared_oneway(const std::string& address,
+                                    std::shared_ptr<Prepared> prepared) {
+  if (stopped() && !connections_) return;
+  connections_->oneway_frame(address,
+                             [prepared = std::move(prepared)](Buffer& out, std::int32_t opaque) {
+                               encode(*prepared, out, opaque, true);
+                             });
+}
+
+void Instance::ask_prepared(std::shared_ptr<Prepared> prepared, Clock::Instant deadline,
+                            std::size_t attempts, Answered done) {
+  const std::string address = name_servers_.current();
+  if (address.empty())
+    return done(Error{Errc::kInvalidArgument, "No name server address, please set it."});
+  const auto left =
+      std::chrono::duration_cast<std::chrono::milliseconds>(deadline - env_.clock.now());
+  if (left <= 0ms)
+    return done(Error{Errc::kTimeout, "no name server answered in time, the last asked was " + address});
+  send_prepared(address, prepared, left,
+                [weak = weak_from_this(), prepared, deadline, attempts, address,
+                 done = std::move(done)](Result<OwnedCommand> answer) mutable {
+                  const auto self = weak.lock();
+                  if (answer || !self || self->stopped()) return done(std::move(answer));
+                  self->env_.log.warn("name server does not answer: address={} reason=\"{}\"",
+                                      address, answer.error().detail);
+                  self->name_servers_.failed(address);
+                  if (attempts <= 1) return done(std::move(answer));
+                  self->ask_prepared(std::move(prepared), deadline, attempts - 1,
+                                     std::move(done));
+                });
+}
+
+// ---- Routes --------------------------------------------------------------------------------------
+
+void Instance::find_route(const std::string& topic, std::int32_t default_queues,
+                          Clock::Instant deadline, RouteFound found) {
+  if (auto known = routes_.publish(topic); known && !known->queues.empty())
+    return found(std::move(known));
+  const auto left =
+      std::chrono::duration_cast<std::chrono::milliseconds>(deadline - env_.clock.now());
+  refresh_route(
+      topic, std::min(left, config_.api_timeout),
+      [weak = weak_from_this(), topic, default_queues, deadline,
+       found = std::move(found)](Result<PublishInfoPtr> route) mutable {
+        const auto self = weak.lock();
+        if (!self) return found(gone());
+        if (route && !(*route)->queues.empty()) return found(std::move(route));
+        const bool unknown =
+            route || route.error().response_code == response::kTopicNotExist;
+        if (!unknown) return found(std::move(route));
+        self->find_default_route(topic, default_queues, deadline, std::move(found));
+      });
+}
+
+/// As TBW102 stands, a broker will make the topic on its first send.
+void Instance::find_default_route(const std::string& topic, std::int32_t default_queues,
+                                  Clock::Instant deadline, RouteFound found) {
+  protocol::RouteRequest header;
+  header.topic = protocol::kDefaultTopic;
+  header.accept_standard_json_only = true;
+  const auto left =
+      std::chrono::duration_cast<std::chrono::milliseconds>(deadline - env_.clock.now());
+  ask_name_server(
+      request::kGetRouteInfoByTopic, header, std::min(left, config_.api_timeout),
+      [weak = weak_from_this(), topic, default_queues,
+       found = std::move(found)](Result<OwnedCommand> answer) {
+        const auto self = weak.lock();
+        if (!self) return found(gone());
+        if (!answer) return found(answer.error());
+        const Error no_route{Errc::kNotFound, "No route info of this topic: " + topic, 10'005};
+        if (answer->code != response::kSuccess) return found(no_route);
+        auto route =
+            protocol::decode_body<protocol::TopicRouteData>(std::string_view{answer->body});
+        if (!route) return found(route.error());
+        self->install(topic, capped(*std::move(route), default_queues));
+        auto known = self->routes_.publish(topic);
+        if (!known || known->queues.empty()) return found(no_route);
+        found(std::move(known));
+      });
+}
+
+void Instance::refresh_route(const std::string& topic, std::chrono::milliseconds timeout,
+                             RouteFound found) {
+  {
+    std::lock_guard lock{mutex_};
+    auto& waiters = route_waiters_[topic];
+    waiters.push_back(std::move(found));
+    if (waiters.size() > 1) return;
+  }
+  protocol::RouteRequest header;
+  header.topic = topic;
+  header.accept_standard_json_only = true;
+  ask_name_server(request::kGetRouteInfoByTopic, header, timeout,
+                  [weak = weak_from_this(), topic](Result<OwnedCommand> answer) {
+                    if (const auto self = weak.lock())
+                      self->route_answered(topic, std::move(answer));
+                  });
+}
+
+void Instance::route_answered(const std::string& topic, Result<OwnedCommand> answer) {
+  Result<PublishInfoPtr> result = Error{Errc::kNotFound, {}};
+  if (!answer) {
+    result = answer.error();
+  } else if (answer->code != response::kSuccess) {
+    result = Error{Errc::kRefused, "route of " + topic + ": " + answer->remark, answer->code};
+  } else if (auto route = protocol::decode_body<protocol::TopicRouteData>(
+                 std::string_view{answer->body});
+             !route) {
+    result = route.error();
+  } else {
+    install(topic, *route);
+    result = routes_.publish(topic);
+  }
+  std::vector<RouteFound> waiters;
+  {
+    std::lock_guard lock{mutex_};
+    const auto found = route_waiters_.find(topic);
+    if (found == route_waiters_.end()) return;
+    waiters = std::move(found->second);
+    route_waiters_.erase(found);
+  }
+  for (RouteFound& each : waiters) each(result);
+}
+
+void Instance::install(const std::string& topic, const protocol::TopicRouteData& route) {
+  const auto first = static_cast<std::uint32_t>(env_.random.below(1 << 16));
+  if (!routes_.update(topic, route, first)) return;
+  env_.log.info("route changed: topic={} brokers={}", topic, route.broker_datas.size());
+  on_worker([topic](Instance& self) {
+    const auto queues = self.routes_.subscribe(topic);
+    if (!queues) return;
+    for (const auto& consumer : self.consumers()) {
+      const auto topics = consumer->topics();
+      if (std::ranges::find(topics, topic) != topics.end())
+        consumer->queues_changed(topic, *queues);
+    }
+  });
+}
+
+void Instance::update_routes() {
+  std::set<std::string> topics;
+  for (const auto& each : consumers())
+    for (std::string& topic : each->topics()) topics.insert(std::move(topic));
+  for (const auto& each : producers())
+    for (std::string& topic : each->topics()) topics.insert(std::move(topic));
+  if (name_servers_.empty()) return;
+  for (const std::string& topic : topics) {
+    refresh_route(topic, config_.api_timeout, [](const Result<PublishInfoPtr>&) {});
+  }
+}
+
+void Instance::fetch_name_servers() {
+  if (!config_.name_servers.empty() || config_.name_server_domain.empty()) return;
+  fetch_from_address_server(
+      env_, config_.name_server_domain, config_.name_server_path,
+      [weak = weak_from_this()](Result<std::vector<std::string>> addresses) {
+        const auto self = weak.lock();
+        if (!self) return;
+        if (!addresses)
+          return self->env_.log.warn("address server does not answer: reason=\"{}\"",
+                                     addresses.error().detail);
+        if (!addresses->empty() && self->name_servers_.replace(*addresses))
+          self->env_.log.info("name servers changed: now={}", fmt::join(*addresses, ";"));
+      });
+}
+
+// ---- Heartbeats ----------------------------------------------------------------------------------
+
+protocol::HeartbeatData Instance::heartbeat_data(bool& has_consumers) const {
+  protocol::HeartbeatData data;
+  data.client_id = id_;
+  for (const auto& each : producers()) {
+    protocol::ProducerData producer;
+    producer.group_name = each->group();
+    data.producer_data_set.push_back(std::move(producer));
+  }
+  for (const auto& each : consumers()) data.consumer_data_set.push_back(each->heartbeat());
+  has_consumers = !data.consumer_data_set.empty();
+  return data;
+}
+
+void Instance::heartbeat_soon() {
+  on_worker([](Instance& self) { self.heartbeat_to_all(); });
+}
+
+void Instance::forget_heartbeats() {
+  std::lock_guard lock{mutex_};
+  told_.clear();
+}
+
+void Instance::heartbeat_to_all() {
+  routes_.drop_offline();
+  bool has_consumers = false;
+  protocol::HeartbeatData data = heartbeat_data(has_consumers);
+  if (data.producer_data_set.empty() && !has_consumers) return;
+  if (config_.heartbeat_v2) {
+    // Java's fingerprint: the JSON without client id and versions, as its String.hashCode.
+    protocol::HeartbeatData stable = data;
+    stable.client_id.clear();
+    for (auto& consumer : stable.consumer_data_set)
+      for (auto& subscription : consumer.subscription_data_set) subscription.sub_version = 0;
+    data.heartbeat_fingerprint = protocol::java_hash(protocol::encode_body(stable));
+  }
+  for (const BrokerAddress& each : routes_.brokers()) {
+    if (each.id == 0 || has_consumers) send_heartbeat(each, data);  // replicas serve readers only
+  }
+}
+
+void Instance::send_heartbeat(const BrokerAddress& to, const protocol::HeartbeatData& data) {
+  const std::int32_t fingerprint = data.heartbeat_fingerprint;
+  bool known = false;
+  if (fingerprint != 0) {
+    std::lock_guard lock{mutex_};
+    const auto told = told_.find(to.address);
+    known = told != told_.end() && told->second == fingerprint;
+  }
+  Buffer body;
+  if (known) {
+    protocol::HeartbeatData brief = data;
+    brief.without_sub = true;
+    for (auto& consumer : brief.consumer_data_set) consumer.subscription_data_set.clear();
+    body = protocol::encode_body(brief);
+  } else {
+    body = protocol::encode_body(data);
+  }
+  call(to.address, request::kHeartBeat, protocol::NoFields{}, as_bytes(body), config_.api_timeout,
+       [weak = weak_from_this(), to, fingerprint](Result<OwnedCommand> answer) {
+         const auto self = weak.lock();
+         if (!self || self->stopped()) return;
+         if (!answer)
+           return self->env_.log.warn("heartbeat failed: broker={} address={} reason=\"{}\"",
+                                      to.name, to.address, answer.error().detail);
+         if (fingerprint == 0) return;
+         const auto header = remoting::read_header<protocol::HeartbeatResponse>(*answer);
+         std::lock_guard lock{self->mutex_};
+         if (!header || !header->supports_v2.value_or(false) ||
+             header->subscription_changed.value_or(false))
+           self->told_.erase(to.address);
+         else
+           self->told_[to.address] = fingerprint;
+       });
+}
+
+// ---- Replies -------------------------------------------------------------------------------------
+
+void Instance::expect_reply(const std::string& correlation_id, Clock::Instant deadline,
+                            Replied done) {
+  std::lock_guard lock{mutex_};
+  replies_[correlation_id] = {deadline, false, std::move(done)};
+}
+
+void Instance::question_sent(const std::string& correlation_id) {
+  std::lock_guard lock{mutex_};
+  if (const auto found = replies_.find(correlation_id); found != replies_.end())
+    found->second.sent = true;
+}
+
+void Instance::question_failed(const std::string& correlation_id, const Error& error) {
+  Replied done;
+  {
+    std::lock_guard lock{mutex_};
+    const auto found = replies_.find(correlation_id);
+    if (found == replies_.end()) return;
+    done = std::move(found->second.done);
+    replies_.erase(found);
+  }
+  run_callback(done, Result<ReceivedMessage>{error});
+}
+
+void Instance::expire_replies() {
+  std::vector<std::pair<Replied, bool>> late;
+  const auto now = env_.clock.now();
+  {
+    std::lock_guard lock{mutex_};
+    for (auto at = replies_.begin(); at != replies_.end();) {
+      if (at->second.deadline > now) {
+        ++at;
+        continue;
+      }
+      late.emplace_back(std::move(at->second.done), at->second.sent);
+      at = replies_.erase(at);
+    }
+  }
+  for (auto& [done, sent] : late) {
+    run_callback(done, Result<ReceivedMessage>{
+                           Error{.code = Errc::kTimeout,
+                                 .detail = sent ? "the question was sent, but no reply came in time"
+                                                : "the question could not be sent in time",
+                                 .response_code = 10'006,
+                                 .perhaps_done = sent}});
+  }
+}
+
+// ---- Requests of brokers -------------------------------------------------------------------------
+
+void Instance::on_worker(std::function<void(Instance&)> work) {
+  env_.workers.post([weak = weak_from_this(), work = std::move(work)] {
+    if (const auto self = weak.lock(); self && !self->stopped()) work(*self);
+  });
+}
+
+void Instance::add_processors() {
+  processors_.on_worker<protocol::CheckTransactionStateRequest>(
+      [this](const protocol::CheckTransactionStateRequest& header, const OwnedCommand& command,
+             const remoting::PeerPtr& peer) {
+        const auto message = protocol::decode_message(as_bytes(command.body));
+        if (!message) return Answer::error(response::kSystemError, message.error().detail);
+        const auto group = message->property(protocol::property::kProducerGroup);
+        const auto role = group ? producer(std::string{*group}) : nullptr;
+        if (role) {
+          role->check_transaction(peer->remote_text(), received(*message, config_.name_space),
+                                  header.tran_state_table_offset, header.commit_log_offset);
+        } else {
+          env_.log.warn("transaction check for a group that is not here: group={}",
+                        group.value_or("?"));
+        }
+        return Answer{};
+      });
+  processors_.on_worker_code<protocol::ConsumerGroupRequest>(
+      request::kNotifyConsumerIdsChanged,
+      [this](const protocol::ConsumerGroupRequest& header, const OwnedCommand&,
+             const remoting::PeerPtr&) {
+        if (const auto role = consumer(header.consumer_group)) role->members_changed();
+        return Answer{};
+      });
+  processors_.on_worker_code<protocol::ResetOffsetRequest>(
+      request::kResetConsumerClientOffset,
+      [this](const protocol::ResetOffsetRequest& header, const OwnedCommand& command,
+             const remoting::PeerPtr&) {
+        auto body =
+            protocol::decode_body<protocol::ResetOffsetBody>(std::string_view{command.body});
+        if (!body) return Answer::error(response::kSystemError, body.error().detail);
+        std::map<MessageQueue, std::int64_t> offsets;
+        for (const auto& [queue, offset] : body->offset_table)
+          offsets[{queue.topic, queue.broker_name, queue.queue_id}] = offset;
+        if (const auto role = consumer(header.group)) role->reset_offsets(header.topic, offsets);
+        return Answer{};
+      });
+  processors_.on_worker_code<protocol::ConsumerStatusRequest>(
+      request::kGetConsumerStatusFromClient,
+      [this](const protocol::ConsumerStatusRequest& header, const OwnedCommand&,
+             const remoting::PeerPtr&) {
+        protocol::ConsumerStatusBody body;
+        if (const auto role = consumer(header.group)) {
+          for (const auto& [queue, offset] : role->offsets(header.topic))
+            body.message_queue_table[{queue.broker, queue.queue_id, queue.topic}] = offset;
+        }
+        return Answer::with_body(protocol::encode_body(body));
+      });
+  processors_.on_worker<protocol::ConsumerRunningInfoRequest>(
+      [this](const protocol::ConsumerRunningInfoRequest& header, const OwnedCommand&,
+             const remoting::PeerPtr&) {
+        const auto role = consumer(header.consumer_group);
+        if (!role)
+          return Answer::error(response::kSystemError,
+                               fmt::format("The Consumer Group <{}> not exist in this consumer",
+                                           header.consumer_group));
+        return Answer::with_body(protocol::write_json(role->running_info()));
+      });
+  processors_.on_worker<protocol::ConsumeMessageDirectlyRequest>(
+      [this](const protocol::ConsumeMessageDirectlyRequest& header, const OwnedCommand& command,
+             const remoting::PeerPtr&) {
+        const auto message = protocol::decode_message(as_bytes(command.body));
+        const auto role = consumer(header.consumer_group);
+        if (!message || !role)
+          return Answer::error(response::kSystemError,
+                               fmt::format("The Consumer Group <{}> not exist in this consumer",
+                                           header.consumer_group));
+        return Answer::with_body(protocol::write_json(role->consume_directly(
+            received(*message, config_.name_space), header.broker_name.value_or(""))));
+      });
+  add_reply_processor();
+}
+
+void Instance::add_reply_processor() {
+  processors_.on<protocol::PushReplyMessageRequest>(
+      [this](const protocol::PushReplyMessageRequest& header, const remoting::Request& command) {
+        ReceivedMessage reply = received(header, command.command.body, config_.name_space);
+        const auto id = reply.property("CORRELATION_ID");
+        Replied done;
+        {
+          std::lock_guard lock{mutex_};
+          const auto found = id ? replies_.find(std::string{*id}) : replies_.end();
+          if (found != replies_.end()) {
+            done = std::move(found->second.done);
+            replies_.erase(found);
+          }
+        }
+        if (done)
+          run_callback(done, Result<ReceivedMessage>{std::move(reply)});
+        else
+          env_.log.warn("a reply nobody waits for: topic={}", header.topic);
+        return Answer{};
+      });
+}
+
+}  // namespace apogee::client

@@ -1,0 +1,213 @@
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "apogee/client.h"
+#include "base/env.h"
+#include "client/name_servers.h"
+#include "client/roles.h"
+#include "client/routes.h"
+#include "client/runtime.h"
+#include "client/unique_id.h"
+#include "protocol/headers.h"
+#include "remoting/client.h"
+#include "remoting/processors.h"
+
+/// What the producers and consumers of one Client share: connections, routes, heartbeats and the
+/// scheduled tasks (Java's MQClientInstance).
+///
+/// Threads: every member from any thread; nothing blocks unless it says so. Roles are called on
+/// workers. Callbacks run on io threads.
+namespace apogee::client {
+
+class Instance final : public std::enable_shared_from_this<Instance> {
+ public:
+  using Answered = std::function<void(Result<remoting::OwnedCommand>)>;
+  using RouteFound = std::function<void(Result<PublishInfoPtr>)>;
+
+  /// `runtime` may be null: then `env` outlives the instance (tests, embedded use).
+  static Result<std::shared_ptr<Instance>> start(Env& env, std::shared_ptr<Runtime> runtime,
+                                                 ClientConfig config);
+  ~Instance();
+
+  /// Stops the roles and everything else; blocks unless called from inside a callback.
+  void shutdown();
+  bool stopped() const { return stopped_.load(std::memory_order_acquire); }
+  /// When its threads have ended; not valid without a runtime.
+  std::shared_future<void> runtime_gone() const {
+    return runtime_ ? runtime_->gone() : std::shared_future<void>{};
+  }
+
+  Env& env() { return env_; }
+  const ClientConfig& config() const { return config_; }
+  const std::string& id() const { return id_; }
+  Routes& routes() { return routes_; }
+  NameServers& name_servers() { return name_servers_; }
+  UniqueIds& unique_ids() { return unique_ids_; }
+
+  // ---- Groups ------------------------------------------------------------------------------------
+  /// kExists: this client has a producer (consumer) of that group.
+  Result<Ok> add(const std::shared_ptr<ProducerRole>& producer);
+  Result<Ok> add(const std::shared_ptr<ConsumerRole>& consumer);
+  /// Tells the brokers, too.
+  void remove_producer(const std::string& group);
+  void remove_consumer(const std::string& group);
+  std::shared_ptr<ProducerRole> producer(const std::string& group) const;
+  std::shared_ptr<ConsumerRole> consumer(const std::string& group) const;
+
+  // ---- Requests ----------------------------------------------------------------------------------
+  /// To a broker or name server, signed if the client has credentials. `header` and `body` are
+  /// encoded inside this call.
+  template <class Header>
+  void call(const std::string& address, std::int32_t code, const Header& header, Bytes body,
+            std::chrono::milliseconds timeout, Answered done) {
+    auto frame = std::make_shared<Prepared>(prepare(code, header, body));
+    send_prepared(address, std::move(frame), timeout, std::move(done));
+  }
+  template <class Header>
+  void oneway(const std::string& address, std::int32_t code, const Header& header, Bytes body = {},
+              std::string remark = {}) {
+    auto frame = std::make_shared<Prepared>(prepare(code, header, body));
+    frame->remark = std::move(remark);
+    send_prepared_oneway(address, std::move(frame));
+  }
+  /// Blocks.
+  template <class Header>
+  Result<remoting::OwnedCommand> call_and_wait(const std::string& address, std::int32_t code,
+                                               const Header& header, Bytes body,
+                                               std::chrono::milliseconds timeout) {
+    std::promise<Result<remoting::OwnedCommand>> answer;
+    call(address, code, header, body, timeout,
+         [&](Result<remoting::OwnedCommand> result) { answer.set_value(std::move(result)); });
+    return answer.get_future().get();
+  }
+  /// Asks one name server after the other until one answers; a refusal is an answer.
+  template <class Header>
+  void ask_name_server(std::int32_t code, const Header& header, std::chrono::milliseconds timeout,
+                       Answered done) {
+    ask_prepared(std::make_shared<Prepared>(prepare(code, header, {})),
+                 env_.clock.now() + timeout, name_servers_.all().size(), std::move(done));
+  }
+  /// The fields of a header, then those that sign it and the body.
+  template <class Header, class Sink>
+  void for_each_signed_field(const Header& header, Bytes body, Sink sink) const {
+    for (const auto& [name, text] : prepare(0, header, body).fields) sink(name, text);
+  }
+  /// The way of messages, which encode themselves.
+  remoting::Client& connections() { return *connections_; }
+  bool signs() const { return !config_.credentials.access_key.empty(); }
+  void close_connection(const std::string& address) { connections_->close(address); }
+
+  // ---- Routes ------------------------------------------------------------------------------------
+  /// For sending: from the table, else from a name server, else as the default topic's. kNotFound:
+  /// nobody knows the topic, and it cannot be made. `default_queues`: most queues of a new topic.
+  void find_route(const std::string& topic, std::int32_t default_queues, Clock::Instant deadline,
+                  RouteFound found);
+  /// Asks a name server whatever the table says; concurrent calls share one request.
+  void refresh_route(const std::string& topic, std::chrono::milliseconds timeout,
+                     RouteFound found);
+  void update_routes();  ///< Of all topics of all roles.
+
+  // ---- Heartbeats --------------------------------------------------------------------------------
+  void heartbeat_soon();
+  void heartbeat_to_all();
+  /// The subscriptions of a group, or its queues, are others than before: V2 sends them in full.
+  void forget_heartbeats();
+
+  // ---- Request and reply -------------------------------------------------------------------------
+  using Replied = std::function<void(Result<ReceivedMessage>)>;
+  void expect_reply(const std::string& correlation_id, Clock::Instant deadline, Replied done);
+  /// The question was sent: a missing answer is now the other side's.
+  void question_sent(const std::string& correlation_id);
+  /// It could not be sent.
+  void question_failed(const std::string& correlation_id, const Error& error);
+
+  /// Runs a program's callback on an io thread.
+  template <class Callback, class... Args>
+  static void run_callback(const Callback& callback, Args&&... args) {
+    const CallbackScope scope{CallbackScope::Where::kIoThread};
+    callback(std::forward<Args>(args)...);
+  }
+
+ private:
+  struct Prepared {
+    std::int32_t code = 0;
+    std::string remark;
+    std::vector<std::pair<std::string, std::string>> fields;
+    Buffer body;
+  };
+  struct Expected {
+    Clock::Instant deadline;
+    bool sent = false;
+    Replied done;
+  };
+
+  Instance(Env& env, std::shared_ptr<Runtime> runtime, ClientConfig config,
+           std::vector<std::string> name_servers, std::shared_ptr<const remoting::TlsContext> tls);
+  void begin();
+  void teardown();
+  void add_processors();
+  void add_reply_processor();
+
+  template <class Header>
+  Prepared prepare(std::int32_t code, const Header& header, Bytes body) const {
+    Prepared prepared{.code = code, .body = Buffer{as_text(body)}};
+    protocol::write_fields(header, [&](std::string_view name, std::string_view text) {
+      prepared.fields.emplace_back(name, text);
+    });
+    if (!config_.credentials.access_key.empty()) sign(prepared);
+    return prepared;
+  }
+  void sign(Prepared& prepared) const;
+  static void encode(const Prepared& prepared, Buffer& out, std::int32_t opaque, bool oneway);
+  void send_prepared(const std::string& address, std::shared_ptr<Prepared> prepared,
+                     std::chrono::milliseconds timeout, Answered done);
+  void send_prepared_oneway(const std::string& address, std::shared_ptr<Prepared> prepared);
+  void ask_prepared(std::shared_ptr<Prepared> prepared, Clock::Instant deadline,
+                    std::size_t attempts, Answered done);
+  void route_answered(const std::string& topic, Result<remoting::OwnedCommand> answer);
+  void find_default_route(const std::string& topic, std::int32_t default_queues,
+                          Clock::Instant deadline, RouteFound found);
+  void install(const std::string& topic, const protocol::TopicRouteData& route);
+
+  protocol::HeartbeatData heartbeat_data(bool& has_consumers) const;
+  void send_heartbeat(const BrokerAddress& to, const protocol::HeartbeatData& data);
+  void unregister(const std::string& producer_group, const std::string& consumer_group);
+  void fetch_name_servers();
+  void expire_replies();
+  std::vector<std::shared_ptr<ConsumerRole>> consumers() const;
+  std::vector<std::shared_ptr<ProducerRole>> producers() const;
+  void on_worker(std::function<void(Instance&)> work);
+
+  const std::shared_ptr<Runtime> runtime_;
+  Env& env_;
+  const ClientConfig config_;
+  const std::string ip_, id_;
+  NameServers name_servers_;
+  Routes routes_;
+  UniqueIds unique_ids_;
+  remoting::Processors processors_;
+  std::unique_ptr<remoting::Client> connections_;
+
+  mutable std::mutex mutex_;
+  std::map<std::string, std::shared_ptr<ProducerRole>> producers_;
+  std::map<std::string, std::shared_ptr<ConsumerRole>> consumers_;
+  std::unordered_map<std::string, std::vector<RouteFound>> route_waiters_;
+  std::unordered_map<std::string, Expected> replies_;
+  std::unordered_map<std::string, std::int32_t> told_;  // heartbeat V2: address -> fingerprint
+
+  std::vector<std::unique_ptr<Periodic>> tasks_;
+  std::atomic<bool> stopped_{false};
+  std::mutex end_mutex_;
+  bool ended_ = false;
+};
+
+}  // namespace apogee::client

@@ -1,0 +1,227 @@
+#include "apogee/producer.h"
+
+#include <future>
+#include <random>
+
+#include "client/producer_core.h"
+#include "protocol/message.h"
+
+namespace apogee {
+
+using client::Mode;
+using client::ProducerCore;
+using client::Target;
+
+namespace {
+
+/// Waits for what `start` promises. Every promise is kept by its deadline, so this ends too.
+template <class T, class Start>
+Result<T> wait_for(Start start) {
+  if (client::CallbackScope::on_io_thread())
+    return Error{Errc::kInvalidArgument,
+                 "a blocking call inside a callback on an io thread would wait for itself; use the "
+                 "form with a callback"};
+  std::promise<Result<T>> promise;
+  start([&](Result<T> result) { promise.set_value(std::move(result)); });
+  return promise.get_future().get();
+}
+
+Target to(const MessageQueue& queue) {
+  return {.select = {}, .queue = queue};
+}
+Target to(QueueSelector select) {
+  return {.select = std::move(select), .queue = {}};
+}
+
+Result<Ok> oneway(ProducerCore& core, const Message& message, Target target) {
+  Result<Ok> sent = Ok{};
+  core.send(message, std::move(target), Mode::kOneway, core.config().send_timeout,
+            [](Result<SendReceipt>) {});
+  return sent;
+}
+
+}  // namespace
+
+const char* name_of(SendStatus status) {
+  switch (status) {
+    case SendStatus::kOk:
+      return "ok";
+    case SendStatus::kFlushDiskTimeout:
+      return "flush disk timeout";
+    case SendStatus::kFlushReplicaTimeout:
+      return "flush replica timeout";
+    case SendStatus::kReplicaNotAvailable:
+      return "replica not available";
+  }
+  return "?";
+}
+
+std::string to_string(const MessageQueue& queue) {
+  return queue.topic + "/" + queue.broker + "/" + std::to_string(queue.queue_id);
+}
+
+QueueSelector by_key(std::string key) {
+  // SelectMessageQueueByHash: the absolute remainder.
+  return [hash = static_cast<std::int64_t>(protocol::java_hash(key))](
+             std::span<const MessageQueue> queues, const Message&) {
+    const auto remainder = hash % static_cast<std::int64_t>(queues.size());
+    return static_cast<std::size_t>(remainder < 0 ? -remainder : remainder);
+  };
+}
+
+QueueSelector by_random() {
+  return [](std::span<const MessageQueue> queues, const Message&) {
+    static thread_local std::minstd_rand random{std::random_device{}()};
+    return random() % queues.size();
+  };
+}
+
+Producer::Producer(std::shared_ptr<ProducerCore> core) : core_{std::move(core)} {}
+Producer::Producer(Producer&&) noexcept = default;
+Producer& Producer::operator=(Producer&& other) noexcept {
+  if (this != &other) {
+    shutdown();
+    core_ = std::move(other.core_);
+  }
+  return *this;
+}
+Producer::~Producer() {
+  shutdown();
+}
+void Producer::shutdown() {
+  if (core_) core_->shutdown();
+}
+
+Result<SendReceipt> Producer::send(const Message& message) {
+  return send(message, core_->config().send_timeout);
+}
+Result<SendReceipt> Producer::send(const Message& message, Milliseconds timeout) {
+  return wait_for<SendReceipt>(
+      [&](auto done) { core_->send(message, {}, Mode::kSync, timeout, std::move(done)); });
+}
+void Producer::send(Message message, Milliseconds timeout, Callback done) {
+  core_->send(std::move(message), {}, Mode::kAsync, timeout, std::move(done));
+}
+Awaitable<SendReceipt> Producer::send_async(Message message, Milliseconds timeout) {
+  return Awaitable<SendReceipt>{
+      [core = core_, message = std::move(message), timeout](Callback done) mutable {
+        core->send(std::move(message), {}, Mode::kAsync, timeout, std::move(done));
+      }};
+}
+Result<Ok> Producer::send_oneway(const Message& message) {
+  return oneway(*core_, message, {});
+}
+
+Result<SendReceipt> Producer::send(const Message& message, const QueueSelector& select,
+                                   Milliseconds timeout) {
+  return wait_for<SendReceipt>(
+      [&](auto done) { core_->send(message, to(select), Mode::kSync, timeout, std::move(done)); });
+}
+void Producer::send(Message message, QueueSelector select, Milliseconds timeout, Callback done) {
+  core_->send(std::move(message), to(std::move(select)), Mode::kAsync, timeout, std::move(done));
+}
+Awaitable<SendReceipt> Producer::send_async(Message message, QueueSelector select,
+                                            Milliseconds timeout) {
+  return Awaitable<SendReceipt>{[core = core_, message = std::move(message),
+                                 select = std::move(select), timeout](Callback done) mutable {
+    core->send(std::move(message), to(std::move(select)), Mode::kAsync, timeout, std::move(done));
+  }};
+}
+Result<Ok> Producer::send_oneway(const Message& message, const QueueSelector& select) {
+  return oneway(*core_, message, to(select));
+}
+
+Result<SendReceipt> Producer::send(const Message& message, const MessageQueue& queue,
+                                   Milliseconds timeout) {
+  return wait_for<SendReceipt>(
+      [&](auto done) { core_->send(message, to(queue), Mode::kSync, timeout, std::move(done)); });
+}
+void Producer::send(Message message, const MessageQueue& queue, Milliseconds timeout,
+                    Callback done) {
+  core_->send(std::move(message), to(queue), Mode::kAsync, timeout, std::move(done));
+}
+Awaitable<SendReceipt> Producer::send_async(Message message, const MessageQueue& queue,
+                                            Milliseconds timeout) {
+  return Awaitable<SendReceipt>{
+      [core = core_, message = std::move(message), queue, timeout](Callback done) mutable {
+        core->send(std::move(message), to(queue), Mode::kAsync, timeout, std::move(done));
+      }};
+}
+Result<Ok> Producer::send_oneway(const Message& message, const MessageQueue& queue) {
+  return oneway(*core_, message, to(queue));
+}
+
+Result<SendReceipt> Producer::send(std::span<const Message> batch, Milliseconds timeout) {
+  return wait_for<SendReceipt>([&](auto done) {
+    core_->send_batch({batch.begin(), batch.end()}, {}, Mode::kSync, timeout, std::move(done));
+  });
+}
+void Producer::send(std::vector<Message> batch, Milliseconds timeout, Callback done) {
+  core_->send_batch(std::move(batch), {}, Mode::kAsync, timeout, std::move(done));
+}
+Awaitable<SendReceipt> Producer::send_async(std::vector<Message> batch, Milliseconds timeout) {
+  return Awaitable<SendReceipt>{
+      [core = core_, batch = std::move(batch), timeout](Callback done) mutable {
+        core->send_batch(std::move(batch), {}, Mode::kAsync, timeout, std::move(done));
+      }};
+}
+
+Result<ReceivedMessage> Producer::request(const Message& question, Milliseconds timeout) {
+  return wait_for<ReceivedMessage>(
+      [&](auto done) { core_->request(question, timeout, std::move(done)); });
+}
+void Producer::request(Message question, Milliseconds timeout,
+                       std::function<void(Result<ReceivedMessage>)> done) {
+  core_->request(std::move(question), timeout, std::move(done));
+}
+Awaitable<ReceivedMessage> Producer::request_async(Message question, Milliseconds timeout) {
+  return Awaitable<ReceivedMessage>{
+      [core = core_, question = std::move(question), timeout](auto done) mutable {
+        core->request(std::move(question), timeout, std::move(done));
+      }};
+}
+Result<SendReceipt> Producer::reply(const ReceivedMessage& question, std::string body,
+                                    Milliseconds timeout) {
+  return wait_for<SendReceipt>(
+      [&](auto done) { core_->reply(question, std::move(body), timeout, std::move(done)); });
+}
+
+Result<std::string> Producer::recall(const std::string& topic, const std::string& recall_handle,
+                                     Milliseconds timeout) {
+  return wait_for<std::string>(
+      [&](auto done) { core_->recall(topic, recall_handle, timeout, std::move(done)); });
+}
+
+Result<std::vector<MessageQueue>> Producer::queues(const std::string& topic, Milliseconds timeout) {
+  return wait_for<std::vector<MessageQueue>>(
+      [&](auto done) { core_->queues(topic, timeout, std::move(done)); });
+}
+
+ProducerStatistics Producer::statistics() const {
+  return core_->statistics();
+}
+
+Result<TransactionReceipt> TransactionalProducer::send(
+    const Message& message,
+    const std::function<Outcome(const Message&, const SendReceipt&)>& local,
+    std::chrono::milliseconds timeout) {
+  ProducerCore& core = *producer_.core();
+  auto sent = wait_for<SendReceipt>(
+      [&](auto done) { core.send_half(message, timeout, std::move(done)); });
+  if (!sent) return sent.error();
+  TransactionReceipt receipt{.sent = *std::move(sent)};
+  // Not stored as safely as asked: nobody may rely on it, and the local part does not run.
+  receipt.outcome = receipt.sent.status == SendStatus::kOk ? local(message, receipt.sent)
+                                                           : Outcome::kRollback;
+  core.end_transaction(receipt.sent, receipt.outcome, {});
+  return receipt;
+}
+
+Result<TransactionReceipt> TransactionalProducer::send(const Message& message,
+                                                       const std::function<Outcome()>& local,
+                                                       std::chrono::milliseconds timeout) {
+  return send(
+      message, [&](const Message&, const SendReceipt&) { return local(); }, timeout);
+}
+
+}  // namespace apogee

@@ -1,0 +1,467 @@
+#include "client/producer_core.h"
+
+#include <fmt/format.h>
+
+#include "client/namespaces.h"
+#include "client/recall_handle.h"
+#include "client/send_operation.h"
+#include "client/validation.h"
+#include "protocol/codes.h"
+#include "protocol/names.h"
+
+namespace apogee::client {
+namespace {
+
+namespace request_code = protocol::request_code;
+
+constexpr auto kDetectInterval = 2'000ms;
+constexpr auto kDetectTimeout = 200ms;
+
+Error stopped_error() {
+  return Error{Errc::kStopped, "The producer service state not OK, SHUTDOWN_ALREADY"};
+}
+
+/// A random version 4 UUID, as Java's correlation ids are.
+std::string uuid(Random& random) {
+  const std::uint64_t a = random.next(), b = random.next();
+  return fmt::format("{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}", a >> 32, (a >> 16) & 0xFFFF, a & 0xFFF,
+                     0x8000 | ((b >> 48) & 0x3FFF), b & 0xFFFF'FFFF'FFFF);
+}
+
+}  // namespace
+
+/// Messages of one kind that wait to go out as a batch.
+struct ProducerCore::Gathered {
+  std::vector<Message> messages;
+  std::vector<Done> done;
+  std::size_t bytes = 0;
+  Target target;
+  Mode mode = Mode::kAsync;
+  std::chrono::milliseconds timeout{0};
+  Clock::TimerId timer = 0;
+};
+
+Result<std::shared_ptr<ProducerCore>> ProducerCore::start(
+    std::shared_ptr<Instance> instance, ProducerConfig config,
+    std::function<Outcome(const ReceivedMessage&)> on_check) {
+  if (auto checked = check_group(config.group); !checked) return checked.error();
+  if (config.max_message_bytes == 0 || config.default_topic_queues <= 0 || config.retries < 0 ||
+      config.retries_async < 0 || config.send_timeout <= 0ms)
+    return Error{Errc::kInvalidArgument,
+                 "max_message_bytes, default_topic_queues and send_timeout must be above zero, "
+                 "retries not below it"};
+  if (config.batch_delay < 0ms || config.batch_delay > 30s)
+    return Error{Errc::kInvalidArgument,
+                 fmt::format("batchMaxDelayMs expect between 1ms and 30s, but get {}!",
+                             config.batch_delay.count())};
+  if (config.batch_delay > 0ms && (config.batch_bytes < 1 || config.batch_bytes > 2 << 20))
+    return Error{Errc::kInvalidArgument,
+                 fmt::format("batchMaxBytes expect between 1B and 2MB, but get {}!",
+                             config.batch_bytes)};
+  std::shared_ptr<ProducerCore> core{
+      new ProducerCore{std::move(instance), std::move(config), std::move(on_check)}};
+  if (auto added = core->instance_->add(core); !added) return added.error();
+  if (core->config_.avoid_slow_brokers && core->config_.detect_slow_brokers) {
+    Env& env = core->instance_->env();
+    core->probes_ = std::make_unique<Periodic>(env.clock, env.workers, 3s, 3s,
+                                               [weak = core->weak_from_this()] {
+                                                 if (const auto self = weak.lock())
+                                                   self->probe_slow_brokers();
+                                               });
+  }
+  return core;
+}
+
+ProducerCore::ProducerCore(std::shared_ptr<Instance> instance, ProducerConfig config,
+                           std::function<Outcome(const ReceivedMessage&)> on_check)
+    : instance_{std::move(instance)},
+      config_{std::move(config)},
+      group_{wrapped(config_.group, instance_->config().name_space)},
+      on_check_{std::move(on_check)},
+      faults_{instance_->env().clock,
+              {.avoid_slow_brokers = config_.avoid_slow_brokers,
+               .detect = config_.detect_slow_brokers}} {}
+
+ProducerCore::~ProducerCore() = default;
+
+void ProducerCore::shutdown() {
+  if (stopped_.exchange(true)) return;
+  std::vector<std::string> keys;
+  {
+    std::lock_guard lock{mutex_};
+    for (const auto& [key, gathered] : gathered_) keys.push_back(key);
+  }
+  for (const std::string& key : keys) flush_gathered(key);
+  instance_->remove_producer(group_);
+}
+
+std::vector<std::string> ProducerCore::topics() const {
+  std::lock_guard lock{mutex_};
+  return {topics_.begin(), topics_.end()};
+}
+
+void ProducerCore::remember(const std::string& topic) {
+  std::lock_guard lock{mutex_};
+  if (!topics_.contains(topic)) topics_.insert(topic);
+}
+
+// ---- Sending -------------------------------------------------------------------------------------
+
+void ProducerCore::send(Message message, Target target, Mode mode,
+                        std::chrono::milliseconds timeout, Done done) {
+  const auto refuse = [&](Error error) {
+    failed_.fetch_add(1, std::memory_order_relaxed);
+    Instance::run_callback(done, Result<SendReceipt>{std::move(error)});
+  };
+  if (stopped_ || instance_->stopped()) return refuse(stopped_error());
+  if (auto checked = check_message(message, config_.max_message_bytes); !checked)
+    return refuse(checked.error());
+  if (target.queue && target.queue->topic != message.topic)
+    return refuse({Errc::kInvalidArgument, "message's topic not equal mq's topic"});
+  const bool alone = message.deliver.kind != Delivery::Kind::kNow || target.select ||
+                     mode == Mode::kOneway || protocol::is_retry_topic(message.topic);
+  if (config_.batch_delay > 0ms && !alone)
+    return gather(std::move(message), std::move(target), mode, timeout, std::move(done));
+  if (target.queue)
+    target.queue->topic = wrapped(target.queue->topic, instance_->config().name_space);
+  launch(std::make_shared<SendOperation>(
+      shared_from_this(), outgoing(*instance_, config_, std::move(message), {}), std::move(target),
+      mode, timeout, std::move(done)));
+}
+
+void ProducerCore::send_batch(std::vector<Message> batch, Target target, Mode mode,
+                              std::chrono::milliseconds timeout, Done done) {
+  Result<Ok> checked = check_batch(batch, config_.max_message_bytes);
+  if (stopped_ || instance_->stopped()) checked = stopped_error();
+  if (!checked) {
+    failed_.fetch_add(1, std::memory_order_relaxed);
+    return Instance::run_callback(done, Result<SendReceipt>{checked.error()});
+  }
+  if (target.queue)
+    target.queue->topic = wrapped(target.queue->topic, instance_->config().name_space);
+  launch(std::make_shared<SendOperation>(shared_from_this(),
+                                         outgoing_batch(*instance_, std::move(batch)),
+                                         std::move(target), mode, timeout, std::move(done)));
+}
+
+void ProducerCore::launch(std::shared_ptr<SendOperation> operation) {
+  // Where a topic leads is kept fresh for as long as the producer lives.
+  remember(operation->topic());
+  if (take_room(operation->bytes())) return operation->start();
+  Env& env = instance_->env();
+  {
+    std::lock_guard lock{mutex_};
+    waiting_.push_back(operation);
+  }
+  env.clock.run_at(operation->deadline(), [weak = weak_from_this(), operation] {
+    const auto self = weak.lock();
+    if (!self) return;
+    {
+      std::lock_guard lock{self->mutex_};
+      if (std::erase(self->waiting_, operation) == 0) return;  // it began
+    }
+    operation->fail({Errc::kBusy, "send message tryAcquire semaphoreAsyncNum timeout: too much is "
+                                  "in flight (max_in_flight, max_in_flight_bytes)"});
+  });
+}
+
+bool ProducerCore::take_room(std::size_t bytes) {
+  std::lock_guard lock{mutex_};
+  const bool too_many = config_.max_in_flight > 0 && in_flight_ >= config_.max_in_flight;
+  // A message larger than the bound goes out alone.
+  const bool too_large = config_.max_in_flight_bytes > 0 && in_flight_ > 0 &&
+                         in_flight_bytes_ + bytes > config_.max_in_flight_bytes;
+  if (too_many || too_large) return false;
+  ++in_flight_;
+  in_flight_bytes_ += bytes;
+  return true;
+}
+
+void ProducerCore::give_room(std::size_t bytes) {
+  std::shared_ptr<SendOperation> next;
+  {
+    std::lock_guard lock{mutex_};
+    --in_flight_;
+    in_flight_bytes_ -= bytes;
+    if (waiting_.empty()) return;
+    next = std::move(waiting_.front());
+    waiting_.pop_front();
+  }
+  if (take_room(next->bytes())) return next->start();
+  std::lock_guard lock{mutex_};
+  waiting_.push_front(std::move(next));
+}
+
+// ---- Batches by time -----------------------------------------------------------------------------
+
+/// Java's ProduceAccumulator: the same topic, queue, tag and wish to wait make one batch.
+void ProducerCore::gather(Message message, Target target, Mode mode,
+                          std::chrono::milliseconds timeout, Done done) {
+  const std::string key = fmt::format("{}\x01{}\x01{}\x01{}", message.topic,
+                                      target.queue ? to_string(*target.queue) : "", message.tag,
+                                      message.wait_store);
+  bool full = false;
+  {
+    std::lock_guard lock{mutex_};
+    const auto [at, is_new] = gathered_.try_emplace(key);
+    Gathered& gathered = at->second;
+    if (is_new) {
+      gathered.target = std::move(target);
+      gathered.timeout = timeout;
+      gathered.mode = mode;
+      gathered.timer = instance_->env().clock.run_after(
+          config_.batch_delay, [weak = weak_from_this(), key] {
+            if (const auto self = weak.lock()) self->flush_gathered(key);
+          });
+    }
+    // The strictest of its members decides how the batch is sent.
+    gathered.timeout = std::min(gathered.timeout, timeout);
+    if (mode == Mode::kSync) gathered.mode = Mode::kSync;
+    gathered.bytes += message.body.size();
+    gathered.messages.push_back(std::move(message));
+    gathered.done.push_back(std::move(done));
+    full = gathered.bytes >= config_.batch_bytes;
+  }
+  if (full) flush_gathered(key);
+}
+
+void ProducerCore::flush_gathered(const std::string& key) {
+  auto batch = std::make_shared<Gathered>();
+  {
+    std::lock_guard lock{mutex_};
+    const auto found = gathered_.find(key);
+    if (found == gathered_.end()) return;
+    *batch = std::move(found->second);
+    gathered_.erase(found);
+  }
+  if (batch->target.queue)
+    batch->target.queue->topic = wrapped(batch->target.queue->topic, instance_->config().name_space);
+  auto answered = [batch](Result<SendReceipt> result) {
+    std::string_view ids = result ? std::string_view{result->message_id} : std::string_view{};
+    for (std::size_t i = 0; i < batch->done.size(); ++i) {
+      if (!result) {
+        batch->done[i](result);
+        continue;
+      }
+      SendReceipt one = *result;
+      const std::size_t comma = std::min(ids.find(','), ids.size());
+      one.message_id = ids.substr(0, comma);
+      ids.remove_prefix(std::min(comma + 1, ids.size()));
+      one.queue_offset += static_cast<std::int64_t>(i);
+      batch->done[i](std::move(one));
+    }
+  };
+  if (batch->messages.size() == 1) {
+    auto alone = outgoing(*instance_, config_, std::move(batch->messages.front()), {});
+    return launch(std::make_shared<SendOperation>(shared_from_this(), std::move(alone),
+                                                  batch->target, batch->mode, batch->timeout,
+                                                  std::move(answered)));
+  }
+  launch(std::make_shared<SendOperation>(shared_from_this(),
+                                         outgoing_batch(*instance_, std::move(batch->messages)),
+                                         batch->target, batch->mode, batch->timeout,
+                                         std::move(answered)));
+}
+
+// ---- Transactions --------------------------------------------------------------------------------
+
+void ProducerCore::send_half(Message message, std::chrono::milliseconds timeout, Done done) {
+  // A half message has no time of its own.
+  message.deliver = {};
+  if (auto checked = check_message(message, config_.max_message_bytes); !checked)
+    return Instance::run_callback(done, Result<SendReceipt>{checked.error()});
+  if (stopped_ || instance_->stopped())
+    return Instance::run_callback(done, Result<SendReceipt>{stopped_error()});
+  launch(std::make_shared<SendOperation>(shared_from_this(),
+                                         outgoing(*instance_, config_, std::move(message), group_),
+                                         Target{}, Mode::kSync, timeout, std::move(done)));
+}
+
+void ProducerCore::end_transaction(const SendReceipt& receipt, Outcome outcome,
+                                   const std::string& remark) {
+  const std::string address = instance_->routes().master(receipt.queue.broker);
+  const auto where = protocol::parse_offset_message_id(receipt.offset_message_id);
+  if (address.empty() || !where)
+    return instance_->env().log.warn(
+        "outcome of a transaction not told, the broker will ask: message={}", receipt.message_id);
+  protocol::EndTransactionRequest header;
+  header.topic = wrapped(receipt.queue.topic, instance_->config().name_space);
+  header.producer_group = group_;
+  header.tran_state_table_offset = receipt.queue_offset;
+  header.commit_log_offset = where->physical_offset;
+  header.commit_or_rollback = outcome == Outcome::kCommit     ? protocol::sys_flag::kCommit
+                              : outcome == Outcome::kRollback ? protocol::sys_flag::kRollback
+                                                              : 0;
+  header.from_transaction_check = false;
+  header.message_id = receipt.message_id;
+  header.transaction_id = receipt.transaction_id;
+  instance_->oneway(address, request_code::kEndTransaction, header, {}, remark);
+}
+
+void ProducerCore::check_transaction(const std::string& broker, ReceivedMessage message,
+                                     std::int64_t tran_state_table_offset,
+                                     std::int64_t commit_log_offset) {
+  if (!on_check_) {
+    instance_->env().log.warn("transaction check for a producer without on_check: group={}",
+                              group_);
+    return;
+  }
+  Outcome outcome;
+  {
+    const CallbackScope scope{CallbackScope::Where::kOwnThread};
+    outcome = on_check_(message);
+  }
+  protocol::EndTransactionRequest header;
+  header.topic = wrapped(message.topic, instance_->config().name_space);
+  header.producer_group = group_;
+  header.tran_state_table_offset = tran_state_table_offset;
+  header.commit_log_offset = commit_log_offset;
+  header.commit_or_rollback = outcome == Outcome::kCommit     ? protocol::sys_flag::kCommit
+                              : outcome == Outcome::kRollback ? protocol::sys_flag::kRollback
+                                                              : 0;
+  header.from_transaction_check = true;
+  header.message_id = message.message_id;
+  header.transaction_id = std::string{message.property("__transactionId__").value_or(message.message_id)};
+  instance_->oneway(broker, request_code::kEndTransaction, header);
+}
+
+// ---- Request and reply ---------------------------------------------------------------------------
+
+void ProducerCore::request(Message question, std::chrono::milliseconds timeout,
+                           std::function<void(Result<ReceivedMessage>)> done) {
+  if (auto checked = check_message(question, config_.max_message_bytes); !checked)
+    return Instance::run_callback(done, Result<ReceivedMessage>{checked.error()});
+  const std::string id = uuid(instance_->env().random);
+  question.properties["CORRELATION_ID"] = id;
+  question.properties["REPLY_TO_CLIENT"] = instance_->id();
+  question.properties["TTL"] = std::to_string(timeout.count());
+  const auto deadline = instance_->env().clock.now() + timeout;
+  instance_->expect_reply(id, deadline, std::move(done));
+  const std::string topic = wrapped(question.topic, instance_->config().name_space);
+  const bool first = instance_->routes().publish(topic) == nullptr;
+  auto send = [self = shared_from_this(), id, timeout, question = std::move(question)]() mutable {
+    auto out = outgoing(*self->instance_, self->config_, std::move(question), {});
+    self->launch(std::make_shared<SendOperation>(
+        self, std::move(out), Target{}, Mode::kAsync, timeout,
+        [self, id](Result<SendReceipt> sent) {
+          if (sent)
+            self->instance_->question_sent(id);
+          else
+            self->instance_->question_failed(id, sent.error());
+        }));
+  };
+  if (!first) return send();
+  // The reply comes back over a connection the broker knows this client by: introduce it first.
+  instance_->find_route(topic, config_.default_topic_queues, deadline,
+                        [self = shared_from_this(), send = std::move(send)](
+                            const Result<PublishInfoPtr>&) mutable {
+                          self->instance_->heartbeat_to_all();
+                          send();
+                        });
+}
+
+void ProducerCore::reply(const ReceivedMessage& question, std::string body,
+                         std::chrono::milliseconds timeout, Done done) {
+  const auto cluster = question.property("CLUSTER");
+  if (!cluster)
+    return Instance::run_callback(
+        done,
+        Result<SendReceipt>{Error{
+            Errc::kInvalidArgument,
+            "create reply message fail, requestMessage error, property[CLUSTER] is null.", 10'007}});
+  Message answer;
+  answer.topic = protocol::reply_topic(*cluster);
+  answer.body = std::move(body);
+  answer.properties["MSG_TYPE"] = "reply";
+  for (const char* name : {"CORRELATION_ID", "REPLY_TO_CLIENT", "TTL"})
+    if (const auto value = question.property(name)) answer.properties[name] = *value;
+  launch(std::make_shared<SendOperation>(shared_from_this(),
+                                         outgoing(*instance_, config_, std::move(answer), {}),
+                                         Target{}, Mode::kAsync, timeout, std::move(done)));
+}
+
+// ---- The rest ------------------------------------------------------------------------------------
+
+void ProducerCore::queues(const std::string& topic, std::chrono::milliseconds timeout,
+                          std::function<void(Result<std::vector<MessageQueue>>)> done) {
+  if (stopped_) return done(stopped_error());
+  instance_->refresh_route(wrapped(topic, instance_->config().name_space), timeout,
+                           [topic, done = std::move(done)](const Result<PublishInfoPtr>& route) {
+                             if (!route) return done(route.error());
+                             std::vector<MessageQueue> queues = (*route)->queues;
+                             for (MessageQueue& each : queues) each.topic = topic;
+                             done(std::move(queues));
+                           });
+}
+
+/// One cheap question to each broker that is being avoided; an answer lets it back.
+void ProducerCore::probe_slow_brokers() {
+  const auto all = topics();
+  for (const std::string& broker : faults_.due_for_probe(kDetectInterval)) {
+    const std::string address = instance_->routes().master(broker);
+    if (address.empty()) {
+      faults_.forget(broker);
+      continue;
+    }
+    if (all.empty()) return;
+    instance_->call(address, request_code::kGetMaxOffset,
+                    protocol::QueueRequest{.topic = all.front(), .queue_id = 0}, {}, kDetectTimeout,
+                    [weak = weak_from_this(), broker](const Result<remoting::OwnedCommand>& answer) {
+                      const auto self = weak.lock();
+                      if (self && answer && !self->faults_.reachable(broker))
+                        self->faults_.update(broker, 0ms, false, true);
+                    });
+  }
+}
+
+void ProducerCore::recall(const std::string& topic, const std::string& handle,
+                          std::chrono::milliseconds timeout,
+                          std::function<void(Result<std::string>)> done) {
+  if (stopped_) return done(stopped_error());
+  if (protocol::is_retry_topic(topic) || protocol::is_dlq_topic(topic))
+    return done(Error{Errc::kInvalidArgument, "topic is not supported"});
+  const auto broker = broker_of_recall_handle(handle);
+  if (!broker) return done(Error{Errc::kInvalidArgument, "recall handle is invalid"});
+  const std::string wire_topic = wrapped(topic, instance_->config().name_space);
+  const auto deadline = instance_->env().clock.now() + timeout;
+  instance_->find_route(
+      wire_topic, config_.default_topic_queues, deadline,
+      [self = shared_from_this(), broker = *broker, wire_topic, handle, deadline,
+       done = std::move(done)](const Result<PublishInfoPtr>& route) {
+        if (!route) return done(route.error());
+        Instance& instance = *self->instance_;
+        std::string address = instance.routes().master(broker);
+        if (address.empty())
+          address = instance.routes().any_broker(wire_topic, instance.env().random.next());
+        if (address.empty())
+          return done(Error{Errc::kNotFound, "The broker service address not found"});
+        protocol::RecallMessageRequest header;
+        header.producer_group = self->group_;
+        header.topic = wire_topic;
+        header.recall_handle = handle;
+        const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+            deadline - instance.env().clock.now());
+        instance.call(address, protocol::RecallMessageRequest::kCode, header, {}, left,
+                      [done, address](const Result<remoting::OwnedCommand>& answer) {
+                        if (!answer) return done(answer.error());
+                        if (answer->code != 0)
+                          return done(Error{Errc::kRefused,
+                                            fmt::format("CODE: {}  DESC: {} BROKER: {}",
+                                                        answer->code, answer->remark, address),
+                                            answer->code});
+                        for (const auto& [name, value] : answer->ext)
+                          if (name == "msgId") return done(value);
+                        done(Error{Errc::kMalformed, "an answer without the message's id"});
+                      });
+      });
+}
+
+ProducerStatistics ProducerCore::statistics() const {
+  return {.sent = sent_,
+          .failed = failed_,
+          .retried = retried_,
+          .in_flight = in_flight_,
+          .in_flight_bytes = in_flight_bytes_};
+}
+
+}  // namespace apogee::client

@@ -1,0 +1,100 @@
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "apogee/producer.h"
+#include "client/fault_tolerance.h"
+#include "client/instance.h"
+
+/// What stands behind a Producer. Threads: every member from any thread; nothing blocks but stop().
+namespace apogee::client {
+
+/// How an attempt that failed is judged (Java's CommunicationMode).
+enum class Mode { kSync, kAsync, kOneway };
+
+/// Where a message goes: anywhere, where a selector says, or to one queue.
+struct Target {
+  QueueSelector select;
+  std::optional<MessageQueue> queue;
+};
+
+class ProducerCore final : public ProducerRole, public std::enable_shared_from_this<ProducerCore> {
+ public:
+  using Done = std::function<void(Result<SendReceipt>)>;
+
+  /// Registers with the instance. kExists: the group is there already.
+  static Result<std::shared_ptr<ProducerCore>> start(
+      std::shared_ptr<Instance> instance, ProducerConfig config,
+      std::function<Outcome(const ReceivedMessage&)> on_check);
+  ~ProducerCore() override;
+
+  /// The message is checked, encoded and sent inside this call if nothing has to be waited for.
+  /// `done` runs once: inside this call, or on an io thread.
+  void send(Message message, Target target, Mode mode, std::chrono::milliseconds timeout,
+            Done done);
+  void send_batch(std::vector<Message> batch, Target target, Mode mode,
+                  std::chrono::milliseconds timeout, Done done);
+  /// A half message: invisible until end_transaction().
+  void send_half(Message message, std::chrono::milliseconds timeout, Done done);
+  void end_transaction(const SendReceipt& receipt, Outcome outcome, const std::string& remark);
+  void request(Message question, std::chrono::milliseconds timeout,
+               std::function<void(Result<ReceivedMessage>)> done);
+  void reply(const ReceivedMessage& question, std::string body, std::chrono::milliseconds timeout,
+             Done done);
+  void recall(const std::string& topic, const std::string& handle,
+              std::chrono::milliseconds timeout, std::function<void(Result<std::string>)> done);
+  void queues(const std::string& topic, std::chrono::milliseconds timeout,
+              std::function<void(Result<std::vector<MessageQueue>>)> done);
+
+  const ProducerConfig& config() const { return config_; }
+  ProducerStatistics statistics() const;
+  void shutdown();  ///< By its owner: leaves the instance too.
+
+  // ProducerRole
+  const std::string& group() const override { return group_; }
+  std::vector<std::string> topics() const override;
+  void check_transaction(const std::string& broker, ReceivedMessage message,
+                         std::int64_t tran_state_table_offset,
+                         std::int64_t commit_log_offset) override;
+  void stop() override { stopped_ = true; }
+
+ private:
+  friend class SendOperation;
+
+  ProducerCore(std::shared_ptr<Instance> instance, ProducerConfig config,
+               std::function<Outcome(const ReceivedMessage&)> on_check);
+  void launch(std::shared_ptr<class SendOperation> operation);
+  void gather(Message message, Target target, Mode mode, std::chrono::milliseconds timeout,
+              Done done);
+  void flush_gathered(const std::string& key);
+  /// Back-pressure: begins `operation` now or when there is room.
+  bool take_room(std::size_t bytes);
+  void give_room(std::size_t bytes);
+  void probe_slow_brokers();
+  void remember(const std::string& topic);
+
+  const std::shared_ptr<Instance> instance_;
+  const ProducerConfig config_;
+  const std::string group_;  // with the namespace
+  const std::function<Outcome(const ReceivedMessage&)> on_check_;
+  FaultTolerance faults_;
+  std::atomic<bool> stopped_{false};
+  std::atomic<std::uint64_t> sent_{0}, failed_{0}, retried_{0}, in_flight_{0}, in_flight_bytes_{0};
+
+  mutable std::mutex mutex_;
+  std::set<std::string, std::less<>> topics_;
+  std::deque<std::shared_ptr<SendOperation>> waiting_;  // for room
+
+  struct Gathered;
+  std::map<std::string, Gathered> gathered_;  // by topic, queue, tag and wait_store
+  std::shared_ptr<class TraceDispatcher> trace_;
+  std::unique_ptr<Periodic> probes_;
+};
+
+}  // namespace apogee::client

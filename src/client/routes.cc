@@ -1,0 +1,183 @@
+#include "client/routes.h"
+
+#include <algorithm>
+#include <set>
+
+#include "protocol/field.h"
+#include "protocol/names.h"
+
+namespace apogee::client {
+namespace {
+
+/// More queues than any broker makes; a route may come from anywhere.
+constexpr std::int32_t kQueuesMax = 65'536;
+
+void add_queues(std::vector<MessageQueue>& queues, const std::string& topic,
+                const std::string& broker, std::int32_t count) {
+  for (std::int32_t id = 0; id < std::min(count, kQueuesMax); ++id)
+    queues.push_back({topic, broker, id});
+}
+
+/// "broker-a:8;broker-b:8"
+std::vector<MessageQueue> ordered_queues(const std::string& topic, std::string_view text) {
+  std::vector<MessageQueue> queues;
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find(';'), text.size());
+    const std::string_view entry = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    const std::size_t colon = entry.find(':');
+    std::int32_t count = 0;
+    if (colon == std::string_view::npos || !protocol::from_text(entry.substr(colon + 1), count))
+      continue;
+    add_queues(queues, topic, std::string{entry.substr(0, colon)}, count);
+  }
+  return queues;
+}
+
+std::vector<protocol::QueueData> by_broker(const protocol::TopicRouteData& route) {
+  auto sorted = route.queue_datas;
+  std::ranges::sort(sorted, {}, &protocol::QueueData::broker_name);
+  return sorted;
+}
+
+bool has_master(const protocol::TopicRouteData& route, const std::string& broker) {
+  return std::ranges::any_of(route.broker_datas, [&](const protocol::BrokerData& each) {
+    return each.broker_name == broker && each.broker_addresses.contains(0);
+  });
+}
+
+}  // namespace
+
+PublishInfoPtr publish_info(const std::string& topic, const protocol::TopicRouteData& route,
+                            std::uint32_t first) {
+  auto info = std::make_shared<PublishInfo>();
+  info->next.store(first, std::memory_order_relaxed);
+  if (route.order_topic_conf && !route.order_topic_conf->empty()) {
+    info->ordered = true;
+    info->queues = ordered_queues(topic, *route.order_topic_conf);
+    return info;
+  }
+  for (const protocol::QueueData& each : by_broker(route)) {
+    if ((each.perm & protocol::perm::kWrite) != 0 && has_master(route, each.broker_name))
+      add_queues(info->queues, topic, each.broker_name, each.write_queue_nums);
+  }
+  return info;
+}
+
+std::vector<MessageQueue> readable_queues(const std::string& topic,
+                                          const protocol::TopicRouteData& route) {
+  std::vector<MessageQueue> queues;
+  for (const protocol::QueueData& each : by_broker(route)) {
+    if ((each.perm & protocol::perm::kRead) != 0)
+      add_queues(queues, topic, each.broker_name, each.read_queue_nums);
+  }
+  return queues;
+}
+
+protocol::TopicRouteData capped(protocol::TopicRouteData route, std::int32_t queues) {
+  for (protocol::QueueData& each : route.queue_datas) {
+    const std::int32_t most = std::min(queues, each.read_queue_nums);
+    each.read_queue_nums = each.write_queue_nums = most;
+  }
+  return route;
+}
+
+bool Routes::update(const std::string& topic, const protocol::TopicRouteData& route,
+                    std::uint32_t first) {
+  std::lock_guard lock{mutex_};
+  for (const protocol::BrokerData& each : route.broker_datas)
+    brokers_[each.broker_name] = each.broker_addresses;
+  const auto [at, is_new] = topics_.try_emplace(topic);
+  Topic& known = at->second;
+  const auto sorted = [](const protocol::TopicRouteData& of) {
+    auto queues = of.queue_datas;
+    auto brokers = of.broker_datas;
+    std::ranges::sort(queues, {}, &protocol::QueueData::broker_name);
+    std::ranges::sort(brokers, {}, &protocol::BrokerData::broker_name);
+    return std::tuple{std::move(queues), std::move(brokers), of.order_topic_conf};
+  };
+  if (!is_new && sorted(known.route) == sorted(route)) return false;
+  known.route = route;
+  known.publish = publish_info(topic, route, first);
+  known.subscribe = readable_queues(topic, route);
+  return true;
+}
+
+PublishInfoPtr Routes::publish(const std::string& topic) const {
+  std::lock_guard lock{mutex_};
+  const auto found = topics_.find(topic);
+  return found == topics_.end() ? nullptr : found->second.publish;
+}
+
+std::optional<std::vector<MessageQueue>> Routes::subscribe(const std::string& topic) const {
+  std::lock_guard lock{mutex_};
+  const auto found = topics_.find(topic);
+  if (found == topics_.end()) return std::nullopt;
+  return found->second.subscribe;
+}
+
+std::optional<protocol::TopicRouteData> Routes::route(const std::string& topic) const {
+  std::lock_guard lock{mutex_};
+  const auto found = topics_.find(topic);
+  if (found == topics_.end()) return std::nullopt;
+  return found->second.route;
+}
+
+std::string Routes::master(const std::string& broker) const {
+  std::lock_guard lock{mutex_};
+  const auto found = brokers_.find(broker);
+  if (found == brokers_.end()) return {};
+  const auto address = found->second.find(0);
+  return address == found->second.end() ? std::string{} : address->second;
+}
+
+std::optional<BrokerAddress> Routes::reader(const std::string& broker, std::int64_t id,
+                                            bool only_this) const {
+  std::lock_guard lock{mutex_};
+  const auto found = brokers_.find(broker);
+  if (found == brokers_.end() || found->second.empty()) return std::nullopt;
+  auto address = found->second.find(id);
+  if (address == found->second.end() && id != 0) address = found->second.find(id + 1);
+  if (address == found->second.end() && !only_this) address = found->second.begin();
+  if (address == found->second.end()) return std::nullopt;
+  return BrokerAddress{broker, address->second, address->first};
+}
+
+std::string Routes::any_broker(const std::string& topic, std::uint64_t random) const {
+  std::lock_guard lock{mutex_};
+  const auto found = topics_.find(topic);
+  if (found == topics_.end() || found->second.route.broker_datas.empty()) return {};
+  const auto& brokers = found->second.route.broker_datas;
+  const auto& addresses = brokers[random % brokers.size()].broker_addresses;
+  return addresses.empty() ? std::string{} : addresses.begin()->second;
+}
+
+std::vector<BrokerAddress> Routes::brokers() const {
+  std::lock_guard lock{mutex_};
+  std::vector<BrokerAddress> all;
+  for (const auto& [name, addresses] : brokers_)
+    for (const auto& [id, address] : addresses) all.push_back({name, address, id});
+  return all;
+}
+
+std::string Routes::name_of(const std::string& address) const {
+  std::lock_guard lock{mutex_};
+  for (const auto& [name, addresses] : brokers_)
+    for (const auto& [id, each] : addresses)
+      if (each == address) return name;
+  return {};
+}
+
+void Routes::drop_offline() {
+  std::lock_guard lock{mutex_};
+  std::set<std::string> routed;
+  for (const auto& [topic, known] : topics_)
+    for (const auto& broker : known.route.broker_datas)
+      for (const auto& [id, address] : broker.broker_addresses) routed.insert(address);
+  for (auto broker = brokers_.begin(); broker != brokers_.end();) {
+    std::erase_if(broker->second, [&](const auto& each) { return !routed.contains(each.second); });
+    broker = broker->second.empty() ? brokers_.erase(broker) : std::next(broker);
+  }
+}
+
+}  // namespace apogee::client

@@ -1,0 +1,74 @@
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "apogee/message.h"
+#include "protocol/bodies.h"
+
+/// What a client knows of topics and brokers. Java's topicRouteTable, brokerAddrTable and the
+/// publish and subscribe info made from them.
+///
+/// Threads: any; nothing blocks.
+namespace apogee::client {
+
+/// Where a topic can be written.
+struct PublishInfo {
+  bool ordered = false;  ///< The topic has an order configuration: these queues, in this order.
+  std::vector<MessageQueue> queues;
+  mutable std::atomic<std::uint32_t> next{0};  ///< Running index of senders.
+};
+using PublishInfoPtr = std::shared_ptr<const PublishInfo>;
+
+PublishInfoPtr publish_info(const std::string& topic, const protocol::TopicRouteData& route,
+                            std::uint32_t first);
+std::vector<MessageQueue> readable_queues(const std::string& topic,
+                                          const protocol::TopicRouteData& route);
+/// The default topic's route, as the route of a topic that will be made on its first send.
+protocol::TopicRouteData capped(protocol::TopicRouteData route, std::int32_t queues);
+
+struct BrokerAddress {
+  std::string name, address;
+  std::int64_t id = 0;  ///< 0 is the master.
+};
+
+class Routes {
+ public:
+  /// Takes a route over; true if it is another than before. `first`: where senders begin.
+  bool update(const std::string& topic, const protocol::TopicRouteData& route,
+              std::uint32_t first);
+
+  PublishInfoPtr publish(const std::string& topic) const;  ///< Null: no route is known.
+  std::optional<std::vector<MessageQueue>> subscribe(const std::string& topic) const;
+  std::optional<protocol::TopicRouteData> route(const std::string& topic) const;
+
+  std::string master(const std::string& broker) const;  ///< Empty: none is known.
+  /// For reading: that id, or the next, or any; `only_this`: that id or nothing.
+  std::optional<BrokerAddress> reader(const std::string& broker, std::int64_t id,
+                                      bool only_this) const;
+  /// Of one of the topic's brokers, the master first; empty: none is known.
+  std::string any_broker(const std::string& topic, std::uint64_t random) const;
+  std::vector<BrokerAddress> brokers() const;
+  std::string name_of(const std::string& address) const;
+  /// Forgets addresses that stand in no route.
+  void drop_offline();
+
+ private:
+  struct Topic {
+    protocol::TopicRouteData route;
+    PublishInfoPtr publish;
+    std::vector<MessageQueue> subscribe;
+  };
+
+  mutable std::mutex mutex_;
+  std::unordered_map<std::string, Topic> topics_;
+  std::map<std::string, std::map<std::int64_t, std::string>> brokers_;  // name -> id -> address
+};
+
+}  // namespace apogee::client

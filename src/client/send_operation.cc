@@ -1,0 +1,386 @@
+#include "client/send_operation.h"
+
+#include <fmt/format.h>
+
+#include "client/compression.h"
+#include "client/namespaces.h"
+#include "protocol/codes.h"
+#include "protocol/names.h"
+#include "protocol/properties.h"
+
+namespace apogee::client {
+namespace {
+
+namespace request = protocol::request_code;
+namespace response = protocol::response_code;
+namespace property = protocol::property;
+
+constexpr std::uint16_t kVipPortStep = 2;
+
+std::string joined(const std::vector<std::string>& keys) {
+  return fmt::format("{}", fmt::join(keys, " "));
+}
+
+void append_delivery(Buffer& out, const Delivery& deliver) {
+  std::string_view name;
+  switch (deliver.kind) {
+    case Delivery::Kind::kNow:
+      return;
+    case Delivery::Kind::kLevel:
+      name = property::kDelay;
+      break;
+    case Delivery::Kind::kAfter:
+      name = property::kTimerDelayMs;
+      break;
+    case Delivery::Kind::kAt:
+      name = property::kTimerDeliverMs;
+      break;
+  }
+  protocol::append_property(out, name, std::to_string(deliver.value));
+}
+
+Buffer properties_of(const Message& message, const std::string& id, const std::string& name_space) {
+  Buffer out;
+  for (const auto& [name, value] : message.properties) protocol::append_property(out, name, value);
+  if (!message.tag.empty()) protocol::append_property(out, property::kTags, message.tag);
+  if (!message.keys.empty())
+    protocol::append_property(out, property::kKeys, joined(message.keys));
+  append_delivery(out, message.deliver);
+  if (!name_space.empty()) protocol::append_property(out, "INSTANCE_ID", name_space);
+  protocol::append_property(out, property::kUniqueKey, id);
+  protocol::append_property(out, property::kWait, message.wait_store ? "true" : "false");
+  return out;
+}
+
+std::string vip(const std::string& address) {
+  auto endpoint = parse_endpoint(address);
+  if (!endpoint || endpoint->port <= kVipPortStep) return address;
+  endpoint->port = static_cast<std::uint16_t>(endpoint->port - kVipPortStep);
+  return to_string(*endpoint);
+}
+
+}  // namespace
+
+Outgoing outgoing(Instance& instance, const ProducerConfig& config, Message message,
+                  const std::string& transaction_group) {
+  Outgoing out;
+  out.code = request::kSendMessageV2;
+  out.topic = wrapped(message.topic, instance.config().name_space);
+  const auto id = message.properties.extract(std::string{property::kUniqueKey});
+  out.message_id = id.empty() ? instance.unique_ids().next() : id.mapped();
+  out.properties = properties_of(message, out.message_id, instance.config().name_space);
+  if (!transaction_group.empty()) {
+    protocol::append_property(out.properties, property::kTransactionPrepared, "true");
+    protocol::append_property(out.properties, property::kProducerGroup, transaction_group);
+    out.sys_flag |= protocol::sys_flag::kPrepared;
+  }
+  if (message.properties.contains("MSG_TYPE")) out.code = request::kSendReplyMessageV2;
+  const bool plain_hooks = !config.before_send && !config.after_send && !config.check_forbidden;
+  if (message.body.size() >= config.compress_over_bytes) {
+    if (auto smaller =
+            compressed(as_bytes(message.body), config.compression, config.compression_level)) {
+      out.body = *std::move(smaller);
+      out.sys_flag |= sys_flag_of(config.compression);
+    } else {
+      instance.env().log.warn("message sent uncompressed: topic={} reason=\"{}\"", message.topic,
+                              smaller.error().detail);
+    }
+  }
+  if (out.body.empty()) {
+    if (plain_hooks)
+      out.body = std::move(message.body);  // nobody looks at it any more
+    else
+      out.body = message.body;
+  }
+  out.message = std::move(message);
+  return out;
+}
+
+Outgoing outgoing_batch(Instance& instance, std::vector<Message> batch) {
+  Outgoing out;
+  out.code = request::kSendBatchMessage;
+  out.batch = true;
+  out.topic = wrapped(batch.front().topic, instance.config().name_space);
+  Buffer body;
+  for (const Message& each : batch) {
+    const std::string id = instance.unique_ids().next();
+    out.message_id += (out.message_id.empty() ? "" : ",") + id;
+    const Buffer properties = properties_of(each, id, instance.config().name_space);
+    protocol::append_batch_member(
+        body, {.flag = each.flag, .body = as_bytes(each.body), .properties = properties});
+  }
+  out.body = std::move(body);
+  protocol::append_property(out.properties, property::kWait,
+                            batch.front().wait_store ? "true" : "false");
+  out.message = std::move(batch.front());
+  return out;
+}
+
+SendOperation::SendOperation(std::shared_ptr<ProducerCore> producer, Outgoing outgoing,
+                             Target target, Mode mode, std::chrono::milliseconds timeout,
+                             ProducerCore::Done done)
+    : producer_{std::move(producer)},
+      out_{std::move(outgoing)},
+      target_{std::move(target)},
+      mode_{mode},
+      timeout_{timeout},
+      bytes_{out_.body.size()},
+      began_{producer_->instance_->env().clock.now()},
+      deadline_{began_ + timeout},
+      done_{std::move(done)} {}
+
+std::chrono::milliseconds SendOperation::left() const {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(
+      deadline_ - producer_->instance_->env().clock.now());
+}
+
+Error SendOperation::out_of_time() const {
+  return Error{.code = Errc::kTimeout,
+               .detail = fmt::format("sendDefaultImpl call timeout: topic {}, {} ms, brokers tried: [{}]",
+                                     out_.message.topic, timeout_.count(),
+                                     fmt::join(brokers_sent_, ", ")),
+               .perhaps_done = perhaps_stored_};
+}
+
+void SendOperation::start() {
+  admitted_ = true;
+  Instance& instance = *producer_->instance_;
+  if (const auto known = instance.routes().publish(out_.topic); known && !known->queues.empty())
+    return attempt(*known);
+  instance.find_route(out_.topic, producer_->config_.default_topic_queues, deadline_,
+                      [self = shared_from_this()](Result<PublishInfoPtr> route) {
+                        if (!route) return self->finish(route.error());
+                        self->attempt(**route);
+                      });
+}
+
+const MessageQueue* SendOperation::choose(const PublishInfo& info, Error& why) {
+  if (target_.queue) return &*target_.queue;
+  if (target_.select) {
+    std::vector<MessageQueue> shown = info.queues;
+    for (MessageQueue& each : shown) each.topic = out_.message.topic;
+    const std::size_t index = target_.select(shown, out_.message);
+    if (index < info.queues.size()) return &info.queues[index];
+    why = Error{Errc::kInvalidArgument,
+                fmt::format("the selector chose queue {} of {}", index, info.queues.size())};
+    return nullptr;
+  }
+  std::uint32_t at = info.next.fetch_add(1, std::memory_order_relaxed);
+  const std::uint32_t begin = at;
+  const MessageQueue* queue = &producer_->faults_.choose(info.queues, at, last_broker_);
+  if (at - begin > 1) info.next.fetch_add(at - begin - 1, std::memory_order_relaxed);
+  return queue;
+}
+
+void SendOperation::attempt(const PublishInfo& info) {
+  if (producer_->instance_->stopped())
+    return finish(Error{.code = Errc::kStopped,
+                        .detail = "the client is shut down",
+                        .perhaps_done = perhaps_stored_});
+  if (left() <= 0ms) return finish(out_of_time());
+  Error why{Errc::kNotFound, {}};
+  const MessageQueue* queue = choose(info, why);
+  if (queue == nullptr) return finish(std::move(why));
+  const std::string address = producer_->instance_->routes().master(queue->broker);
+  if (address.empty()) return find_broker_again(*queue);
+  transmit(*queue, address);
+}
+
+/// A broker without a master's address may have one by now.
+void SendOperation::find_broker_again(const MessageQueue& queue) {
+  const auto missing = [&queue] {
+    return Error{Errc::kNotFound, "The broker[" + queue.broker + "] not exist"};
+  };
+  if (std::exchange(refreshed_, true)) return retry_or_finish(missing());
+  producer_->instance_->refresh_route(
+      out_.topic, std::min(left(), producer_->instance_->config().api_timeout),
+      [self = shared_from_this(), queue](const Result<PublishInfoPtr>&) {
+        const std::string address = self->producer_->instance_->routes().master(queue.broker);
+        if (address.empty())
+          return self->retry_or_finish(
+              Error{Errc::kNotFound, "The broker[" + queue.broker + "] not exist"});
+        self->transmit(queue, address);
+      });
+}
+
+void SendOperation::transmit(const MessageQueue& queue, const std::string& master) {
+  Instance& instance = *producer_->instance_;
+  const ProducerConfig& config = producer_->config_;
+  const std::string address = instance.config().vip_channel ? vip(master) : master;
+  last_broker_ = queue.broker;
+  brokers_sent_.push_back(queue.broker);
+  ++attempts_;
+  if (config.check_forbidden || config.before_send) {
+    const SendEvent event{out_.message, config.group, address, queue};
+    if (config.check_forbidden) {
+      if (auto allowed = config.check_forbidden(event); !allowed) return finish(allowed.error());
+    }
+    if (config.before_send) config.before_send(event);
+  }
+  if (mode_ == Mode::kOneway) {
+    instance.connections().oneway_frame(
+        address, [self = shared_from_this(), queue](Buffer& out, std::int32_t opaque) {
+          self->write(out, opaque, queue, true);
+        });
+    return finish(SendReceipt{.message_id = out_.message_id, .queue = queue});
+  }
+  auto limit = left();
+  const bool more = mode_ == Mode::kSync && attempts_ <= config.retries && !target_.queue &&
+                    !target_.select;
+  if (config.attempt_timeout > 0ms && more) limit = std::min(limit, config.attempt_timeout);
+  const auto began = instance.env().clock.now();
+  perhaps_stored_ = true;
+  instance.connections().call_frame(
+      address,
+      [self = shared_from_this(), queue](Buffer& out, std::int32_t opaque) {
+        self->write(out, opaque, queue, false);
+      },
+      limit,
+      [self = shared_from_this(), queue, address, began](Result<remoting::OwnedCommand> answer) {
+        self->answered(queue, address, began, std::move(answer));
+      });
+}
+
+void SendOperation::write(Buffer& out, std::int32_t opaque, const MessageQueue& queue,
+                          bool oneway) const {
+  const ProducerConfig& config = producer_->config_;
+  protocol::SendMessageV2 header;
+  header.producer_group = producer_->group_;
+  header.topic = out_.topic;
+  header.default_topic = config.create_topic_key;
+  header.default_topic_queue_nums = config.default_topic_queues;
+  header.queue_id = queue.queue_id;
+  header.sys_flag = out_.sys_flag;
+  header.born_timestamp = producer_->instance_->env().clock.wall_ms();
+  header.flag = out_.message.flag;
+  header.properties = out_.properties;
+  header.reconsume_times = out_.reconsume_times;
+  header.max_reconsume_times = out_.max_reconsume_times;
+  header.batch = out_.batch;
+  const protocol::CommandHead head{
+      .code = out_.code, .opaque = opaque, .flag = oneway ? protocol::kOnewayFlag : 0};
+  if (!producer_->instance_->signs())
+    return protocol::encode_command(out, head, header, as_bytes(out_.body));
+  protocol::CommandWriter writer{out, head};
+  producer_->instance_->for_each_signed_field(
+      header, as_bytes(out_.body),
+      [&](std::string_view name, std::string_view text) { writer.field(name, text); });
+  writer.finish(out_.body.size());
+  out += out_.body;
+}
+
+Result<SendReceipt> SendOperation::receipt_of(const MessageQueue& queue,
+                                              const remoting::OwnedCommand& answer) {
+  SendReceipt receipt;
+  switch (answer.code) {
+    case response::kSuccess:
+      break;
+    case response::kFlushDiskTimeout:
+      receipt.status = SendStatus::kFlushDiskTimeout;
+      break;
+    case response::kFlushSlaveTimeout:
+      receipt.status = SendStatus::kFlushReplicaTimeout;
+      break;
+    case response::kSlaveNotAvailable:
+      receipt.status = SendStatus::kReplicaNotAvailable;
+      break;
+    default:
+      return Error{Errc::kRefused,
+                   fmt::format("CODE: {}  DESC: {} BROKER: {}", answer.code, answer.remark,
+                               producer_->instance_->routes().master(queue.broker)),
+                   answer.code};
+  }
+  receipt.message_id = out_.message_id;
+  receipt.queue = queue;
+  receipt.queue.topic = out_.message.topic;
+  receipt.region = "DefaultRegion";
+  // The broker has the last word on the queue. An answer without a header has nothing to say.
+  if (const auto header = remoting::read_header<protocol::SendMessageResponse>(answer)) {
+    receipt.offset_message_id = header->message_id;
+    receipt.queue.queue_id = header->queue_id;
+    receipt.queue_offset = header->queue_offset;
+    receipt.transaction_id = header->transaction_id.value_or("");
+    receipt.recall_handle = header->recall_handle.value_or("");
+    if (out_.batch && header->batch_unique_id) receipt.message_id = *header->batch_unique_id;
+    if (!header->region.empty()) receipt.region = header->region;
+  }
+  return receipt;
+}
+
+void SendOperation::answered(const MessageQueue& queue, const std::string& address,
+                             Clock::Instant began, Result<remoting::OwnedCommand> answer) {
+  Instance& instance = *producer_->instance_;
+  const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(
+      instance.env().clock.now() - began);
+  Result<SendReceipt> result =
+      answer ? receipt_of(queue, *answer) : Result<SendReceipt>{answer.error()};
+  if (producer_->config_.after_send) {
+    const SendEvent event{out_.message,
+                          producer_->config_.group,
+                          address,
+                          queue,
+                          result ? &*result : nullptr,
+                          result ? nullptr : &result.error()};
+    producer_->config_.after_send(event);
+  }
+  if (result) {
+    producer_->faults_.update(queue.broker, took, false, true);
+    const bool plain = !target_.queue && !target_.select;
+    if (result->status == SendStatus::kOk || mode_ != Mode::kSync || !plain ||
+        !producer_->config_.retry_when_not_stored_ok)
+      return finish(std::move(result));
+    unsafe_ = *result;
+    return retry_or_finish(
+        Error{Errc::kRefused, std::string{"stored as "} + name_of(result->status)});
+  }
+  const bool by_broker = result.error().code == Errc::kRefused;
+  if (by_broker) perhaps_stored_ = false;  // it said no
+  const bool reachable = !by_broker && !producer_->config_.detect_slow_brokers;
+  producer_->faults_.update(queue.broker, took, true, reachable);
+  // A broker that goes away says so: a new connection, please.
+  if (result.error().response_code == response::kGoAway) instance.close_connection(address);
+  retry_or_finish(std::move(result.error()));
+}
+
+bool SendOperation::may_retry(const Error& error) const {
+  const ProducerConfig& config = producer_->config_;
+  if (error.code == Errc::kStopped || producer_->instance_->stopped()) return false;
+  if (mode_ == Mode::kOneway) return false;
+  if (mode_ == Mode::kSync) {
+    if (target_.queue || target_.select || attempts_ > config.retries) return false;
+    return error.code != Errc::kRefused || unsafe_.has_value() ||
+           std::ranges::find(config.retry_response_codes, error.response_code) !=
+               config.retry_response_codes.end();
+  }
+  return attempts_ <= config.retries_async && error.code != Errc::kRefused;
+}
+
+void SendOperation::retry_or_finish(Error error) {
+  if (may_retry(error)) {
+    if (left() <= 0ms) return finish(out_of_time());
+    producer_->retried_.fetch_add(1, std::memory_order_relaxed);
+    const auto info = producer_->instance_->routes().publish(out_.topic);
+    if (info && !info->queues.empty()) return attempt(*info);
+  }
+  if (unsafe_) return finish(*unsafe_);
+  if (attempts_ > 1)
+    error.detail = fmt::format("Send [{}] times, still failed, cost [{}]ms, Topic: {}, BrokersSent: "
+                               "[{}]: {}",
+                               attempts_,
+                               std::chrono::duration_cast<std::chrono::milliseconds>(
+                                   producer_->instance_->env().clock.now() - began_)
+                                   .count(),
+                               out_.message.topic, fmt::join(brokers_sent_, ", "), error.detail);
+  error.perhaps_done = perhaps_stored_;
+  finish(std::move(error));
+}
+
+void SendOperation::finish(Result<SendReceipt> result) {
+  ProducerCore::Done done = std::exchange(done_, nullptr);
+  if (!done) return;
+  (result ? producer_->sent_ : producer_->failed_).fetch_add(1, std::memory_order_relaxed);
+  if (admitted_) producer_->give_room(bytes_);
+  Instance::run_callback(done, std::move(result));
+}
+
+}  // namespace apogee::client
