@@ -51,11 +51,12 @@ struct ClientConfig {
   std::chrono::milliseconds poll_name_server_interval{30'000};
   std::chrono::milliseconds heartbeat_broker_interval{30'000};
   std::chrono::milliseconds persist_consumer_offset_interval{5'000};
-  std::chrono::milliseconds api_timeout{3'000};  ///< Of the client's own requests: routes, heartbeats.
-  std::size_t io_threads = 1;         ///< 1 is enough for hundreds of thousands of messages a second.
-  std::size_t worker_threads = 2;     ///< For what may block: transaction checks, offsets, files.
-  bool vip_channel = false;           ///< Send to the brokers' fast port (port - 2).
-  bool heartbeat_v2 = false;          ///< Fingerprints instead of subscriptions; brokers of 5.1.4 on.
+  std::chrono::milliseconds api_timeout{
+      3'000};                      ///< Of the client's own requests: routes, heartbeats.
+  std::size_t io_threads = 1;      ///< 1 is enough for hundreds of thousands of messages a second.
+  std::size_t worker_threads = 2;  ///< For what may block: transaction checks, offsets, files.
+  bool vip_channel = false;        ///< Send to the brokers' fast port (port - 2).
+  bool heartbeat_v2 = false;       ///< Fingerprints instead of subscriptions; brokers of 5.1.4 on.
   TlsConfig tls;
   Credentials credentials;
   /// Where the client says what happens to it. Any thread; must not block. Empty: nowhere.

@@ -43,15 +43,16 @@ inline Delivery level(int delay_level) {
 
 /// A message to be sent.
 struct Message {
-  std::string topic;  ///< 1..127 characters of letters, digits, %, |, _ and -.
-  std::string body;   ///< 1 byte .. ProducerConfig::max_message_bytes; any bytes.
-  std::string tag;    ///< What subscriptions by tag choose by; at most one.
+  std::string topic;              ///< 1..127 characters of letters, digits, %, |, _ and -.
+  std::string body;               ///< 1 byte .. ProducerConfig::max_message_bytes; any bytes.
+  std::string tag;                ///< What subscriptions by tag choose by; at most one.
   std::vector<std::string> keys;  ///< What the message can be found by; no blanks inside a key.
   std::map<std::string, std::string> properties;  ///< The application's; names of RocketMQ's own
                                                   ///< are refused.
   Delivery deliver;
-  std::int32_t flag = 0;   ///< Passed through; RocketMQ gives it no meaning.
-  bool wait_store = true;  ///< false: a broker with SYNC_FLUSH answers without waiting for the disk.
+  std::int32_t flag = 0;  ///< Passed through; RocketMQ gives it no meaning.
+  bool wait_store =
+      true;  ///< false: a broker with SYNC_FLUSH answers without waiting for the disk.
 };
 
 /// How safely a message was stored. All but kOk: it is stored, but not (yet) as the broker is
@@ -76,7 +77,7 @@ struct ReceivedMessage {
   std::string topic, body, tag;
   std::vector<std::string> keys;
   std::map<std::string, std::string> properties;  ///< All of them, RocketMQ's own too.
-  std::string message_id;         ///< The unique id if the sender gave one, else the offset id.
+  std::string message_id;  ///< The unique id if the sender gave one, else the offset id.
   std::string offset_message_id;
   MessageQueue queue;
   std::int64_t queue_offset = 0;

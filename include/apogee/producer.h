@@ -47,13 +47,13 @@ struct ProducerConfig {
                                                   ///< route, queueing, all attempts.
   /// Longest wait of one attempt while others are left. 0: all that is left.
   std::chrono::milliseconds attempt_timeout{0};
-  std::int32_t retries = 2;        ///< Of a blocking send, after the first attempt.
-  std::int32_t retries_async = 2;  ///< Of the others; after failures of the transport only.
+  std::int32_t retries = 2;               ///< Of a blocking send, after the first attempt.
+  std::int32_t retries_async = 2;         ///< Of the others; after failures of the transport only.
   bool retry_when_not_stored_ok = false;  ///< Blocking sends try another broker when the status is
                                           ///< not kOk.
   /// Response codes after which a blocking send is tried again.
   std::vector<std::int32_t> retry_response_codes{17, 14, 1, 2, 16, 204, 205, 1500};
-  std::int32_t default_topic_queues = 4;   ///< Of a topic the broker makes on the first send.
+  std::int32_t default_topic_queues = 4;  ///< Of a topic the broker makes on the first send.
   std::string create_topic_key = "TBW102";
   std::size_t max_message_bytes = 4 << 20;
   std::size_t compress_over_bytes = 4'096;  ///< Bodies this large or larger are compressed.
@@ -139,9 +139,9 @@ class Producer {
   Result<Ok> send_oneway(const Message& message, const MessageQueue& queue);
 
   /// All or none, in one request. One topic, one wait_store, no delays; together at most
-  /// max_message_bytes.
+  /// max_message_bytes. Encoded inside the call: the span need not outlive it.
   Result<SendReceipt> send(std::span<const Message> batch, Milliseconds timeout);
-  void send(std::vector<Message> batch, Milliseconds timeout, Callback done);
+  void send(std::span<const Message> batch, Milliseconds timeout, Callback done);
   Awaitable<SendReceipt> send_async(std::vector<Message> batch, Milliseconds timeout);
 
   /// Sends a question and waits for the answer another program sends with reply().
@@ -189,9 +189,10 @@ class TransactionalProducer {
  public:
   /// Stores the message invisibly, runs `local`, tells the broker the outcome. An error: nothing
   /// was stored (or perhaps_done), and `local` did not run.
-  Result<TransactionReceipt> send(const Message& message,
-                                  const std::function<Outcome(const Message&, const SendReceipt&)>& local,
-                                  std::chrono::milliseconds timeout);
+  Result<TransactionReceipt> send(
+      const Message& message,
+      const std::function<Outcome(const Message&, const SendReceipt&)>& local,
+      std::chrono::milliseconds timeout);
   Result<TransactionReceipt> send(const Message& message, const std::function<Outcome()>& local,
                                   std::chrono::milliseconds timeout);
   Producer& producer() { return producer_; }  ///< For everything else.

@@ -15,8 +15,9 @@ class Fetch final : public StreamHandler, public std::enable_shared_from_this<Fe
  public:
   using Done = std::function<void(Result<std::vector<std::string>>)>;
   Fetch(Env& env, std::string host, std::string path, Done done)
-      : env_{env}, host_{std::move(host)}, request_{"GET " + path + " HTTP/1.0\r\nHost: " + host_ +
-                                                    "\r\nAccept: text/plain\r\n\r\n"},
+      : env_{env},
+        host_{std::move(host)},
+        request_{"GET " + path + " HTTP/1.0\r\nHost: " + host_ + "\r\nAccept: text/plain\r\n\r\n"},
         done_{std::move(done)} {}
 
   void start(const Endpoint& to) {
@@ -48,8 +49,8 @@ class Fetch final : public StreamHandler, public std::enable_shared_from_this<Fe
     const std::size_t head = answer_.find("\r\n\r\n");
     const bool good = answer_.starts_with("HTTP/1.") && answer_.substr(8, 4) == " 200";
     if (!good || head == std::string::npos)
-      return finish(Error{Errc::kRefused, host_ + " answers " +
-                                              answer_.substr(0, answer_.find("\r\n"))});
+      return finish(
+          Error{Errc::kRefused, host_ + " answers " + answer_.substr(0, answer_.find("\r\n"))});
     std::string body = answer_.substr(head + 4);
     finish(parse_name_servers(std::string_view{body}.substr(0, body.find_first_of("\r\n"))));
   }

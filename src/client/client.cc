@@ -57,8 +57,8 @@ Client& Client::operator=(Client&& other) noexcept {
 Client::~Client() {
   if (!instance_) return;
   shutdown();
-  // The threads end with the last owner. Handles and callbacks under way may own a part for a moment
-  // longer; whoever destroys a client inside its own callback must not wait for that.
+  // The threads end with the last owner. Handles and callbacks under way may own a part for a
+  // moment longer; whoever destroys a client inside its own callback must not wait for that.
   const auto gone = instance_->runtime_gone();
   const bool last = instance_.use_count() == 1;
   instance_.reset();

@@ -81,8 +81,7 @@ Instance::~Instance() = default;
 void Instance::begin() {
   add_processors();
   if (name_servers_.empty() && !config_.name_server_domain.empty()) fetch_name_servers();
-  const auto every = [&](Clock::Duration first, Clock::Duration period,
-                         void (Instance::*work)()) {
+  const auto every = [&](Clock::Duration first, Clock::Duration period, void (Instance::*work)()) {
     tasks_.push_back(std::make_unique<Periodic>(
         env_.clock, env_.workers, first, period, [weak = weak_from_this(), work] {
           if (const auto self = weak.lock(); self && !self->stopped()) ((*self).*work)();
@@ -92,13 +91,14 @@ void Instance::begin() {
   every(10ms, config_.poll_name_server_interval, &Instance::update_routes);
   every(1s, config_.heartbeat_broker_interval, &Instance::heartbeat_to_all);
   every(1s, 1s, &Instance::expire_replies);
-  tasks_.push_back(std::make_unique<Periodic>(
-      env_.clock, env_.workers, 10s, config_.persist_consumer_offset_interval,
-      [weak = weak_from_this()] {
-        const auto self = weak.lock();
-        if (!self || self->stopped()) return;
-        for (const auto& consumer : self->consumers()) consumer->persist_offsets();
-      }));
+  tasks_.push_back(std::make_unique<Periodic>(env_.clock, env_.workers, 10s,
+                                              config_.persist_consumer_offset_interval,
+                                              [weak = weak_from_this()] {
+                                                const auto self = weak.lock();
+                                                if (!self || self->stopped()) return;
+                                                for (const auto& consumer : self->consumers())
+                                                  consumer->persist_offsets();
+                                              }));
 }
 
 void Instance::shutdown() {
@@ -136,7 +136,8 @@ void Instance::teardown() {
   replies_.clear();
 }
 
-// ---- Groups --------------------------------------------------------------------------------------
+// ---- Groups
+// --------------------------------------------------------------------------------------
 
 Result<Ok> Instance::add(const std::shared_ptr<ProducerRole>& producer) {
   if (stopped()) return gone();
@@ -223,15 +224,16 @@ void Instance::unregister(const std::string& producer_group, const std::string& 
   for (auto& each : answers) each.wait_for(1s);
 }
 
-// ---- Requests ------------------------------------------------------------------------------------
+// ---- Requests
+// ------------------------------------------------------------------------------------
 
 void Instance::sign(Prepared& prepared) const {
   const Credentials& credentials = config_.credentials;
-  prepared.fields.emplace_back("AccessKey", credentials.access_key);
+  prepared.fields.emplace_back(acl::kAccessKey, credentials.access_key);
   if (!credentials.security_token.empty())
-    prepared.fields.emplace_back("SecurityToken", credentials.security_token);
+    prepared.fields.emplace_back(acl::kSecurityToken, credentials.security_token);
   prepared.fields.emplace_back(
-      "Signature", signature(credentials.secret_key, prepared.fields, as_bytes(prepared.body)));
+      acl::kSignature, signature(credentials.secret_key, prepared.fields, as_bytes(prepared.body)));
 }
 
 void Instance::encode(const Prepared& prepared, Buffer& out, std::int32_t opaque, bool oneway) {
@@ -272,7 +274,8 @@ void Instance::ask_prepared(std::shared_ptr<Prepared> prepared, Clock::Instant d
   const auto left =
       std::chrono::duration_cast<std::chrono::milliseconds>(deadline - env_.clock.now());
   if (left <= 0ms)
-    return done(Error{Errc::kTimeout, "no name server answered in time, the last asked was " + address});
+    return done(
+        Error{Errc::kTimeout, "no name server answered in time, the last asked was " + address});
   send_prepared(address, prepared, left,
                 [weak = weak_from_this(), prepared, deadline, attempts, address,
                  done = std::move(done)](Result<OwnedCommand> answer) mutable {
@@ -282,12 +285,12 @@ void Instance::ask_prepared(std::shared_ptr<Prepared> prepared, Clock::Instant d
                                       address, answer.error().detail);
                   self->name_servers_.failed(address);
                   if (attempts <= 1) return done(std::move(answer));
-                  self->ask_prepared(std::move(prepared), deadline, attempts - 1,
-                                     std::move(done));
+                  self->ask_prepared(std::move(prepared), deadline, attempts - 1, std::move(done));
                 });
 }
 
-// ---- Routes --------------------------------------------------------------------------------------
+// ---- Routes
+// --------------------------------------------------------------------------------------
 
 void Instance::find_route(const std::string& topic, std::int32_t default_queues,
                           Clock::Instant deadline, RouteFound found) {
@@ -295,18 +298,17 @@ void Instance::find_route(const std::string& topic, std::int32_t default_queues,
     return found(std::move(known));
   const auto left =
       std::chrono::duration_cast<std::chrono::milliseconds>(deadline - env_.clock.now());
-  refresh_route(
-      topic, std::min(left, config_.api_timeout),
-      [weak = weak_from_this(), topic, default_queues, deadline,
-       found = std::move(found)](Result<PublishInfoPtr> route) mutable {
-        const auto self = weak.lock();
-        if (!self) return found(gone());
-        if (route && !(*route)->queues.empty()) return found(std::move(route));
-        const bool unknown =
-            route || route.error().response_code == response::kTopicNotExist;
-        if (!unknown) return found(std::move(route));
-        self->find_default_route(topic, default_queues, deadline, std::move(found));
-      });
+  refresh_route(topic, std::min(left, config_.api_timeout),
+                [weak = weak_from_this(), topic, default_queues, deadline,
+                 found = std::move(found)](Result<PublishInfoPtr> route) mutable {
+                  const auto self = weak.lock();
+                  if (!self) return found(gone());
+                  if (route && !(*route)->queues.empty()) return found(std::move(route));
+                  const bool unknown =
+                      route || route.error().response_code == response::kTopicNotExist;
+                  if (!unknown) return found(std::move(route));
+                  self->find_default_route(topic, default_queues, deadline, std::move(found));
+                });
 }
 
 /// As TBW102 stands, a broker will make the topic on its first send.
@@ -360,8 +362,8 @@ void Instance::route_answered(const std::string& topic, Result<OwnedCommand> ans
     result = answer.error();
   } else if (answer->code != response::kSuccess) {
     result = Error{Errc::kRefused, "route of " + topic + ": " + answer->remark, answer->code};
-  } else if (auto route = protocol::decode_body<protocol::TopicRouteData>(
-                 std::string_view{answer->body});
+  } else if (auto route =
+                 protocol::decode_body<protocol::TopicRouteData>(std::string_view{answer->body});
              !route) {
     result = route.error();
   } else {
@@ -421,7 +423,8 @@ void Instance::fetch_name_servers() {
       });
 }
 
-// ---- Heartbeats ----------------------------------------------------------------------------------
+// ---- Heartbeats
+// ----------------------------------------------------------------------------------
 
 protocol::HeartbeatData Instance::heartbeat_data(bool& has_consumers) const {
   protocol::HeartbeatData data;
@@ -498,7 +501,8 @@ void Instance::send_heartbeat(const BrokerAddress& to, const protocol::Heartbeat
        });
 }
 
-// ---- Replies -------------------------------------------------------------------------------------
+// ---- Replies
+// -------------------------------------------------------------------------------------
 
 void Instance::expect_reply(const std::string& correlation_id, Clock::Instant deadline,
                             Replied done) {
@@ -548,7 +552,8 @@ void Instance::expire_replies() {
   }
 }
 
-// ---- Requests of brokers -------------------------------------------------------------------------
+// ---- Requests of brokers
+// -------------------------------------------------------------------------
 
 void Instance::on_worker(std::function<void(Instance&)> work) {
   env_.workers.post([weak = weak_from_this(), work = std::move(work)] {
@@ -565,8 +570,10 @@ void Instance::add_processors() {
         const auto group = message->property(protocol::property::kProducerGroup);
         const auto role = group ? producer(std::string{*group}) : nullptr;
         if (role) {
-          role->check_transaction(peer->remote_text(), received(*message, config_.name_space),
-                                  header.tran_state_table_offset, header.commit_log_offset);
+          role->check_transaction(
+              peer->remote_text(),
+              received(*message, config_.name_space, routes_.name_of(peer->remote_text())),
+              header.tran_state_table_offset, header.commit_log_offset);
         } else {
           env_.log.warn("transaction check for a group that is not here: group={}",
                         group.value_or("?"));
@@ -574,9 +581,8 @@ void Instance::add_processors() {
         return Answer{};
       });
   processors_.on_worker_code<protocol::ConsumerGroupRequest>(
-      request::kNotifyConsumerIdsChanged,
-      [this](const protocol::ConsumerGroupRequest& header, const OwnedCommand&,
-             const remoting::PeerPtr&) {
+      request::kNotifyConsumerIdsChanged, [this](const protocol::ConsumerGroupRequest& header,
+                                                 const OwnedCommand&, const remoting::PeerPtr&) {
         if (const auto role = consumer(header.consumer_group)) role->members_changed();
         return Answer{};
       });
@@ -594,9 +600,8 @@ void Instance::add_processors() {
         return Answer{};
       });
   processors_.on_worker_code<protocol::ConsumerStatusRequest>(
-      request::kGetConsumerStatusFromClient,
-      [this](const protocol::ConsumerStatusRequest& header, const OwnedCommand&,
-             const remoting::PeerPtr&) {
+      request::kGetConsumerStatusFromClient, [this](const protocol::ConsumerStatusRequest& header,
+                                                    const OwnedCommand&, const remoting::PeerPtr&) {
         protocol::ConsumerStatusBody body;
         if (const auto role = consumer(header.group)) {
           for (const auto& [queue, offset] : role->offsets(header.topic))
@@ -616,7 +621,7 @@ void Instance::add_processors() {
       });
   processors_.on_worker<protocol::ConsumeMessageDirectlyRequest>(
       [this](const protocol::ConsumeMessageDirectlyRequest& header, const OwnedCommand& command,
-             const remoting::PeerPtr&) {
+             const remoting::PeerPtr& peer) {
         const auto message = protocol::decode_message(as_bytes(command.body));
         const auto role = consumer(header.consumer_group);
         if (!message || !role)
@@ -624,7 +629,8 @@ void Instance::add_processors() {
                                fmt::format("The Consumer Group <{}> not exist in this consumer",
                                            header.consumer_group));
         return Answer::with_body(protocol::write_json(role->consume_directly(
-            received(*message, config_.name_space), header.broker_name.value_or(""))));
+            received(*message, config_.name_space, routes_.name_of(peer->remote_text())),
+            header.broker_name.value_or(""))));
       });
   add_reply_processor();
 }

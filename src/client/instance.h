@@ -53,7 +53,8 @@ class Instance final : public std::enable_shared_from_this<Instance> {
   NameServers& name_servers() { return name_servers_; }
   UniqueIds& unique_ids() { return unique_ids_; }
 
-  // ---- Groups ------------------------------------------------------------------------------------
+  // ---- Groups
+  // ------------------------------------------------------------------------------------
   /// kExists: this client has a producer (consumer) of that group.
   Result<Ok> add(const std::shared_ptr<ProducerRole>& producer);
   Result<Ok> add(const std::shared_ptr<ConsumerRole>& consumer);
@@ -63,7 +64,8 @@ class Instance final : public std::enable_shared_from_this<Instance> {
   std::shared_ptr<ProducerRole> producer(const std::string& group) const;
   std::shared_ptr<ConsumerRole> consumer(const std::string& group) const;
 
-  // ---- Requests ----------------------------------------------------------------------------------
+  // ---- Requests
+  // ----------------------------------------------------------------------------------
   /// To a broker or name server, signed if the client has credentials. `header` and `body` are
   /// encoded inside this call.
   template <class Header>
@@ -93,8 +95,8 @@ class Instance final : public std::enable_shared_from_this<Instance> {
   template <class Header>
   void ask_name_server(std::int32_t code, const Header& header, std::chrono::milliseconds timeout,
                        Answered done) {
-    ask_prepared(std::make_shared<Prepared>(prepare(code, header, {})),
-                 env_.clock.now() + timeout, name_servers_.all().size(), std::move(done));
+    ask_prepared(std::make_shared<Prepared>(prepare(code, header, {})), env_.clock.now() + timeout,
+                 name_servers_.all().size(), std::move(done));
   }
   /// The fields of a header, then those that sign it and the body.
   template <class Header, class Sink>
@@ -106,23 +108,25 @@ class Instance final : public std::enable_shared_from_this<Instance> {
   bool signs() const { return !config_.credentials.access_key.empty(); }
   void close_connection(const std::string& address) { connections_->close(address); }
 
-  // ---- Routes ------------------------------------------------------------------------------------
+  // ---- Routes
+  // ------------------------------------------------------------------------------------
   /// For sending: from the table, else from a name server, else as the default topic's. kNotFound:
   /// nobody knows the topic, and it cannot be made. `default_queues`: most queues of a new topic.
   void find_route(const std::string& topic, std::int32_t default_queues, Clock::Instant deadline,
                   RouteFound found);
   /// Asks a name server whatever the table says; concurrent calls share one request.
-  void refresh_route(const std::string& topic, std::chrono::milliseconds timeout,
-                     RouteFound found);
+  void refresh_route(const std::string& topic, std::chrono::milliseconds timeout, RouteFound found);
   void update_routes();  ///< Of all topics of all roles.
 
-  // ---- Heartbeats --------------------------------------------------------------------------------
+  // ---- Heartbeats
+  // --------------------------------------------------------------------------------
   void heartbeat_soon();
   void heartbeat_to_all();
   /// The subscriptions of a group, or its queues, are others than before: V2 sends them in full.
   void forget_heartbeats();
 
-  // ---- Request and reply -------------------------------------------------------------------------
+  // ---- Request and reply
+  // -------------------------------------------------------------------------
   using Replied = std::function<void(Result<ReceivedMessage>)>;
   void expect_reply(const std::string& correlation_id, Clock::Instant deadline, Replied done);
   /// The question was sent: a missing answer is now the other side's.

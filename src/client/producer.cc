@@ -152,17 +152,16 @@ Result<Ok> Producer::send_oneway(const Message& message, const MessageQueue& que
 }
 
 Result<SendReceipt> Producer::send(std::span<const Message> batch, Milliseconds timeout) {
-  return wait_for<SendReceipt>([&](auto done) {
-    core_->send_batch({batch.begin(), batch.end()}, {}, Mode::kSync, timeout, std::move(done));
-  });
+  return wait_for<SendReceipt>(
+      [&](auto done) { core_->send_batch(batch, {}, Mode::kSync, timeout, std::move(done)); });
 }
-void Producer::send(std::vector<Message> batch, Milliseconds timeout, Callback done) {
-  core_->send_batch(std::move(batch), {}, Mode::kAsync, timeout, std::move(done));
+void Producer::send(std::span<const Message> batch, Milliseconds timeout, Callback done) {
+  core_->send_batch(batch, {}, Mode::kAsync, timeout, std::move(done));
 }
 Awaitable<SendReceipt> Producer::send_async(std::vector<Message> batch, Milliseconds timeout) {
   return Awaitable<SendReceipt>{
       [core = core_, batch = std::move(batch), timeout](Callback done) mutable {
-        core->send_batch(std::move(batch), {}, Mode::kAsync, timeout, std::move(done));
+        core->send_batch(batch, {}, Mode::kAsync, timeout, std::move(done));
       }};
 }
 
@@ -202,17 +201,16 @@ ProducerStatistics Producer::statistics() const {
 }
 
 Result<TransactionReceipt> TransactionalProducer::send(
-    const Message& message,
-    const std::function<Outcome(const Message&, const SendReceipt&)>& local,
+    const Message& message, const std::function<Outcome(const Message&, const SendReceipt&)>& local,
     std::chrono::milliseconds timeout) {
   ProducerCore& core = *producer_.core();
-  auto sent = wait_for<SendReceipt>(
-      [&](auto done) { core.send_half(message, timeout, std::move(done)); });
+  auto sent =
+      wait_for<SendReceipt>([&](auto done) { core.send_half(message, timeout, std::move(done)); });
   if (!sent) return sent.error();
   TransactionReceipt receipt{.sent = *std::move(sent)};
   // Not stored as safely as asked: nobody may rely on it, and the local part does not run.
-  receipt.outcome = receipt.sent.status == SendStatus::kOk ? local(message, receipt.sent)
-                                                           : Outcome::kRollback;
+  receipt.outcome =
+      receipt.sent.status == SendStatus::kOk ? local(message, receipt.sent) : Outcome::kRollback;
   core.end_transaction(receipt.sent, receipt.outcome, {});
   return receipt;
 }
@@ -220,8 +218,7 @@ Result<TransactionReceipt> TransactionalProducer::send(
 Result<TransactionReceipt> TransactionalProducer::send(const Message& message,
                                                        const std::function<Outcome()>& local,
                                                        std::chrono::milliseconds timeout) {
-  return send(
-      message, [&](const Message&, const SendReceipt&) { return local(); }, timeout);
+  return send(message, [&](const Message&, const SendReceipt&) { return local(); }, timeout);
 }
 
 }  // namespace apogee

@@ -2,11 +2,13 @@
 
 #include <fmt/format.h>
 
+#include "client/accumulator.h"
 #include "client/namespaces.h"
 #include "client/recall_handle.h"
 #include "client/send_operation.h"
 #include "client/validation.h"
 #include "protocol/codes.h"
+#include "protocol/message.h"
 #include "protocol/names.h"
 
 namespace apogee::client {
@@ -21,6 +23,18 @@ Error stopped_error() {
   return Error{Errc::kStopped, "The producer service state not OK, SHUTDOWN_ALREADY"};
 }
 
+std::int32_t wire_outcome(Outcome outcome) {
+  switch (outcome) {
+    case Outcome::kCommit:
+      return protocol::sys_flag::kCommit;
+    case Outcome::kRollback:
+      return protocol::sys_flag::kRollback;
+    case Outcome::kUnknown:
+      return 0;
+  }
+  return 0;
+}
+
 /// A random version 4 UUID, as Java's correlation ids are.
 std::string uuid(Random& random) {
   const std::uint64_t a = random.next(), b = random.next();
@@ -29,17 +43,6 @@ std::string uuid(Random& random) {
 }
 
 }  // namespace
-
-/// Messages of one kind that wait to go out as a batch.
-struct ProducerCore::Gathered {
-  std::vector<Message> messages;
-  std::vector<Done> done;
-  std::size_t bytes = 0;
-  Target target;
-  Mode mode = Mode::kAsync;
-  std::chrono::milliseconds timeout{0};
-  Clock::TimerId timer = 0;
-};
 
 Result<std::shared_ptr<ProducerCore>> ProducerCore::start(
     std::shared_ptr<Instance> instance, ProducerConfig config,
@@ -50,24 +53,19 @@ Result<std::shared_ptr<ProducerCore>> ProducerCore::start(
     return Error{Errc::kInvalidArgument,
                  "max_message_bytes, default_topic_queues and send_timeout must be above zero, "
                  "retries not below it"};
-  if (config.batch_delay < 0ms || config.batch_delay > 30s)
-    return Error{Errc::kInvalidArgument,
-                 fmt::format("batchMaxDelayMs expect between 1ms and 30s, but get {}!",
-                             config.batch_delay.count())};
-  if (config.batch_delay > 0ms && (config.batch_bytes < 1 || config.batch_bytes > 2 << 20))
-    return Error{Errc::kInvalidArgument,
-                 fmt::format("batchMaxBytes expect between 1B and 2MB, but get {}!",
-                             config.batch_bytes)};
+  if (config.batch_delay != 0ms) {
+    if (auto checked = Accumulator::check({config.batch_delay, config.batch_bytes}); !checked)
+      return checked.error();
+  }
   std::shared_ptr<ProducerCore> core{
       new ProducerCore{std::move(instance), std::move(config), std::move(on_check)}};
   if (auto added = core->instance_->add(core); !added) return added.error();
   if (core->config_.avoid_slow_brokers && core->config_.detect_slow_brokers) {
     Env& env = core->instance_->env();
-    core->probes_ = std::make_unique<Periodic>(env.clock, env.workers, 3s, 3s,
-                                               [weak = core->weak_from_this()] {
-                                                 if (const auto self = weak.lock())
-                                                   self->probe_slow_brokers();
-                                               });
+    core->probes_ =
+        std::make_unique<Periodic>(env.clock, env.workers, 3s, 3s, [weak = core->weak_from_this()] {
+          if (const auto self = weak.lock()) self->probe_slow_brokers();
+        });
   }
   return core;
 }
@@ -80,18 +78,19 @@ ProducerCore::ProducerCore(std::shared_ptr<Instance> instance, ProducerConfig co
       on_check_{std::move(on_check)},
       faults_{instance_->env().clock,
               {.avoid_slow_brokers = config_.avoid_slow_brokers,
-               .detect = config_.detect_slow_brokers}} {}
+               .detect = config_.detect_slow_brokers}} {
+  if (config_.batch_delay > 0ms)
+    accumulator_ = std::make_unique<Accumulator>(
+        instance_->env().clock,
+        Accumulator::Settings{.delay = config_.batch_delay, .batch_bytes = config_.batch_bytes});
+}
 
 ProducerCore::~ProducerCore() = default;
 
 void ProducerCore::shutdown() {
   if (stopped_.exchange(true)) return;
-  std::vector<std::string> keys;
-  {
-    std::lock_guard lock{mutex_};
-    for (const auto& [key, gathered] : gathered_) keys.push_back(key);
-  }
-  for (const std::string& key : keys) flush_gathered(key);
+  if (accumulator_)
+    for (auto& batch : accumulator_->take_all()) send_gathered(std::move(batch));
   instance_->remove_producer(group_);
 }
 
@@ -105,7 +104,8 @@ void ProducerCore::remember(const std::string& topic) {
   if (!topics_.contains(topic)) topics_.insert(topic);
 }
 
-// ---- Sending -------------------------------------------------------------------------------------
+// ---- Sending
+// -------------------------------------------------------------------------------------
 
 void ProducerCore::send(Message message, Target target, Mode mode,
                         std::chrono::milliseconds timeout, Done done) {
@@ -118,18 +118,21 @@ void ProducerCore::send(Message message, Target target, Mode mode,
     return refuse(checked.error());
   if (target.queue && target.queue->topic != message.topic)
     return refuse({Errc::kInvalidArgument, "message's topic not equal mq's topic"});
-  const bool alone = message.deliver.kind != Delivery::Kind::kNow || target.select ||
-                     mode == Mode::kOneway || protocol::is_retry_topic(message.topic);
-  if (config_.batch_delay > 0ms && !alone)
-    return gather(std::move(message), std::move(target), mode, timeout, std::move(done));
+  if (accumulator_ && mode != Mode::kOneway && !target.select && Accumulator::fits(message)) {
+    Accumulator::Member member{std::move(message), std::move(done),
+                               instance_->env().clock.now() + timeout};
+    if (gather(member, target.queue)) return;
+    message = std::move(member.message);  // too much waits already: it goes alone
+    done = std::move(member.done);
+  }
   if (target.queue)
     target.queue->topic = wrapped(target.queue->topic, instance_->config().name_space);
-  launch(std::make_shared<SendOperation>(
-      shared_from_this(), outgoing(*instance_, config_, std::move(message), {}), std::move(target),
-      mode, timeout, std::move(done)));
+  launch(std::make_shared<SendOperation>(shared_from_this(),
+                                         outgoing(*instance_, config_, std::move(message), {}),
+                                         std::move(target), mode, timeout, std::move(done)));
 }
 
-void ProducerCore::send_batch(std::vector<Message> batch, Target target, Mode mode,
+void ProducerCore::send_batch(std::span<const Message> batch, Target target, Mode mode,
                               std::chrono::milliseconds timeout, Done done) {
   Result<Ok> checked = check_batch(batch, config_.max_message_bytes);
   if (stopped_ || instance_->stopped()) checked = stopped_error();
@@ -139,8 +142,7 @@ void ProducerCore::send_batch(std::vector<Message> batch, Target target, Mode mo
   }
   if (target.queue)
     target.queue->topic = wrapped(target.queue->topic, instance_->config().name_space);
-  launch(std::make_shared<SendOperation>(shared_from_this(),
-                                         outgoing_batch(*instance_, std::move(batch)),
+  launch(std::make_shared<SendOperation>(shared_from_this(), outgoing_batch(*instance_, batch),
                                          std::move(target), mode, timeout, std::move(done)));
 }
 
@@ -160,8 +162,9 @@ void ProducerCore::launch(std::shared_ptr<SendOperation> operation) {
       std::lock_guard lock{self->mutex_};
       if (std::erase(self->waiting_, operation) == 0) return;  // it began
     }
-    operation->fail({Errc::kBusy, "send message tryAcquire semaphoreAsyncNum timeout: too much is "
-                                  "in flight (max_in_flight, max_in_flight_bytes)"});
+    operation->fail({Errc::kBusy,
+                     "send message tryAcquire semaphoreAsyncNum timeout: too much is "
+                     "in flight (max_in_flight, max_in_flight_bytes)"});
   });
 }
 
@@ -192,78 +195,53 @@ void ProducerCore::give_room(std::size_t bytes) {
   waiting_.push_front(std::move(next));
 }
 
-// ---- Batches by time -----------------------------------------------------------------------------
+// ---- Batches by time
+// -----------------------------------------------------------------------------
 
-/// Java's ProduceAccumulator: the same topic, queue, tag and wish to wait make one batch.
-void ProducerCore::gather(Message message, Target target, Mode mode,
-                          std::chrono::milliseconds timeout, Done done) {
-  const std::string key = fmt::format("{}\x01{}\x01{}\x01{}", message.topic,
-                                      target.queue ? to_string(*target.queue) : "", message.tag,
-                                      message.wait_store);
-  bool full = false;
-  {
-    std::lock_guard lock{mutex_};
-    const auto [at, is_new] = gathered_.try_emplace(key);
-    Gathered& gathered = at->second;
-    if (is_new) {
-      gathered.target = std::move(target);
-      gathered.timeout = timeout;
-      gathered.mode = mode;
-      gathered.timer = instance_->env().clock.run_after(
-          config_.batch_delay, [weak = weak_from_this(), key] {
-            if (const auto self = weak.lock()) self->flush_gathered(key);
-          });
-    }
-    // The strictest of its members decides how the batch is sent.
-    gathered.timeout = std::min(gathered.timeout, timeout);
-    if (mode == Mode::kSync) gathered.mode = Mode::kSync;
-    gathered.bytes += message.body.size();
-    gathered.messages.push_back(std::move(message));
-    gathered.done.push_back(std::move(done));
-    full = gathered.bytes >= config_.batch_bytes;
-  }
-  if (full) flush_gathered(key);
+bool ProducerCore::gather(Accumulator::Member& member, const std::optional<MessageQueue>& queue) {
+  auto added = accumulator_->add(std::move(member), queue);
+  if (!added) return false;
+  if (added->full) send_gathered(*std::move(added->full));
+  if (added->first)
+    instance_->env().clock.run_after(config_.batch_delay, [weak = weak_from_this()] {
+      const auto self = weak.lock();
+      if (!self) return;
+      for (auto& batch : self->accumulator_->due()) self->send_gathered(std::move(batch));
+    });
+  return true;
 }
 
-void ProducerCore::flush_gathered(const std::string& key) {
-  auto batch = std::make_shared<Gathered>();
-  {
-    std::lock_guard lock{mutex_};
-    const auto found = gathered_.find(key);
-    if (found == gathered_.end()) return;
-    *batch = std::move(found->second);
-    gathered_.erase(found);
+/// Retried as a blocking send is: some of its members may be.
+void ProducerCore::send_gathered(Accumulator::Batch batch) {
+  auto members = std::make_shared<std::vector<Accumulator::Member>>(std::move(batch.members));
+  Target target{.select = {}, .queue = std::move(batch.queue)};
+  if (target.queue)
+    target.queue->topic = wrapped(target.queue->topic, instance_->config().name_space);
+  auto deadline = members->front().deadline;
+  std::vector<Message> messages;
+  for (auto& each : *members) {
+    deadline = std::min(deadline, each.deadline);
+    messages.push_back(std::move(each.message));
   }
-  if (batch->target.queue)
-    batch->target.queue->topic = wrapped(batch->target.queue->topic, instance_->config().name_space);
-  auto answered = [batch](Result<SendReceipt> result) {
-    std::string_view ids = result ? std::string_view{result->message_id} : std::string_view{};
-    for (std::size_t i = 0; i < batch->done.size(); ++i) {
-      if (!result) {
-        batch->done[i](result);
-        continue;
-      }
-      SendReceipt one = *result;
-      const std::size_t comma = std::min(ids.find(','), ids.size());
-      one.message_id = ids.substr(0, comma);
-      ids.remove_prefix(std::min(comma + 1, ids.size()));
-      one.queue_offset += static_cast<std::int64_t>(i);
-      batch->done[i](std::move(one));
-    }
-  };
-  if (batch->messages.size() == 1) {
-    auto alone = outgoing(*instance_, config_, std::move(batch->messages.front()), {});
-    return launch(std::make_shared<SendOperation>(shared_from_this(), std::move(alone),
-                                                  batch->target, batch->mode, batch->timeout,
-                                                  std::move(answered)));
-  }
-  launch(std::make_shared<SendOperation>(shared_from_this(),
-                                         outgoing_batch(*instance_, std::move(batch->messages)),
-                                         batch->target, batch->mode, batch->timeout,
-                                         std::move(answered)));
+  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+      deadline - instance_->env().clock.now());
+  auto out = messages.size() == 1 ? outgoing(*instance_, config_, std::move(messages.front()), {})
+                                  : outgoing_batch(*instance_, messages);
+  launch(std::make_shared<SendOperation>(shared_from_this(), std::move(out), std::move(target),
+                                         Mode::kSync, std::max(left, std::chrono::milliseconds{1}),
+                                         [members](const Result<SendReceipt>& result) {
+                                           if (!result) {
+                                             for (auto& each : *members) each.done(result);
+                                             return;
+                                           }
+                                           auto receipts = split_receipt(*result, members->size());
+                                           for (std::size_t i = 0; i < members->size(); ++i)
+                                             (*members)[i].done(std::move(receipts[i]));
+                                         }));
 }
 
-// ---- Transactions --------------------------------------------------------------------------------
+// ---- Transactions
+// --------------------------------------------------------------------------------
 
 void ProducerCore::send_half(Message message, std::chrono::milliseconds timeout, Done done) {
   // A half message has no time of its own.
@@ -289,9 +267,7 @@ void ProducerCore::end_transaction(const SendReceipt& receipt, Outcome outcome,
   header.producer_group = group_;
   header.tran_state_table_offset = receipt.queue_offset;
   header.commit_log_offset = where->physical_offset;
-  header.commit_or_rollback = outcome == Outcome::kCommit     ? protocol::sys_flag::kCommit
-                              : outcome == Outcome::kRollback ? protocol::sys_flag::kRollback
-                                                              : 0;
+  header.commit_or_rollback = wire_outcome(outcome);
   header.from_transaction_check = false;
   header.message_id = receipt.message_id;
   header.transaction_id = receipt.transaction_id;
@@ -316,16 +292,16 @@ void ProducerCore::check_transaction(const std::string& broker, ReceivedMessage 
   header.producer_group = group_;
   header.tran_state_table_offset = tran_state_table_offset;
   header.commit_log_offset = commit_log_offset;
-  header.commit_or_rollback = outcome == Outcome::kCommit     ? protocol::sys_flag::kCommit
-                              : outcome == Outcome::kRollback ? protocol::sys_flag::kRollback
-                                                              : 0;
+  header.commit_or_rollback = wire_outcome(outcome);
   header.from_transaction_check = true;
   header.message_id = message.message_id;
-  header.transaction_id = std::string{message.property("__transactionId__").value_or(message.message_id)};
+  header.transaction_id =
+      std::string{message.property("__transactionId__").value_or(message.message_id)};
   instance_->oneway(broker, request_code::kEndTransaction, header);
 }
 
-// ---- Request and reply ---------------------------------------------------------------------------
+// ---- Request and reply
+// ---------------------------------------------------------------------------
 
 void ProducerCore::request(Message question, std::chrono::milliseconds timeout,
                            std::function<void(Result<ReceivedMessage>)> done) {
@@ -341,23 +317,23 @@ void ProducerCore::request(Message question, std::chrono::milliseconds timeout,
   const bool first = instance_->routes().publish(topic) == nullptr;
   auto send = [self = shared_from_this(), id, timeout, question = std::move(question)]() mutable {
     auto out = outgoing(*self->instance_, self->config_, std::move(question), {});
-    self->launch(std::make_shared<SendOperation>(
-        self, std::move(out), Target{}, Mode::kAsync, timeout,
-        [self, id](Result<SendReceipt> sent) {
-          if (sent)
-            self->instance_->question_sent(id);
-          else
-            self->instance_->question_failed(id, sent.error());
-        }));
+    self->launch(std::make_shared<SendOperation>(self, std::move(out), Target{}, Mode::kAsync,
+                                                 timeout, [self, id](Result<SendReceipt> sent) {
+                                                   if (sent)
+                                                     self->instance_->question_sent(id);
+                                                   else
+                                                     self->instance_->question_failed(id,
+                                                                                      sent.error());
+                                                 }));
   };
   if (!first) return send();
   // The reply comes back over a connection the broker knows this client by: introduce it first.
-  instance_->find_route(topic, config_.default_topic_queues, deadline,
-                        [self = shared_from_this(), send = std::move(send)](
-                            const Result<PublishInfoPtr>&) mutable {
-                          self->instance_->heartbeat_to_all();
-                          send();
-                        });
+  instance_->find_route(
+      topic, config_.default_topic_queues, deadline,
+      [self = shared_from_this(), send = std::move(send)](const Result<PublishInfoPtr>&) mutable {
+        self->instance_->heartbeat_to_all();
+        send();
+      });
 }
 
 void ProducerCore::reply(const ReceivedMessage& question, std::string body,
@@ -365,10 +341,10 @@ void ProducerCore::reply(const ReceivedMessage& question, std::string body,
   const auto cluster = question.property("CLUSTER");
   if (!cluster)
     return Instance::run_callback(
-        done,
-        Result<SendReceipt>{Error{
-            Errc::kInvalidArgument,
-            "create reply message fail, requestMessage error, property[CLUSTER] is null.", 10'007}});
+        done, Result<SendReceipt>{Error{
+                  Errc::kInvalidArgument,
+                  "create reply message fail, requestMessage error, property[CLUSTER] is null.",
+                  10'007}});
   Message answer;
   answer.topic = protocol::reply_topic(*cluster);
   answer.body = std::move(body);
@@ -380,7 +356,8 @@ void ProducerCore::reply(const ReceivedMessage& question, std::string body,
                                          Target{}, Mode::kAsync, timeout, std::move(done)));
 }
 
-// ---- The rest ------------------------------------------------------------------------------------
+// ---- The rest
+// ------------------------------------------------------------------------------------
 
 void ProducerCore::queues(const std::string& topic, std::chrono::milliseconds timeout,
                           std::function<void(Result<std::vector<MessageQueue>>)> done) {
@@ -404,13 +381,14 @@ void ProducerCore::probe_slow_brokers() {
       continue;
     }
     if (all.empty()) return;
-    instance_->call(address, request_code::kGetMaxOffset,
-                    protocol::QueueRequest{.topic = all.front(), .queue_id = 0}, {}, kDetectTimeout,
-                    [weak = weak_from_this(), broker](const Result<remoting::OwnedCommand>& answer) {
-                      const auto self = weak.lock();
-                      if (self && answer && !self->faults_.reachable(broker))
-                        self->faults_.update(broker, 0ms, false, true);
-                    });
+    instance_->call(
+        address, request_code::kGetMaxOffset,
+        protocol::QueueRequest{.topic = all.front(), .queue_id = 0}, {}, kDetectTimeout,
+        [weak = weak_from_this(), broker](const Result<remoting::OwnedCommand>& answer) {
+          const auto self = weak.lock();
+          if (self && answer && !self->faults_.reachable(broker))
+            self->faults_.update(broker, 0ms, false, true);
+        });
   }
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "apogee/producer.h"
+#include "client/accumulator.h"
 #include "client/fault_tolerance.h"
 #include "client/instance.h"
 
@@ -38,7 +39,7 @@ class ProducerCore final : public ProducerRole, public std::enable_shared_from_t
   /// `done` runs once: inside this call, or on an io thread.
   void send(Message message, Target target, Mode mode, std::chrono::milliseconds timeout,
             Done done);
-  void send_batch(std::vector<Message> batch, Target target, Mode mode,
+  void send_batch(std::span<const Message> batch, Target target, Mode mode,
                   std::chrono::milliseconds timeout, Done done);
   /// A half message: invisible until end_transaction().
   void send_half(Message message, std::chrono::milliseconds timeout, Done done);
@@ -70,9 +71,9 @@ class ProducerCore final : public ProducerRole, public std::enable_shared_from_t
   ProducerCore(std::shared_ptr<Instance> instance, ProducerConfig config,
                std::function<Outcome(const ReceivedMessage&)> on_check);
   void launch(std::shared_ptr<class SendOperation> operation);
-  void gather(Message message, Target target, Mode mode, std::chrono::milliseconds timeout,
-              Done done);
-  void flush_gathered(const std::string& key);
+  /// False: `member` is untouched and goes alone.
+  bool gather(Accumulator::Member& member, const std::optional<MessageQueue>& queue);
+  void send_gathered(Accumulator::Batch batch);
   /// Back-pressure: begins `operation` now or when there is room.
   bool take_room(std::size_t bytes);
   void give_room(std::size_t bytes);
@@ -91,9 +92,7 @@ class ProducerCore final : public ProducerRole, public std::enable_shared_from_t
   std::set<std::string, std::less<>> topics_;
   std::deque<std::shared_ptr<SendOperation>> waiting_;  // for room
 
-  struct Gathered;
-  std::map<std::string, Gathered> gathered_;  // by topic, queue, tag and wait_store
-  std::shared_ptr<class TraceDispatcher> trace_;
+  std::unique_ptr<Accumulator> accumulator_;  // null: messages go one by one
   std::unique_ptr<Periodic> probes_;
 };
 

@@ -37,8 +37,8 @@ class ConsumerRole {
   /// The readable queues of one of its topics are others than before.
   virtual void queues_changed(const std::string& topic,
                               const std::vector<MessageQueue>& queues) = 0;
-  virtual void members_changed() = 0;    ///< Request 40: divide the queues again, soon.
-  virtual void persist_offsets() = 0;    ///< Every persist_consumer_offset_interval.
+  virtual void members_changed() = 0;  ///< Request 40: divide the queues again, soon.
+  virtual void persist_offsets() = 0;  ///< Every persist_consumer_offset_interval.
   /// Request 220: go on from these offsets.
   virtual void reset_offsets(const std::string& topic,
                              const std::map<MessageQueue, std::int64_t>& offsets) = 0;

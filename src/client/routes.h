@@ -41,8 +41,7 @@ struct BrokerAddress {
 class Routes {
  public:
   /// Takes a route over; true if it is another than before. `first`: where senders begin.
-  bool update(const std::string& topic, const protocol::TopicRouteData& route,
-              std::uint32_t first);
+  bool update(const std::string& topic, const protocol::TopicRouteData& route, std::uint32_t first);
 
   PublishInfoPtr publish(const std::string& topic) const;  ///< Null: no route is known.
   std::optional<std::vector<MessageQueue>> subscribe(const std::string& topic) const;

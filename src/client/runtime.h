@@ -41,8 +41,8 @@ class CallbackScope {
   explicit CallbackScope(Where where);
   ~CallbackScope();
   CallbackScope(const CallbackScope&) = delete;
-  static bool inside();           ///< Any callback: do not wait for it to end.
-  static bool on_io_thread();     ///< Waiting here would wait for itself.
+  static bool inside();        ///< Any callback: do not wait for it to end.
+  static bool on_io_thread();  ///< Waiting here would wait for itself.
 
  private:
   const int before_;

@@ -43,8 +43,7 @@ Buffer properties_of(const Message& message, const std::string& id, const std::s
   Buffer out;
   for (const auto& [name, value] : message.properties) protocol::append_property(out, name, value);
   if (!message.tag.empty()) protocol::append_property(out, property::kTags, message.tag);
-  if (!message.keys.empty())
-    protocol::append_property(out, property::kKeys, joined(message.keys));
+  if (!message.keys.empty()) protocol::append_property(out, property::kKeys, joined(message.keys));
   append_delivery(out, message.deliver);
   if (!name_space.empty()) protocol::append_property(out, "INSTANCE_ID", name_space);
   protocol::append_property(out, property::kUniqueKey, id);
@@ -96,7 +95,7 @@ Outgoing outgoing(Instance& instance, const ProducerConfig& config, Message mess
   return out;
 }
 
-Outgoing outgoing_batch(Instance& instance, std::vector<Message> batch) {
+Outgoing outgoing_batch(Instance& instance, std::span<const Message> batch) {
   Outgoing out;
   out.code = request::kSendBatchMessage;
   out.batch = true;
@@ -112,7 +111,7 @@ Outgoing outgoing_batch(Instance& instance, std::vector<Message> batch) {
   out.body = std::move(body);
   protocol::append_property(out.properties, property::kWait,
                             batch.front().wait_store ? "true" : "false");
-  out.message = std::move(batch.front());
+  out.message = batch.front();
   return out;
 }
 
@@ -135,11 +134,11 @@ std::chrono::milliseconds SendOperation::left() const {
 }
 
 Error SendOperation::out_of_time() const {
-  return Error{.code = Errc::kTimeout,
-               .detail = fmt::format("sendDefaultImpl call timeout: topic {}, {} ms, brokers tried: [{}]",
-                                     out_.message.topic, timeout_.count(),
-                                     fmt::join(brokers_sent_, ", ")),
-               .perhaps_done = perhaps_stored_};
+  return Error{
+      .code = Errc::kTimeout,
+      .detail = fmt::format("sendDefaultImpl call timeout: topic {}, {} ms, brokers tried: [{}]",
+                            out_.message.topic, timeout_.count(), fmt::join(brokers_sent_, ", ")),
+      .perhaps_done = perhaps_stored_};
 }
 
 void SendOperation::start() {
@@ -225,8 +224,8 @@ void SendOperation::transmit(const MessageQueue& queue, const std::string& maste
     return finish(SendReceipt{.message_id = out_.message_id, .queue = queue});
   }
   auto limit = left();
-  const bool more = mode_ == Mode::kSync && attempts_ <= config.retries && !target_.queue &&
-                    !target_.select;
+  const bool more =
+      mode_ == Mode::kSync && attempts_ <= config.retries && !target_.queue && !target_.select;
   if (config.attempt_timeout > 0ms && more) limit = std::min(limit, config.attempt_timeout);
   const auto began = instance.env().clock.now();
   perhaps_stored_ = true;
@@ -310,17 +309,14 @@ Result<SendReceipt> SendOperation::receipt_of(const MessageQueue& queue,
 void SendOperation::answered(const MessageQueue& queue, const std::string& address,
                              Clock::Instant began, Result<remoting::OwnedCommand> answer) {
   Instance& instance = *producer_->instance_;
-  const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(
-      instance.env().clock.now() - began);
+  const auto took =
+      std::chrono::duration_cast<std::chrono::milliseconds>(instance.env().clock.now() - began);
   Result<SendReceipt> result =
       answer ? receipt_of(queue, *answer) : Result<SendReceipt>{answer.error()};
   if (producer_->config_.after_send) {
-    const SendEvent event{out_.message,
-                          producer_->config_.group,
-                          address,
-                          queue,
-                          result ? &*result : nullptr,
-                          result ? nullptr : &result.error()};
+    const SendEvent event{
+        out_.message, producer_->config_.group,    address,
+        queue,        result ? &*result : nullptr, result ? nullptr : &result.error()};
     producer_->config_.after_send(event);
   }
   if (result) {
@@ -364,13 +360,14 @@ void SendOperation::retry_or_finish(Error error) {
   }
   if (unsafe_) return finish(*unsafe_);
   if (attempts_ > 1)
-    error.detail = fmt::format("Send [{}] times, still failed, cost [{}]ms, Topic: {}, BrokersSent: "
-                               "[{}]: {}",
-                               attempts_,
-                               std::chrono::duration_cast<std::chrono::milliseconds>(
-                                   producer_->instance_->env().clock.now() - began_)
-                                   .count(),
-                               out_.message.topic, fmt::join(brokers_sent_, ", "), error.detail);
+    error.detail = fmt::format(
+        "Send [{}] times, still failed, cost [{}]ms, Topic: {}, BrokersSent: "
+        "[{}]: {}",
+        attempts_,
+        std::chrono::duration_cast<std::chrono::milliseconds>(
+            producer_->instance_->env().clock.now() - began_)
+            .count(),
+        out_.message.topic, fmt::join(brokers_sent_, ", "), error.detail);
   error.perhaps_done = perhaps_stored_;
   finish(std::move(error));
 }

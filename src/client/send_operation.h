@@ -29,7 +29,7 @@ struct Outgoing {
 /// group.
 Outgoing outgoing(Instance& instance, const ProducerConfig& config, Message message,
                   const std::string& transaction_group);
-Outgoing outgoing_batch(Instance& instance, std::vector<Message> batch);
+Outgoing outgoing_batch(Instance& instance, std::span<const Message> batch);
 
 class SendOperation final : public std::enable_shared_from_this<SendOperation> {
  public:

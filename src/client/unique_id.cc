@@ -47,7 +47,8 @@ std::string UniqueIds::next() {
     month_ends_ms_.store(month.ends_ms, std::memory_order_relaxed);
   }
   // A clock set back over the turn of a month gives no negative time.
-  const auto since = std::max<std::int64_t>(0, now - month_begins_ms_.load(std::memory_order_relaxed));
+  const auto since =
+      std::max<std::int64_t>(0, now - month_begins_ms_.load(std::memory_order_relaxed));
   std::string id;
   id.reserve(prefix_.size() + 12);
   id = prefix_;

@@ -8,10 +8,10 @@
 
 namespace apogee::client {
 
-/// Message ids (UNIQ_KEY) as Java's MessageClientIDSetter makes them, so that tools can read address
-/// and time out of them: upper-case hex of the address (4 or 16 bytes), the low 2 bytes of the
-/// process id, 4 bytes of this maker's own, 4 bytes of milliseconds since the month began (local
-/// time) and a counter of 2 bytes.
+/// Message ids (UNIQ_KEY) as Java's MessageClientIDSetter makes them, so that tools can read
+/// address and time out of them: upper-case hex of the address (4 or 16 bytes), the low 2 bytes of
+/// the process id, 4 bytes of this maker's own, 4 bytes of milliseconds since the month began
+/// (local time) and a counter of 2 bytes.
 ///
 /// Threads: any.
 class UniqueIds {

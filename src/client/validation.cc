@@ -15,17 +15,62 @@ Error invalid(std::string detail, int code = 0) {
 
 constexpr int kMessageIllegal = protocol::response_code::kMessageIllegal;
 
+constexpr const char* kAllowed = "^[%|a-zA-Z0-9_-]+$";
+
+bool is_blank(const std::string& text) {
+  return text.find_first_not_of(" \t\r\n") == std::string::npos;
+}
+
 /// MessageConst.STRING_HASH_SET, sorted.
 constexpr auto kReserved = std::to_array<std::string_view>({
-    "1ST_POP_TIME", "BORN_TIMESTAMP", "BUYER_ID", "CLUSTER", "CONSUME_START_TIME",
-    "CORRELATION_ID", "DELAY", "DLQ_ORIGIN_MESSAGE_ID", "DLQ_ORIGIN_TOPIC", "DUP_INFO",
-    "EXTEND_UNIQ_INFO", "INNER_BASE", "INNER_NUM", "INSTANCE_ID", "KEYS", "MAX_OFFSET",
-    "MAX_RECONSUME_TIMES", "MIN_OFFSET", "MSG_REGION", "MSG_TYPE", "ORIGIN_MESSAGE_ID", "PGROUP",
-    "POP_CK", "POP_CK_OFFSET", "REAL_QID", "REAL_TOPIC", "RECONSUME_TIME", "REPLY_TO_CLIENT",
-    "RETRY_TOPIC", "TAGS", "TIMER_DELAY_LEVEL", "TIMER_DELAY_MS", "TIMER_DELAY_SEC",
-    "TIMER_DELIVER_MS", "TIMER_DEL_UNIQKEY", "TIMER_DEQUEUE_MS", "TIMER_ENQUEUE_MS",
-    "TIMER_OUT_MS", "TIMER_ROLL_TIMES", "TRACE_CONTEXT", "TRACE_ON", "TRANSACTION_CHECK_TIMES",
-    "TRAN_MSG", "TRAN_PREPARED_QUEUE_OFFSET", "TTL", "UNIQ_KEY", "WAIT", "__BORNHOST",
+    "1ST_POP_TIME",
+    "BORN_TIMESTAMP",
+    "BUYER_ID",
+    "CLUSTER",
+    "CONSUME_START_TIME",
+    "CORRELATION_ID",
+    "DELAY",
+    "DLQ_ORIGIN_MESSAGE_ID",
+    "DLQ_ORIGIN_TOPIC",
+    "DUP_INFO",
+    "EXTEND_UNIQ_INFO",
+    "INNER_BASE",
+    "INNER_NUM",
+    "INSTANCE_ID",
+    "KEYS",
+    "MAX_OFFSET",
+    "MAX_RECONSUME_TIMES",
+    "MIN_OFFSET",
+    "MSG_REGION",
+    "MSG_TYPE",
+    "ORIGIN_MESSAGE_ID",
+    "PGROUP",
+    "POP_CK",
+    "POP_CK_OFFSET",
+    "REAL_QID",
+    "REAL_TOPIC",
+    "RECONSUME_TIME",
+    "REPLY_TO_CLIENT",
+    "RETRY_TOPIC",
+    "TAGS",
+    "TIMER_DELAY_LEVEL",
+    "TIMER_DELAY_MS",
+    "TIMER_DELAY_SEC",
+    "TIMER_DELIVER_MS",
+    "TIMER_DEL_UNIQKEY",
+    "TIMER_DEQUEUE_MS",
+    "TIMER_ENQUEUE_MS",
+    "TIMER_OUT_MS",
+    "TIMER_ROLL_TIMES",
+    "TRACE_CONTEXT",
+    "TRACE_ON",
+    "TRANSACTION_CHECK_TIMES",
+    "TRAN_MSG",
+    "TRAN_PREPARED_QUEUE_OFFSET",
+    "TTL",
+    "UNIQ_KEY",
+    "WAIT",
+    "__BORNHOST",
     "__CRC32#",
 });
 
@@ -56,19 +101,27 @@ bool is_reserved_property(std::string_view name) {
 }
 
 Result<Ok> check_group(const std::string& group) {
-  if (group.empty() || group.find_first_not_of(' ') == std::string::npos)
-    return invalid("the specified group is blank");
+  if (is_blank(group)) return invalid("the specified group is blank");
   if (group == "DEFAULT_PRODUCER" || group == "DEFAULT_CONSUMER")
     return invalid((group == "DEFAULT_PRODUCER" ? "producerGroup" : "consumerGroup") +
                    std::string{" can not equal "} + group + ", please specify another one.");
-  if (auto checked = protocol::check_group(group); !checked)
-    return invalid(checked.error().detail);
+  if (group.size() > protocol::kGroupLengthMax)
+    return invalid("the specified group[" + group + "] is longer than group max length: " +
+                   std::to_string(protocol::kGroupLengthMax) + ".");
+  if (!protocol::check_group(group))
+    return invalid("the specified group[" + group +
+                   "] contains illegal characters, allowing only " + kAllowed);
   return Ok{};
 }
 
 Result<Ok> check_send_topic(const std::string& topic) {
-  if (auto checked = protocol::check_topic(topic); !checked)
-    return invalid(checked.error().detail);
+  if (is_blank(topic)) return invalid("The specified topic is blank");
+  if (topic.size() > protocol::kTopicLengthMax)
+    return invalid("The specified topic is longer than topic max length " +
+                   std::to_string(protocol::kTopicLengthMax) + ".");
+  if (!protocol::check_topic(topic))
+    return invalid("The specified topic[" + topic +
+                   "] contains illegal characters, allowing only " + kAllowed);
   if (protocol::is_forbidden_to_send(topic))
     return invalid("Sending message to topic[" + topic + "] is forbidden.");
   return Ok{};
@@ -82,6 +135,10 @@ Result<Ok> check_message(const Message& message, std::size_t max_bytes) {
                    kMessageIllegal);
   if (message.deliver.kind != Delivery::Kind::kNow && message.deliver.value < 0)
     return invalid("a delivery in the past of all times: " + std::to_string(message.deliver.value));
+  if (const auto queues = message.properties.find("INNER_MULTI_DISPATCH");
+      queues != message.properties.end() && queues->second.find('/') != std::string::npos)
+    return invalid("INNER_MULTI_DISPATCH " + queues->second + " can not contains / character",
+                   kMessageIllegal);
   return check_properties(message);
 }
 

@@ -1,0 +1,105 @@
+#include "client/accumulator.h"
+
+#include "protocol/names.h"
+
+namespace apogee::client {
+
+Result<Ok> Accumulator::check(const Settings& settings) {
+  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(settings.delay).count();
+  if (ms < 1 || ms > 30'000)
+    return Error{Errc::kInvalidArgument,
+                 "batchMaxDelayMs expect between 1ms and 30s, but get " + std::to_string(ms) + "!"};
+  if (settings.batch_bytes < 1 || settings.batch_bytes > 2 << 20)
+    return Error{Errc::kInvalidArgument, "batchMaxBytes expect between 1B and 2MB, but get " +
+                                             std::to_string(settings.batch_bytes) + "!"};
+  return Ok{};
+}
+
+bool Accumulator::fits(const Message& message) {
+  return message.deliver.kind == Delivery::Kind::kNow && !protocol::is_retry_topic(message.topic);
+}
+
+Result<Accumulator::Added> Accumulator::add(Member&& member,
+                                            const std::optional<MessageQueue>& queue) {
+  const std::size_t size = member.message.body.size();
+  const auto now = clock_.now();
+  std::lock_guard lock{mutex_};
+  if (bytes_ + size > settings_.total_bytes)
+    return Error{Errc::kBusy, "too much waits to be sent in batches"};
+  Key key{member.message.topic, queue, member.message.wait_store, member.message.tag};
+  const auto [at, first] = open_.try_emplace(std::move(key));
+  Open& open = at->second;
+  if (first) {
+    open.batch.queue = queue;
+    open.due = now + settings_.delay;
+  }
+  // Half of what is left is for the sending.
+  open.due = std::min(open.due, now + (member.deadline - now) / 2);
+  open.batch.members.push_back(std::move(member));
+  open.bytes += size;
+  bytes_ += size;
+  Added added{.full = std::nullopt, .first = first};
+  if (open.bytes > settings_.batch_bytes) added.full = take(at);
+  return added;
+}
+
+Accumulator::Batch Accumulator::take(std::map<Key, Open>::iterator at) {
+  Batch batch = std::move(at->second.batch);
+  bytes_ -= at->second.bytes;
+  open_.erase(at);
+  return batch;
+}
+
+std::vector<Accumulator::Batch> Accumulator::due() {
+  const auto now = clock_.now();
+  std::vector<Batch> batches;
+  std::lock_guard lock{mutex_};
+  for (auto at = open_.begin(); at != open_.end();) {
+    const auto next = std::next(at);
+    if (at->second.due <= now) batches.push_back(take(at));
+    at = next;
+  }
+  return batches;
+}
+
+std::optional<Clock::Instant> Accumulator::next_due() const {
+  std::lock_guard lock{mutex_};
+  std::optional<Clock::Instant> next;
+  for (const auto& [key, open] : open_)
+    if (!next || open.due < *next) next = open.due;
+  return next;
+}
+
+std::vector<Accumulator::Batch> Accumulator::take_all() {
+  std::vector<Batch> batches;
+  std::lock_guard lock{mutex_};
+  while (!open_.empty()) batches.push_back(take(open_.begin()));
+  return batches;
+}
+
+std::size_t Accumulator::waiting_bytes() const {
+  std::lock_guard lock{mutex_};
+  return bytes_;
+}
+
+std::vector<SendReceipt> split_receipt(const SendReceipt& whole, std::size_t members) {
+  std::vector<SendReceipt> receipts;
+  receipts.reserve(members);
+  std::string_view message_ids = whole.message_id, offset_ids = whole.offset_message_id;
+  const auto next = [](std::string_view& list) {
+    const std::size_t comma = list.find(',');
+    const std::string_view first = list.substr(0, comma);
+    list = comma == std::string_view::npos ? std::string_view{} : list.substr(comma + 1);
+    return std::string{first};
+  };
+  for (std::size_t i = 0; i < members; ++i) {
+    SendReceipt receipt = whole;
+    receipt.message_id = next(message_ids);
+    receipt.offset_message_id = next(offset_ids);
+    receipt.queue_offset = whole.queue_offset + static_cast<std::int64_t>(i);
+    receipts.push_back(std::move(receipt));
+  }
+  return receipts;
+}
+
+}  // namespace apogee::client

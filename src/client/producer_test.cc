@@ -1,0 +1,259 @@
+#include "apogee/producer.h"
+
+#include <atomic>
+#include <future>
+#include <latch>
+#include <thread>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "apogee/client.h"
+#include "apogee/testing/broker.h"
+
+namespace apogee {
+namespace {
+
+using namespace std::chrono_literals;
+using ::testing::HasSubstr;
+
+/// A client and a whole broker, in this process.
+class Producing : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    auto started = testing::Broker::start({.topics = {{"orders", 4}}});
+    ASSERT_TRUE(started) << started.error().detail;
+    broker_.emplace(*std::move(started));
+    auto client = Client::start({.name_servers = {broker_->name_server()}});
+    ASSERT_TRUE(client) << client.error().detail;
+    client_.emplace(*std::move(client));
+  }
+  Producer producer(ProducerConfig config = {}) {
+    if (config.group.empty()) config.group = "checkout";
+    auto made = client_->producer(std::move(config));
+    EXPECT_TRUE(made) << made.error().detail;
+    return *std::move(made);
+  }
+
+  std::optional<testing::Broker> broker_;
+  std::optional<Client> client_;
+};
+
+TEST_F(Producing, SendsAndIsToldWhereTheMessageLies) {
+  Producer p = producer();
+  for (int i = 0; i < 8; ++i) {
+    const auto sent =
+        p.send({.topic = "orders", .body = "hello", .tag = "paid", .keys = {"o-17"}}, 3s);
+    ASSERT_TRUE(sent) << sent.error().detail;
+    EXPECT_EQ(sent->status, SendStatus::kOk);
+    EXPECT_EQ(sent->message_id.size(), 32u);
+    EXPECT_EQ(sent->offset_message_id.size(), 32u);
+    EXPECT_EQ(sent->queue.topic, "orders");
+    EXPECT_EQ(sent->queue_offset, i / 4) << "the four queues take turns";
+  }
+  EXPECT_EQ(p.statistics().sent, 8u);
+  EXPECT_EQ(p.statistics().in_flight, 0u);
+}
+
+TEST_F(Producing, MakesATopicWithItsFirstMessage) {
+  Producer p = producer();
+  const auto sent = p.send({.topic = "new_topic", .body = "first"}, 3s);
+  ASSERT_TRUE(sent) << sent.error().detail;
+  const auto queues = p.queues("new_topic", 3s);
+  ASSERT_TRUE(queues) << queues.error().detail;
+  EXPECT_EQ(queues->size(), 4u);
+}
+
+TEST_F(Producing, CallsBackOncePerMessage) {
+  Producer p = producer();
+  constexpr int kMessages = 2'000;
+  std::atomic<int> good{0};
+  std::latch all{kMessages};
+  for (int i = 0; i < kMessages; ++i)
+    p.send({.topic = "orders", .body = std::to_string(i)}, 10s, [&](Result<SendReceipt> sent) {
+      if (sent) ++good;
+      all.count_down();
+    });
+  all.wait();
+  EXPECT_EQ(good, kMessages);
+}
+
+struct Detached {
+  struct promise_type {
+    Detached get_return_object() { return {}; }
+    std::suspend_never initial_suspend() { return {}; }
+    std::suspend_never final_suspend() noexcept { return {}; }
+    void return_void() {}
+    void unhandled_exception() { std::terminate(); }
+  };
+};
+
+TEST_F(Producing, SendsFromACoroutine) {
+  Producer p = producer();
+  std::promise<Result<SendReceipt>> done;
+  const auto coroutine = [](Producer& with, std::promise<Result<SendReceipt>>& out) -> Detached {
+    Message message{.topic = "orders", .body = "awaited"};
+    auto sent = co_await with.send_async(std::move(message), 3s);
+    out.set_value(std::move(sent));
+  };
+  coroutine(p, done);
+  const auto sent = done.get_future().get();
+  ASSERT_TRUE(sent) << sent.error().detail;
+}
+
+TEST_F(Producing, KeepsAKeyInItsQueue) {
+  Producer p = producer();
+  std::set<std::int32_t> queues;
+  for (int i = 0; i < 10; ++i)
+    queues.insert(
+        p.send({.topic = "orders", .body = "x"}, by_key("customer-42"), 3s)->queue.queue_id);
+  EXPECT_EQ(queues.size(), 1u);
+  const auto there =
+      p.send({.topic = "orders", .body = "x"}, MessageQueue{"orders", "broker-a", 3}, 3s);
+  ASSERT_TRUE(there) << there.error().detail;
+  EXPECT_EQ(there->queue.queue_id, 3);
+}
+
+TEST_F(Producing, SendsABatchInOneRequest) {
+  Producer p = producer();
+  std::vector<Message> batch;
+  for (int i = 0; i < 10; ++i) batch.push_back({.topic = "orders", .body = std::to_string(i)});
+  const auto sent = p.send(std::span<const Message>{batch}, 3s);
+  ASSERT_TRUE(sent) << sent.error().detail;
+  EXPECT_EQ(std::ranges::count(sent->message_id, ','), 9);
+  EXPECT_EQ(p.statistics().sent, 1u);
+}
+
+TEST_F(Producing, GathersMessagesSentOneByOne) {
+  Producer p = producer({.group = "gathering", .batch_delay = 5ms});
+  constexpr int kMessages = 100;
+  std::latch all{kMessages};
+  std::mutex mutex;
+  std::set<std::string> ids;
+  for (int i = 0; i < kMessages; ++i)
+    p.send({.topic = "orders", .body = std::to_string(i)}, 5s, [&](Result<SendReceipt> sent) {
+      EXPECT_TRUE(sent) << sent.error().detail;
+      {
+        std::lock_guard lock{mutex};
+        if (sent) ids.insert(sent->message_id);
+      }
+      all.count_down();
+    });
+  all.wait();
+  EXPECT_EQ(ids.size(), static_cast<std::size_t>(kMessages));
+  EXPECT_LT(p.statistics().sent, 20u) << "batches, not messages";
+}
+
+TEST_F(Producing, RefusesWhatCanNotBeSent) {
+  Producer p = producer();
+  EXPECT_EQ(p.send({.topic = "", .body = "x"}, 1s).error().code, Errc::kInvalidArgument);
+  EXPECT_THAT(p.send({.topic = "orders", .body = ""}, 1s).error().detail,
+              HasSubstr("length is zero"));
+  EXPECT_EQ(p.send({.topic = "orders", .body = std::string((4 << 20) + 1, 'x')}, 1s)
+                .error()
+                .response_code,
+            13);
+  EXPECT_THAT(p.send({.topic = "SCHEDULE_TOPIC_XXXX", .body = "x"}, 1s).error().detail,
+              HasSubstr("forbidden"));
+}
+
+TEST_F(Producing, KnowsAGroupOnce) {
+  Producer p = producer();
+  const auto second = client_->producer({.group = "checkout"});
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().code, Errc::kExists);
+  EXPECT_THAT(second.error().detail, HasSubstr("has been created before"));
+  p.shutdown();
+  EXPECT_TRUE(client_->producer({.group = "checkout"}));
+  EXPECT_EQ(client_->producer({.group = "DEFAULT_PRODUCER"}).error().code, Errc::kInvalidArgument);
+}
+
+TEST_F(Producing, EndsASendAtItsDeadlineWhenABrokerHangs) {
+  Producer p = producer();
+  ASSERT_TRUE(p.send({.topic = "orders", .body = "x"}, 3s));
+  broker_->freeze(true);
+  const auto began = std::chrono::steady_clock::now();
+  const auto sent = p.send({.topic = "orders", .body = "x"}, 300ms);
+  const auto took = std::chrono::steady_clock::now() - began;
+  broker_->freeze(false);
+  ASSERT_FALSE(sent);
+  EXPECT_EQ(sent.error().code, Errc::kTimeout);
+  EXPECT_TRUE(sent.error().perhaps_done);
+  EXPECT_LT(took, 2s);
+}
+
+TEST_F(Producing, TriesAgainOverANewConnection) {
+  Producer p = producer();
+  ASSERT_TRUE(p.send({.topic = "orders", .body = "x"}, 3s));
+  for (int i = 0; i < 10; ++i) {
+    broker_->cut_connections();
+    const auto sent = p.send({.topic = "orders", .body = "x"}, 3s);
+    EXPECT_TRUE(sent) << sent.error().detail;
+  }
+}
+
+TEST_F(Producing, BoundsWhatIsInFlight) {
+  Producer p = producer({.group = "bounded", .max_in_flight = 10});
+  ASSERT_TRUE(p.send({.topic = "orders", .body = "x"}, 3s));
+  broker_->freeze(true);
+  std::latch all{30};
+  std::atomic<int> busy{0};
+  for (int i = 0; i < 30; ++i)
+    p.send({.topic = "orders", .body = "x"}, 300ms, [&](Result<SendReceipt> sent) {
+      if (!sent && sent.error().code == Errc::kBusy) ++busy;
+      all.count_down();
+    });
+  EXPECT_LE(p.statistics().in_flight, 10u);
+  all.wait();
+  broker_->freeze(false);
+  EXPECT_GT(busy, 0);
+}
+
+TEST_F(Producing, AnswersNoMoreOnceTheClientIsGone) {
+  Producer p = producer();
+  client_.reset();
+  const auto sent = p.send({.topic = "orders", .body = "x"}, 1s);
+  ASSERT_FALSE(sent);
+  EXPECT_EQ(sent.error().code, Errc::kStopped);
+}
+
+TEST_F(Producing, EndsFromInsideItsOwnCallback) {
+  for (int round = 0; round < 20; ++round) {
+    auto client =
+        std::make_unique<Client>(*Client::start({.name_servers = {broker_->name_server()}}));
+    auto p = std::make_unique<Producer>(*client->producer({.group = "inside"}));
+    std::promise<void> done;
+    Producer* const sender = p.get();
+    sender->send({.topic = "orders", .body = "last"}, 3s, [&](Result<SendReceipt>) {
+      p.reset();
+      client.reset();
+      done.set_value();
+    });
+    done.get_future().wait();
+  }
+}
+
+TEST_F(Producing, StopsWithLoadAndABrokerThatComesAndGoes) {
+  for (int round = 0; round < 15; ++round) {
+    auto client = Client::start({.name_servers = {broker_->name_server()}});
+    ASSERT_TRUE(client);
+    auto p = client->producer({.group = "loaded"});
+    ASSERT_TRUE(p);
+    std::atomic<int> answered{0};
+    constexpr int kMessages = 200;
+    std::thread sender{[&] {
+      for (int i = 0; i < kMessages; ++i)
+        p->send({.topic = "orders", .body = "x"}, 2s, [&](Result<SendReceipt>) { ++answered; });
+    }};
+    if (round % 3 == 0) broker_->cut_connections();
+    sender.join();
+    if (round % 2 == 0) client->shutdown();
+    p->shutdown();
+    *client = *Client::start({.name_servers = {broker_->name_server()}});  // the first is gone
+    for (int i = 0; i < 3'000 && answered < kMessages; ++i) std::this_thread::sleep_for(1ms);
+    EXPECT_EQ(answered, kMessages) << "round " << round;
+  }
+}
+
+}  // namespace
+}  // namespace apogee
