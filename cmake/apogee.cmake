@@ -49,7 +49,8 @@ function(apogee_library name)
     add_library(apogee_${name} STATIC ${sources})
     target_link_libraries(apogee_${name} PUBLIC apogee_options ${dependencies} ${ARG_LINKS})
     if(name STREQUAL "base")
-      target_precompile_headers(apogee_base PRIVATE ${PROJECT_SOURCE_DIR}/src/base/precompiled.h)
+      # In brackets, not as a path: the compiler cache then serves every checkout of this tree.
+      target_precompile_headers(apogee_base PRIVATE <base/precompiled.h>)
     else()
       target_precompile_headers(apogee_${name} REUSE_FROM apogee_base)
     endif()
@@ -63,6 +64,9 @@ endfunction()
 
 # Called once, after testing/ is known: one test binary a library.
 function(apogee_add_tests)
+  # Of this one file alone: a path of the tree on every command line would make the compiler cache miss in another checkout.
+  set_source_files_properties(${PROJECT_SOURCE_DIR}/src/protocol/golden_test.cc PROPERTIES
+    COMPILE_DEFINITIONS APOGEE_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   get_property(libraries GLOBAL PROPERTY APOGEE_TESTED_LIBRARIES)
   foreach(name ${libraries} testing)
     get_property(tests GLOBAL PROPERTY APOGEE_TESTS_OF_${name})
@@ -74,7 +78,6 @@ function(apogee_add_tests)
       endif()
       get_property(more GLOBAL PROPERTY APOGEE_TESTS_OF_${name}_LINK)
       target_link_libraries(${name}_test PRIVATE ${more})
-      target_compile_definitions(${name}_test PRIVATE APOGEE_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
       gtest_discover_tests(${name}_test DISCOVERY_MODE PRE_TEST PROPERTIES TIMEOUT 120)
     endif()
   endforeach()

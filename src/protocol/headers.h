@@ -128,9 +128,9 @@ struct RecallMessageRequest {
   static constexpr std::int32_t kCode = request_code::kRecallMessage;
   std::string producer_group, topic, recall_handle;
   using Self = RecallMessageRequest;
-  static constexpr auto kFields = std::tuple{Field{"producerGroup", &Self::producer_group},
-                                             Field{"topic", &Self::topic},
-                                             Field{"recallHandle", &Self::recall_handle}};
+  static constexpr auto kFields =
+      std::tuple{Field{"producerGroup", &Self::producer_group}, Field{"topic", &Self::topic},
+                 Field{"recallHandle", &Self::recall_handle}};
 };
 /// A reply on its way to the client that asked.
 struct PushReplyMessageRequest {
@@ -145,15 +145,21 @@ struct PushReplyMessageRequest {
   std::string born_host, store_host;
   std::int64_t store_timestamp = 0;
   using Self = PushReplyMessageRequest;
-  static constexpr auto kFields = std::tuple{
-      Field{"producerGroup", &Self::producer_group}, Field{"topic", &Self::topic},
-      Field{"defaultTopic", &Self::default_topic},
-      Field{"defaultTopicQueueNums", &Self::default_topic_queue_nums},
-      Field{"queueId", &Self::queue_id},             Field{"sysFlag", &Self::sys_flag},
-      Field{"bornTimestamp", &Self::born_timestamp}, Field{"flag", &Self::flag},
-      Field{"properties", &Self::properties},        Field{"reconsumeTimes", &Self::reconsume_times},
-      Field{"unitMode", &Self::unit_mode},           Field{"bornHost", &Self::born_host},
-      Field{"storeHost", &Self::store_host},         Field{"storeTimestamp", &Self::store_timestamp}};
+  static constexpr auto kFields =
+      std::tuple{Field{"producerGroup", &Self::producer_group},
+                 Field{"topic", &Self::topic},
+                 Field{"defaultTopic", &Self::default_topic},
+                 Field{"defaultTopicQueueNums", &Self::default_topic_queue_nums},
+                 Field{"queueId", &Self::queue_id},
+                 Field{"sysFlag", &Self::sys_flag},
+                 Field{"bornTimestamp", &Self::born_timestamp},
+                 Field{"flag", &Self::flag},
+                 Field{"properties", &Self::properties},
+                 Field{"reconsumeTimes", &Self::reconsume_times},
+                 Field{"unitMode", &Self::unit_mode},
+                 Field{"bornHost", &Self::born_host},
+                 Field{"storeHost", &Self::store_host},
+                 Field{"storeTimestamp", &Self::store_timestamp}};
 };
 struct CheckTransactionStateRequest {
   static constexpr std::int32_t kCode = request_code::kCheckTransactionState;
