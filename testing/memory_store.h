@@ -216,7 +216,8 @@ class MemoryStore final : public store::MessageStore {
     return status;
   }
   const store::StoreConfig& config() const override { return config_; }
-  store::StoreConfig& mutable_config() override { return config_; }
+  void change_config(store::StoreConfig next) override { config_ = std::move(next); }
+  store::StoreConfig& mutable_config() { return config_; }  ///< While nobody reads.
 
  private:
   struct Stored {

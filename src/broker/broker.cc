@@ -203,11 +203,7 @@ Result<Ok> Broker::State::update_configuration(std::string_view text) {
   BrokerSetup next = current_setup();
   if (auto applied = apply_at_run_time(*properties, options_of(next)); !applied) return applied;
   const bool permission_changed = next.broker.permission != config.now().permission;
-  auto store_options = option_views(store->mutable_config());
-  for (const Property& property : *properties)
-    for (const OptionView& option : store_options)
-      if (option.name == property.key && option.value != property.value)
-        if (auto set = option.set(property.value); !set) return set;
+  store->change_config(next.store);
   config.change(next.broker);
   config_version.next(env.clock.wall_ms());
   if (permission_changed) registration->register_soon();

@@ -1,13 +1,10 @@
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <cstdint>
-#include <memory>
-#include <mutex>
 #include <string>
-#include <vector>
 
+#include "base/live.h"
 #include "base/options.h"
 
 namespace apogee::broker {
@@ -186,26 +183,6 @@ struct BrokerConfig {
              "Longest wait for answers in flight when stopping, in ms."}};
 };
 
-/// The configuration in force. Readers take one pointer and never wait; a change publishes a new
-/// copy. Old copies live as long as this: changes are made by hand and small.
-/// Threads: now() any; change() any, one at a time inside.
-class LiveConfig {
- public:
-  explicit LiveConfig(BrokerConfig initial) {
-    versions_.push_back(std::make_unique<const BrokerConfig>(std::move(initial)));
-    now_.store(versions_.back().get(), std::memory_order_release);
-  }
-  const BrokerConfig& now() const { return *now_.load(std::memory_order_acquire); }
-  void change(BrokerConfig next) {
-    std::lock_guard lock{mutex_};
-    versions_.push_back(std::make_unique<const BrokerConfig>(std::move(next)));
-    now_.store(versions_.back().get(), std::memory_order_release);
-  }
-
- private:
-  std::mutex mutex_;
-  std::vector<std::unique_ptr<const BrokerConfig>> versions_;  // guarded by mutex_
-  std::atomic<const BrokerConfig*> now_{nullptr};
-};
+using LiveConfig = Live<BrokerConfig>;
 
 }  // namespace apogee::broker

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "base/live.h"
 #include "base/options.h"
 
 namespace apogee::store {

@@ -7,7 +7,7 @@ namespace {
 constexpr std::int64_t kPageBytes = 4'096;
 }  // namespace
 
-Flusher::Flusher(Env& env, const StoreConfig& config, CommitLog& log, Checkpoint& checkpoint)
+Flusher::Flusher(Env& env, const Live<StoreConfig>& config, CommitLog& log, Checkpoint& checkpoint)
     : env_{env}, config_{config}, log_{log}, checkpoint_{checkpoint} {}
 Flusher::~Flusher() {
   stop();
@@ -39,7 +39,8 @@ void Flusher::when_durable(std::int64_t offset, std::function<void(PutStatus)> d
     std::lock_guard lock{mutex_};
     if (!stopping_) {
       waiters_.push_back(
-          {offset, env_.clock.now() + std::chrono::milliseconds{config_.sync_flush_timeout_ms},
+          {offset,
+           env_.clock.now() + std::chrono::milliseconds{config_.now().sync_flush_timeout_ms},
            std::move(done)});
       if (waiters_.size() == 1) wanted_.notify_one();
       return;
@@ -56,8 +57,8 @@ std::string Flusher::broken_because() const {
 bool Flusher::is_due(Clock::Instant now) const {
   const std::int64_t dirty = log_.end_offset() - flushed_offset();
   if (dirty <= 0) return false;
-  return dirty >= config_.flush_least_pages * kPageBytes ||
-         now - last_flush_ >= std::chrono::milliseconds{config_.flush_thorough_interval_ms};
+  return dirty >= config_.now().flush_least_pages * kPageBytes ||
+         now - last_flush_ >= std::chrono::milliseconds{config_.now().flush_thorough_interval_ms};
 }
 
 void Flusher::run() {
@@ -65,7 +66,7 @@ void Flusher::run() {
   for (;;) {
     // Real time on purpose: tests reach durability through when_durable(), which wakes this at
     // once.
-    wanted_.wait_for(lock, std::chrono::milliseconds{config_.flush_interval_ms},
+    wanted_.wait_for(lock, std::chrono::milliseconds{config_.now().flush_interval_ms},
                      [&] { return stopping_ || !waiters_.empty(); });
     const bool stopping = stopping_;
     const bool waited_for = !waiters_.empty();

@@ -16,7 +16,7 @@ namespace apogee::store {
 /// retried into success: from then on waiters are refused and broken() says why.
 class Flusher {
  public:
-  Flusher(Env& env, const StoreConfig& config, CommitLog& log, Checkpoint& checkpoint);
+  Flusher(Env& env, const Live<StoreConfig>& config, CommitLog& log, Checkpoint& checkpoint);
   ~Flusher();
   void start(std::int64_t flushed_offset);
   void stop();  ///< Flushes what is there, ends the thread.
@@ -41,7 +41,7 @@ class Flusher {
   bool is_due(Clock::Instant now) const;
 
   Env& env_;
-  const StoreConfig& config_;
+  const Live<StoreConfig>& config_;
   CommitLog& log_;
   Checkpoint& checkpoint_;
   std::function<void()> advanced_;

@@ -55,7 +55,7 @@ class LocalStore final : public MessageStore, private RetentionTarget {
                                                              : config.commit_log_path},
         queue_directory_{config.root + "/consumequeue"},
         cache_{env.files, static_cast<std::size_t>(config.open_queue_files_max)},
-        log_{env, config_, commit_log_directory_},
+        log_{env, config_.now(), commit_log_directory_},
         queues_{env, cache_, queue_directory_, config.consume_queue_file_bytes},
         index_{env,
                {.directory = config.root + "/index",
@@ -65,7 +65,7 @@ class LocalStore final : public MessageStore, private RetentionTarget {
                     [this](std::int64_t timestamp) {
                       checkpoint_->index_timestamp.store(timestamp);
                     }}},
-        dispatcher_{env, config_, log_, queues_, index_, events},
+        dispatcher_{env, config_.now(), log_, queues_, index_, events},
         retention_{env, *this, {commit_log_directory_}, queue_directory_},
         memory_bytes_{machine_memory_bytes()} {}
   ~LocalStore() override { stop(); }
@@ -102,8 +102,8 @@ class LocalStore final : public MessageStore, private RetentionTarget {
   std::int32_t clean_expired_queues() override;
   void delete_expired_segments() override { retention_.trigger(); }
   StoreStatus status() override;
-  const StoreConfig& config() const override { return config_; }
-  StoreConfig& mutable_config() override { return config_; }
+  const StoreConfig& config() const override { return config_.now(); }
+  void change_config(StoreConfig next) override { config_.change(std::move(next)); }
 
  private:
   // Recovery.
@@ -123,11 +123,12 @@ class LocalStore final : public MessageStore, private RetentionTarget {
   static std::vector<QueueInfo> infos(const std::vector<std::shared_ptr<ConsumeQueue>>& queues);
   std::int64_t store_time_of(const QueueEntry& entry);
   bool in_memory_reach(std::int64_t physical_offset) const {
-    return log_.end_offset() - physical_offset <= memory_bytes_ / 100 * config_.memory_percent;
+    return log_.end_offset() - physical_offset <=
+           memory_bytes_ / 100 * config_.now().memory_percent;
   }
 
   Env& env_;
-  StoreConfig config_;
+  Live<StoreConfig> config_;  // what cannot change at run time is the same in every version
   const std::string commit_log_directory_, queue_directory_;
   FileCache cache_;
   std::unique_ptr<FileLock> lock_;
@@ -150,28 +151,28 @@ class LocalStore final : public MessageStore, private RetentionTarget {
 // ---- Opening and recovery ----------------------------------------------------------------------
 
 Result<Ok> LocalStore::load() {
-  if (auto made = env_.files.create_directories(config_.root); !made) return made;
+  if (auto made = env_.files.create_directories(config_.now().root); !made) return made;
   // The names of the directories are as important as what is in them; the parent may belong to
   // somebody else.
-  if (const auto slash = config_.root.rfind('/'); slash != std::string::npos)
-    (void)env_.files.sync_directory(slash == 0 ? "/" : config_.root.substr(0, slash));
-  auto lock = env_.files.lock(config_.root + "/lock");
+  if (const auto slash = config_.now().root.rfind('/'); slash != std::string::npos)
+    (void)env_.files.sync_directory(slash == 0 ? "/" : config_.now().root.substr(0, slash));
+  auto lock = env_.files.lock(config_.now().root + "/lock");
   if (!lock) {
     if (lock.error().code != Errc::kExists) return lock.error();
     return Error{Errc::kExists,
-                 "the store directory " + config_.root +
+                 "the store directory " + config_.now().root +
                      " is in use by another process; stop that broker or set storePathRootDir"};
   }
   lock_ = *std::move(lock);
-  if (auto file = env_.files.open(config_.root + "/lock", FileSystem::Open::kExisting))
+  if (auto file = env_.files.open(config_.now().root + "/lock", FileSystem::Open::kExisting))
     (void)(*file)->write_at(0, as_bytes("lock"));
-  const bool clean = !env_.files.stat(config_.root + "/abort");
+  const bool clean = !env_.files.stat(config_.now().root + "/abort");
   if (auto loaded = log_.load(); !loaded) return loaded;
   if (auto loaded = queues_.load(); !loaded) return loaded;
-  auto checkpoint = Checkpoint::open(env_.files, config_.root + "/checkpoint");
+  auto checkpoint = Checkpoint::open(env_.files, config_.now().root + "/checkpoint");
   if (!checkpoint) return checkpoint.error();
   checkpoint_ = *std::move(checkpoint);
-  if (config_.index_enable) {
+  if (config_.now().index_enable) {
     if (auto loaded = index_.load(clean, checkpoint_->index_timestamp.load()); !loaded)
       return loaded;
   }
@@ -207,7 +208,7 @@ Result<Ok> LocalStore::recover(bool clean) {
                       queue->topic(), queue->queue_id());
       queues_.remove(*queue);
     }
-    if (config_.index_enable) index_.remove_all();
+    if (config_.now().index_enable) index_.remove_all();
     return log_.set_end(0);
   }
   std::int64_t end = -1;
@@ -227,7 +228,7 @@ Result<Ok> LocalStore::recover(bool clean) {
     std::size_t at = 0;
     for (;;) {
       const auto check =
-          protocol::check_record(segment.whole().subspan(at), config_.check_crc_on_recover);
+          protocol::check_record(segment.whole().subspan(at), config_.now().check_crc_on_recover);
       const std::int64_t offset = segment.base() + static_cast<std::int64_t>(at);
       if (check.kind == RecordKind::kBlank) {
         end = segment.end();
@@ -285,28 +286,29 @@ Result<Ok> LocalStore::recover(bool clean) {
 }
 
 void LocalStore::start() {
-  if (auto file = env_.files.open(config_.root + "/abort", FileSystem::Open::kCreate)) {
+  if (auto file = env_.files.open(config_.now().root + "/abort", FileSystem::Open::kCreate)) {
     (void)(*file)->write_at(0, as_bytes(std::to_string(::getpid())));
     (void)(*file)->sync();
-    (void)env_.files.sync_directory(config_.root);
+    (void)env_.files.sync_directory(config_.now().root);
   }
   retention_.check_space();
   flusher_->set_advanced([this] {
-    if (config_.flush_disk_type == FlushDiskType::kSyncFlush) dispatcher_.wake();
+    if (config_.now().flush_disk_type == FlushDiskType::kSyncFlush) dispatcher_.wake();
   });
   flusher_->start(log_.end_offset());
   // With SYNC_FLUSH a message is seen once it is on disk, so that no reader knows of one that a
   // power cut takes back.
-  const bool sync = config_.flush_disk_type == FlushDiskType::kSyncFlush;
+  const bool sync = config_.now().flush_disk_type == FlushDiskType::kSyncFlush;
   dispatcher_.start(log_.end_offset(),
                     [this, sync] { return sync ? flusher_->flushed_offset() : log_.end_offset(); });
   log_.start();
   last_thorough_ = env_.clock.now();
   housekeeping_ = std::make_unique<Periodic>(
-      env_.clock, env_.workers, std::chrono::milliseconds{config_.queue_flush_interval_ms},
-      std::chrono::milliseconds{config_.queue_flush_interval_ms}, [this] {
-        const bool thorough = env_.clock.now() - last_thorough_ >=
-                              std::chrono::milliseconds{config_.queue_flush_thorough_interval_ms};
+      env_.clock, env_.workers, std::chrono::milliseconds{config_.now().queue_flush_interval_ms},
+      std::chrono::milliseconds{config_.now().queue_flush_interval_ms}, [this] {
+        const bool thorough =
+            env_.clock.now() - last_thorough_ >=
+            std::chrono::milliseconds{config_.now().queue_flush_thorough_interval_ms};
         if (thorough) last_thorough_ = env_.clock.now();
         flush_queues(thorough);
       });
@@ -334,7 +336,7 @@ void LocalStore::stop() {
   if (auto written = checkpoint_->write(); !written)
     env_.log.error("the checkpoint was not written: {}", written.error().detail);
   if (nothing_behind) {
-    if (auto removed = env_.files.remove(config_.root + "/abort"); !removed)
+    if (auto removed = env_.files.remove(config_.now().root + "/abort"); !removed)
       env_.log.error("cannot remove the abort mark: {}", removed.error().detail);
   } else {
     env_.log.warn("stopped with {} bytes not dispatched: the next start recovers from the log",
@@ -369,7 +371,7 @@ PutStatus LocalStore::refuse_all() const {
   if (!accepting_.load(std::memory_order_acquire) || disk_full_.load(std::memory_order_relaxed) ||
       flusher_->broken())
     return PutStatus::kServiceNotAvailable;
-  if (log_.lock_held_ms() > config_.page_cache_busy_ms) return PutStatus::kPageCacheBusy;
+  if (log_.lock_held_ms() > config_.now().page_cache_busy_ms) return PutStatus::kPageCacheBusy;
   return PutStatus::kOk;
 }
 
@@ -386,7 +388,8 @@ void LocalStore::append(std::span<Append* const> batch) {
   for (Append* each : batch) {
     const bool retry = protocol::is_retry_topic(each->topic) || protocol::is_dlq_topic(each->topic);
     if (each->topic.size() > (retry ? protocol::kRetryTopicLengthMax : protocol::kTopicLengthMax) ||
-        each->records.size() > static_cast<std::size_t>(config_.max_message_bytes) + (64 << 10)) {
+        each->records.size() >
+            static_cast<std::size_t>(config_.now().max_message_bytes) + (64 << 10)) {
       each->status = PutStatus::kMessageIllegal;
       continue;
     }
@@ -403,6 +406,7 @@ void LocalStore::append(std::span<Append* const> batch) {
 // ---- Reading -----------------------------------------------------------------------------------
 
 GetResult LocalStore::get(const GetRequest& request) {
+  const StoreConfig& config = config_.now();
   GetResult result;
   const auto queue = queues_.find(request.topic, request.queue_id);
   if (!queue) return result;
@@ -422,14 +426,14 @@ GetResult LocalStore::get(const GetRequest& request) {
     return end_with(GetStatus::kOffsetOverflowBadly, result.max_offset);
 
   const auto entries_max =
-      std::max<std::size_t>(static_cast<std::size_t>(config_.filter_bytes_max) / QueueEntry::kBytes,
+      std::max<std::size_t>(static_cast<std::size_t>(config.filter_bytes_max) / QueueEntry::kBytes,
                             static_cast<std::size_t>(std::max(request.max_messages, 1)));
   // Without a filter nothing behind the wanted messages is looked at.
   auto entries = queue->read(
       request.offset,
       request.filter ? entries_max : static_cast<std::size_t>(std::max(request.max_messages, 1)));
   if (!entries || entries->empty()) {
-    const std::int64_t per_file = std::max<std::int64_t>(config_.consume_queue_file_bytes / 20, 1);
+    const std::int64_t per_file = std::max<std::int64_t>(config.consume_queue_file_bytes / 20, 1);
     return end_with(GetStatus::kOffsetFoundNull,
                     std::min((request.offset / per_file + 1) * per_file, result.max_offset));
   }
@@ -443,9 +447,9 @@ GetResult LocalStore::get(const GetRequest& request) {
     const bool in_memory = in_memory_reach(entry.physical_offset);
     if (result.message_count > 0) {
       const std::int64_t bytes =
-          in_memory ? config_.transfer_bytes_in_memory : config_.transfer_bytes_on_disk;
+          in_memory ? config.transfer_bytes_in_memory : config.transfer_bytes_on_disk;
       const std::int32_t count =
-          in_memory ? config_.transfer_count_in_memory : config_.transfer_count_on_disk;
+          in_memory ? config.transfer_count_in_memory : config.transfer_count_on_disk;
       if (result.message_count >= request.max_messages || result.message_count >= count ||
           result.total_bytes + entry.size > std::min(bytes, bytes_max))
         break;
@@ -509,7 +513,7 @@ std::vector<RecordBytes> LocalStore::query_by_key(std::string_view topic, std::s
                                                   std::int64_t end_ms) {
   std::vector<RecordBytes> found;
   const IndexAnswer answer =
-      index_.query(topic, key, std::min(max, config_.query_messages_max), begin_ms, end_ms);
+      index_.query(topic, key, std::min(max, config_.now().query_messages_max), begin_ms, end_ms);
   for (const std::int64_t offset : answer.physical_offsets) {
     RecordBytes record = record_at(offset);
     if (!record) continue;
@@ -605,15 +609,16 @@ std::vector<QueueInfo> LocalStore::infos(const std::vector<std::shared_ptr<Consu
 // ---- Retention ---------------------------------------------------------------------------------
 
 RetentionRules LocalStore::rules() const {
-  return {.reserved_hours = config_.reserved_hours,
-          .delete_hours = config_.delete_hours,
-          .max_used_percent = config_.disk_max_used_percent,
-          .forcibly_percent = config_.disk_clean_forcibly_percent,
-          .warning_percent = config_.disk_warning_percent,
-          .forcibly_enabled = config_.clean_forcibly_enable,
-          .batch_max = config_.delete_batch_max,
-          .pause_ms = config_.delete_pause_ms,
-          .period_ms = config_.clean_interval_ms};
+  const StoreConfig& config = config_.now();
+  return {.reserved_hours = config.reserved_hours,
+          .delete_hours = config.delete_hours,
+          .max_used_percent = config.disk_max_used_percent,
+          .forcibly_percent = config.disk_clean_forcibly_percent,
+          .warning_percent = config.disk_warning_percent,
+          .forcibly_enabled = config.clean_forcibly_enable,
+          .batch_max = config.delete_batch_max,
+          .pause_ms = config.delete_pause_ms,
+          .period_ms = config.clean_interval_ms};
 }
 
 std::vector<SegmentAge> LocalStore::segments() const {
@@ -636,7 +641,7 @@ void LocalStore::log_begins_at(std::int64_t min_physical_offset) {
     if (auto corrected = queue->correct_min_offset(min_physical_offset); !corrected)
       env_.log.error("a consume queue's beginning was not corrected: {}", corrected.error().detail);
   }
-  if (config_.index_enable) index_.remove_before(min_physical_offset);
+  if (config_.now().index_enable) index_.remove_before(min_physical_offset);
 }
 
 void LocalStore::set_disk_full(bool full, std::string_view why) {

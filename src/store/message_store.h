@@ -201,8 +201,9 @@ class MessageStore {
   clean_expired_queues() = 0;  ///< Queues whose last message left the log. Returns how many.
   virtual void delete_expired_segments() = 0;  ///< Manual trigger of retention.
   virtual StoreStatus status() = 0;
+  /// As it stands now: what is taken from it by one expression fits together.
   virtual const StoreConfig& config() const = 0;
-  virtual StoreConfig& mutable_config() = 0;  ///< Run-time keys only.
+  virtual void change_config(StoreConfig next) = 0;  ///< Run-time keys only may differ.
 };
 
 }  // namespace apogee::store
