@@ -1,5 +1,6 @@
 #include "remoting/client.h"
 
+#include "base/in_flight.h"
 #include "protocol/codes.h"
 #include "remoting/connection.h"
 
@@ -40,8 +41,10 @@ class ConnectingClient final : public Client {
       targets.swap(shared_->targets);
     }
     for (auto& [address, target] : targets) {
-      for (Waiting& each : target.waiting) each.done(Error{Errc::kStopped, "the client stops"});
+      for (Waiting& each : target.waiting)
+        if (each.done) each.done(Error{Errc::kStopped, "the client stops"});
     }
+    shared_->starting.wait();
     for (const auto& connection : shared_->connections.all()) connection->close("the client stops");
     shared_->connections.wait_until_empty(5s);
   }
@@ -91,6 +94,7 @@ class ConnectingClient final : public Client {
     std::mutex mutex;
     std::unordered_map<std::string, Target> targets;
     bool stopped = false;
+    InFlight starting;  // connections between their making and their place in `connections`
 
     /// A call's time runs while its connection is being made, too.
     void expire(Clock::Instant now) {
@@ -165,10 +169,12 @@ class ConnectingClient final : public Client {
     }
     std::shared_ptr<Connection> connection;
     std::vector<Waiting> waiting;
+    InFlight::Token starting;
     {
       std::lock_guard lock{shared.mutex};
       const auto found = shared.targets.find(address);
       if (shared.stopped || found == shared.targets.end()) return;
+      starting = shared.starting.enter();
       waiting.swap(found->second.waiting);
       found->second.connecting = false;
       if (stream) {

@@ -258,6 +258,18 @@ TEST_F(OneThread, CountsConnectingAgainstTheDeadlineOfACall) {
   network_.advance(10s);
 }
 
+TEST_F(OneThread, EndsCallsThatWaitForAConnectionWhenTheClientGoes) {
+  network_.part(kServer, kClient);
+  auto answer = ask(EchoRequest{"hello"}, 60s);
+  client().oneway(kAddress, Silent::kCode, Silent{}, {});
+  network_.run();
+  client_.reset();
+  ASSERT_TRUE(*answer);
+  ASSERT_FALSE(**answer);
+  EXPECT_EQ((**answer).error().code, Errc::kStopped);
+  network_.advance(10s);
+}
+
 TEST_F(OneThread, DeliversWhatWasHeldBackOnceANetworkHeals) {
   serve();
   auto before = ask(EchoRequest{"one"});

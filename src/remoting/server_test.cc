@@ -131,6 +131,20 @@ TEST_F(Loopback, EndsCallsInFlightWhenTheServerStops) {
   EXPECT_EQ(result.error().code, Errc::kDisconnected);
 }
 
+TEST_F(Loopback, EndsEveryCallOnceWhenItsClientGoesWhileConnecting) {
+  std::atomic<int> ended{0};
+  constexpr int kRounds = 300;
+  for (int i = 0; i < kRounds; ++i) {
+    auto hasty = make_client(env_, {});
+    for (const char* text : {"one", "two"})
+      hasty->call(address_, EchoRequest::kCode, EchoRequest{text}, {}, 30s,
+                  [&](const Result<OwnedCommand>&) { ++ended; });
+    std::this_thread::sleep_for(std::chrono::microseconds{i % 30 * 10});
+    hasty.reset();
+    ASSERT_EQ(ended, 2 * (i + 1)) << "round " << i;
+  }
+}
+
 TEST_F(Loopback, EndsACallAtItsDeadline) {
   Processors silent{env_};
   silent.on_async<Silent>([&](const Silent&, const Request&) {});
