@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
+
+#include <fmt/ranges.h>
 
 #include "protocol/field.h"
 
@@ -14,28 +17,40 @@ Error refused(std::string why) {
   return Error{Errc::kInvalidArgument, std::move(why)};
 }
 
-bool allowed(const Attribute& attribute, const std::string& value) {
-  if (!attribute.values.empty())
-    return std::ranges::find(attribute.values, value) != attribute.values.end();
+/// nullopt: the attribute may have this value.
+std::optional<Error> check_value(const Attribute& attribute, const std::string& value) {
+  if (!attribute.values.empty()) {
+    if (std::ranges::find(attribute.unsupported, value) != attribute.unsupported.end())
+      return refused(fmt::format("{}={} is not supported by this broker", attribute.name, value));
+    if (std::ranges::find(attribute.values, value) == attribute.values.end())
+      return refused(fmt::format("value is not in set: [{}]", fmt::join(attribute.values, ", ")));
+    return std::nullopt;
+  }
   std::int64_t number = 0;
-  return protocol::from_text(value, number) && number >= attribute.least &&
-         number <= attribute.most;
+  if (!protocol::from_text(value, number))
+    return refused(fmt::format("For input string: \"{}\"", value));
+  if (number < attribute.least || number > attribute.most)
+    return refused(fmt::format("value is not in range({}, {})", attribute.least, attribute.most));
+  return std::nullopt;
 }
 
 }  // namespace
 
 const std::vector<Attribute>& topic_attributes() {
   static const std::vector<Attribute> known{
-      {"queue.type", false, {"SimpleCQ"}},
-      {"cleanup.policy", false, {"DELETE"}},
-      {"message.type", true, {"UNSPECIFIED", "NORMAL", "FIFO", "DELAY", "TRANSACTION", "MIXED"}},
-      {"reserve.time", true, {}, -1, kNumberMax}};
+      {"queue.type", false, {"BatchCQ", "SimpleCQ"}, {}},
+      {"cleanup.policy", false, {"DELETE", "COMPACTION"}, {"COMPACTION"}},
+      {"message.type",
+       true,
+       {"UNSPECIFIED", "MIXED", "TRANSACTION", "FIFO", "DELAY", "NORMAL"},
+       {}},
+      {"reserve.time", true, {}, {}, -1, kNumberMax}};
   return known;
 }
 
 /// Those of lite topics (lite.*) are unknown here, as lite topics are.
 const std::vector<Attribute>& group_attributes() {
-  static const std::vector<Attribute> known{{"priority.factor", true, {}, 0, 100}};
+  static const std::vector<Attribute> known{{"priority.factor", true, {}, {}, 0, 100}};
   return known;
 }
 
@@ -47,13 +62,13 @@ Result<Attributes> parse_attribute_changes(std::string_view text) {
     text.remove_prefix(std::min(comma + 1, text.size()));
     if (piece.empty()) continue;
     const std::size_t equals = piece.find('=');
-    if (equals == std::string_view::npos && piece.front() != '-')
-      return refused("add/alter attribute format is wrong: " + std::string{piece});
+    const bool adds = equals != std::string_view::npos;
+    if (piece.substr(0, equals).find(adds ? '+' : '-') == std::string_view::npos)
+      return refused(
+          (adds ? "add/alter attribute format is wrong: " : "delete attribute format is wrong: ") +
+          std::string{piece.substr(0, equals)});
     const bool fresh =
-        changes
-            .emplace(piece.substr(0, equals),
-                     equals == std::string_view::npos ? "" : piece.substr(equals + 1))
-            .second;
+        changes.emplace(piece.substr(0, equals), adds ? piece.substr(equals + 1) : "").second;
     if (!fresh) return refused("key duplication: " + std::string{piece.substr(0, equals)});
   }
   return changes;
@@ -65,11 +80,11 @@ Result<Attributes> alter_attributes(const std::vector<Attribute>& known, const A
   for (const auto& [signed_key, value] : changes) {
     const std::string key = signed_key.substr(std::min<std::size_t>(signed_key.size(), 1));
     if (key.empty() || key.find_first_of("+-") != std::string::npos)
-      return refused("kv string format wrong: " + signed_key);
+      return refused("kv string format wrong.");
     const bool adds = signed_key.front() == '+';
     if (!adds && !present)
-      return refused("only add attribute is supported while creating. key: " + key);
-    if (!adds && signed_key.front() != '-') return refused("wrong format key: " + signed_key);
+      return refused("only add attribute is supported while creating topic. key: " + key);
+    if (!adds && signed_key.front() != '-') return refused("wrong format key: " + key);
     if (adds && changes.contains('-' + key)) return refused("alter duplication key. key: " + key);
     if (!adds && !now.contains(key)) return refused("attempt to delete a nonexistent key: " + key);
     const auto attribute = std::ranges::find(known, key, &Attribute::name);
@@ -80,8 +95,7 @@ Result<Attributes> alter_attributes(const std::vector<Attribute>& known, const A
       now.erase(key);
       continue;
     }
-    if (!allowed(*attribute, value))
-      return refused(key + "=" + value + " is not supported by this broker");
+    if (auto bad = check_value(*attribute, value)) return *bad;
     now[key] = value;
   }
   return now;

@@ -14,7 +14,10 @@ TEST(AttributeChanges, AreReadWithTheirSigns) {
   ASSERT_TRUE(changes);
   EXPECT_EQ(*changes, (Attributes{{"+message.type", "FIFO"}, {"-reserve.time", ""}}));
   EXPECT_TRUE(parse_attribute_changes("")->empty());
-  EXPECT_FALSE(parse_attribute_changes("message.type"));
+  EXPECT_EQ(why(parse_attribute_changes("message.type")),
+            "delete attribute format is wrong: message.type");
+  EXPECT_EQ(why(parse_attribute_changes("message.type=FIFO")),
+            "add/alter attribute format is wrong: message.type");
   EXPECT_FALSE(parse_attribute_changes("+a=1,+a=2"));
 }
 
@@ -23,8 +26,10 @@ TEST(AttributeChanges, OfSomethingNewAreAdditions) {
                                      {{"+queue.type", "SimpleCQ"}, {"+reserve.time", "-1"}});
   ASSERT_TRUE(made) << why(made);
   EXPECT_EQ(*made, (Attributes{{"queue.type", "SimpleCQ"}, {"reserve.time", "-1"}}));
+  EXPECT_EQ(why(alter_attributes(topic_attributes(), nullptr, {{"+cleanup.policy", "COMPACTION"}})),
+            "cleanup.policy=COMPACTION is not supported by this broker");
   EXPECT_EQ(why(alter_attributes(topic_attributes(), nullptr, {{"-message.type", ""}})),
-            "only add attribute is supported while creating. key: message.type");
+            "only add attribute is supported while creating topic. key: message.type");
 }
 
 TEST(AttributeChanges, TouchWhatMayChangeOnly) {
@@ -44,9 +49,9 @@ TEST(AttributeChanges, TouchWhatMayChangeOnly) {
            {{{"+", "1"}}, "kv string format wrong"},
            {{{"", "1"}}, "kv string format wrong"},
            {{{"+message.type", "FIFO"}, {"-message.type", ""}}, "alter duplication key"},
-           {{{"+message.type", "SOMETIMES"}}, "message.type=SOMETIMES is not supported"},
-           {{{"+reserve.time", "-2"}}, "reserve.time=-2 is not supported"},
-           {{{"+reserve.time", "soon"}}, "reserve.time=soon is not supported"}})
+           {{{"+message.type", "SOMETIMES"}}, "value is not in set: [UNSPECIFIED, MIXED"},
+           {{{"+reserve.time", "-2"}}, "value is not in range(-1, 9223372036854775807)"},
+           {{{"+reserve.time", "soon"}}, "For input string: \"soon\""}})
     EXPECT_NE(why(alter(changes)).find(refused), std::string::npos) << why(alter(changes));
 }
 
