@@ -127,7 +127,7 @@ void Instance::teardown() {
     unregister(producer->group(), {});
   }
   tasks_.clear();
-  connections_.reset();  // calls under way end with kStopped
+  connections_->stop();  // calls under way end with kStopped
   processors_.finish_workers();
   std::lock_guard state{mutex_};
   producers_.clear();
@@ -248,7 +248,6 @@ void Instance::encode(const Prepared& prepared, Buffer& out, std::int32_t opaque
 
 void Instance::send_prepared(const std::string& address, std::shared_ptr<Prepared> prepared,
                              std::chrono::milliseconds timeout, Answered done) {
-  if (stopped() && !connections_) return done(gone());
   connections_->call_frame(
       address,
       [prepared = std::move(prepared)](Buffer& out, std::int32_t opaque) {
@@ -259,7 +258,6 @@ void Instance::send_prepared(const std::string& address, std::shared_ptr<Prepare
 
 void Instance::send_prepared_oneway(const std::string& address,
                                     std::shared_ptr<Prepared> prepared) {
-  if (stopped() && !connections_) return;
   connections_->oneway_frame(address,
                              [prepared = std::move(prepared)](Buffer& out, std::int32_t opaque) {
                                encode(*prepared, out, opaque, true);

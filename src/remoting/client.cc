@@ -25,21 +25,24 @@ class ConnectingClient final : public Client {
       : env_{env},
         config_{config},
         shared_{std::make_shared<Shared>(env, handler)},
-        sweep_{env.clock, env.workers, 100ms, 100ms,
-               [env = &env, idle = config.idle, shared = shared_] {
-                 const auto now = env->clock.now();
-                 shared->expire(now);
-                 for (const auto& connection : shared->connections.all())
-                   connection->sweep(now, idle);
-               }} {}
+        sweep_{std::make_unique<Periodic>(env.clock, env.workers, 100ms, 100ms,
+                                          [env = &env, idle = config.idle, shared = shared_] {
+                                            const auto now = env->clock.now();
+                                            shared->expire(now);
+                                            for (const auto& connection : shared->connections.all())
+                                              connection->sweep(now, idle);
+                                          })} {}
 
-  ~ConnectingClient() override {
+  ~ConnectingClient() override { stop(); }
+
+  void stop() override {
     std::unordered_map<std::string, Target> targets;
     {
       std::lock_guard lock{shared_->mutex};
-      shared_->stopped = true;
+      if (std::exchange(shared_->stopped, true)) return;
       targets.swap(shared_->targets);
     }
+    sweep_.reset();
     for (auto& [address, target] : targets) {
       for (Waiting& each : target.waiting)
         if (each.done) each.done(Error{Errc::kStopped, "the client stops"});
@@ -133,7 +136,12 @@ class ConnectingClient final : public Client {
   void submit(const std::string& address, Waiting waiting) {
     std::shared_ptr<Connection> connection;
     {
-      std::lock_guard lock{shared_->mutex};
+      std::unique_lock lock{shared_->mutex};
+      if (shared_->stopped) {
+        lock.unlock();
+        if (waiting.done) waiting.done(Error{Errc::kStopped, "the client stops"});
+        return;
+      }
       Target& target = shared_->targets[address];
       if (target.connection && target.connection->connected()) {
         connection = target.connection;
@@ -202,7 +210,7 @@ class ConnectingClient final : public Client {
   Env& env_;
   const ClientConfig config_;
   const std::shared_ptr<Shared> shared_;
-  Periodic sweep_;
+  std::unique_ptr<Periodic> sweep_;
 };
 
 }  // namespace

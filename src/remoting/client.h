@@ -23,7 +23,10 @@ struct ClientConfig {
 /// thread, but call_and_wait() not on a loop.
 class Client {
  public:
-  virtual ~Client() = default;  ///< Closes everything; pending calls end with kStopped.
+  virtual ~Client() = default;  ///< stop()
+  /// Closes everything; pending calls end with kStopped, and so do those that come later.
+  /// Idempotent. May wait for a completion that runs; not from inside one.
+  virtual void stop() {}
 
   /// Sends a request to `address` ("host:port"), connecting first if need be; the deadline covers
   /// both. `done` runs once, on a loop.
