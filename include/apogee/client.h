@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "apogee/consumer.h"
 #include "apogee/producer.h"
 #include "apogee/result.h"
 
@@ -80,6 +81,9 @@ class Client {
   /// kExists: this client has a producer of that group already. kInvalidArgument: a bad group.
   Result<Producer> producer(ProducerConfig config);
   Result<TransactionalProducer> transactional_producer(TransactionalProducerConfig config);
+  /// Consumes from here on. Waits for routes and for brokers to check SQL filters. kExists: this
+  /// client has a consumer of that group already. kInvalidArgument names the setting that is wrong.
+  Result<PushConsumer> push_consumer(PushConsumerConfig config);
 
   const std::string& id() const;  ///< As brokers and consoles show it: ip@instance.
 

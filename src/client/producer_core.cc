@@ -146,6 +146,14 @@ void ProducerCore::send_batch(std::span<const Message> batch, Target target, Mod
                                          std::move(target), mode, timeout, std::move(done)));
 }
 
+void ProducerCore::send_as_is(Message message, std::chrono::milliseconds timeout, Done done) {
+  if (stopped_ || instance_->stopped())
+    return Instance::run_callback(done, Result<SendReceipt>{stopped_error()});
+  launch(std::make_shared<SendOperation>(shared_from_this(),
+                                         outgoing(*instance_, config_, std::move(message), {}),
+                                         Target{}, Mode::kSync, timeout, std::move(done)));
+}
+
 void ProducerCore::launch(std::shared_ptr<SendOperation> operation) {
   // Where a topic leads is kept fresh for as long as the producer lives.
   remember(operation->topic());
@@ -432,6 +440,18 @@ void ProducerCore::recall(const std::string& topic, const std::string& handle,
                         done(Error{Errc::kMalformed, "an answer without the message's id"});
                       });
       });
+}
+
+Result<std::shared_ptr<ProducerCore>> inner_producer(const std::shared_ptr<Instance>& instance) {
+  static constexpr auto kGroup = "CLIENT_INNER_PRODUCER";
+  const std::string group = wrapped(kGroup, instance->config().name_space);
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    if (auto known = std::dynamic_pointer_cast<ProducerCore>(instance->producer(group)))
+      return known;
+    auto started = ProducerCore::start(instance, {.group = kGroup}, {});
+    if (started || started.error().code != Errc::kExists) return started;
+  }
+  return Error{Errc::kStopped, "the client is shut down"};
 }
 
 ProducerStatistics ProducerCore::statistics() const {

@@ -41,6 +41,8 @@ class ProducerCore final : public ProducerRole, public std::enable_shared_from_t
             Done done);
   void send_batch(std::span<const Message> batch, Target target, Mode mode,
                   std::chrono::milliseconds timeout, Done done);
+  /// A message of the client's own making: its properties may be RocketMQ's, nothing is checked.
+  void send_as_is(Message message, std::chrono::milliseconds timeout, Done done);
   /// A half message: invisible until end_transaction().
   void send_half(Message message, std::chrono::milliseconds timeout, Done done);
   void end_transaction(const SendReceipt& receipt, Outcome outcome, const std::string& remark);
@@ -95,5 +97,8 @@ class ProducerCore final : public ProducerRole, public std::enable_shared_from_t
   std::unique_ptr<Accumulator> accumulator_;  // null: messages go one by one
   std::unique_ptr<Periodic> probes_;
 };
+
+/// The producer of the client itself, one for each instance (CLIENT_INNER_PRODUCER).
+Result<std::shared_ptr<ProducerCore>> inner_producer(const std::shared_ptr<Instance>& instance);
 
 }  // namespace apogee::client

@@ -58,6 +58,20 @@ std::string vip(const std::string& address) {
   return to_string(*endpoint);
 }
 
+/// What a message to a retry topic says of its deliveries stands in the request, not in the
+/// message.
+void take_retry_counts(Message& message, Outgoing& out) {
+  const auto take = [&](std::string_view name) {
+    std::int32_t value = 0;
+    const auto found = message.properties.extract(std::string{name});
+    if (found.empty() || !protocol::from_text(found.mapped(), value))
+      return std::optional<std::int32_t>{};
+    return std::optional{value};
+  };
+  out.reconsume_times = take(property::kReconsumeTime).value_or(0);
+  out.max_reconsume_times = take(property::kMaxReconsumeTimes);
+}
+
 }  // namespace
 
 Outgoing outgoing(Instance& instance, const ProducerConfig& config, Message message,
@@ -67,6 +81,7 @@ Outgoing outgoing(Instance& instance, const ProducerConfig& config, Message mess
   out.topic = wrapped(message.topic, instance.config().name_space);
   const auto id = message.properties.extract(std::string{property::kUniqueKey});
   out.message_id = id.empty() ? instance.unique_ids().next() : id.mapped();
+  if (protocol::is_retry_topic(out.topic)) take_retry_counts(message, out);
   out.properties = properties_of(message, out.message_id, instance.config().name_space);
   if (!transaction_group.empty()) {
     protocol::append_property(out.properties, property::kTransactionPrepared, "true");

@@ -1,0 +1,275 @@
+#include "client/offset_store.h"
+
+#include <algorithm>
+#include <future>
+
+#include <fmt/format.h>
+
+#include "protocol/codes.h"
+
+namespace apogee::client {
+namespace {
+
+namespace request = protocol::request_code;
+namespace response = protocol::response_code;
+using remoting::OwnedCommand;
+
+constexpr auto kOffsetTimeout = 5'000ms;  // MQClientAPIImpl's for 14 and 15
+constexpr std::uint64_t kFileBytesMax = 64 << 20;
+
+Error refused(const char* what, const MessageQueue& queue, const OwnedCommand& answer) {
+  return Error{Errc::kRefused,
+               fmt::format("{} of {}: CODE: {}  DESC: {}", what, to_string(queue), answer.code,
+                           answer.remark),
+               answer.code};
+}
+
+/// Requests that answer with one offset.
+template <class Header>
+Result<std::int64_t> ask_offset(Instance& instance, const char* what, const MessageQueue& queue,
+                                std::int32_t code, const Header& header) {
+  auto address = reader_address(instance, queue);
+  if (!address) return address.error();
+  auto answer = instance.call_and_wait(*address, code, header, {}, instance.config().api_timeout);
+  if (!answer) return answer.error();
+  if (answer->code != response::kSuccess) return refused(what, queue, *answer);
+  const auto offset = remoting::read_header<protocol::OffsetResponse>(*answer);
+  if (!offset) return offset.error();
+  return offset->offset;
+}
+
+class RemoteOffsets final : public OffsetStore {
+ public:
+  RemoteOffsets(std::shared_ptr<Instance> instance, std::string group)
+      : instance_{std::move(instance)}, group_{std::move(group)} {}
+
+  Result<Ok> load() override { return Ok{}; }
+
+  Result<std::optional<std::int64_t>> stored(const MessageQueue& queue) override {
+    auto address = reader_address(*instance_, queue);
+    if (!address) return address.error();
+    protocol::QueryConsumerOffsetRequest header;
+    header.consumer_group = group_;
+    header.topic = queue.topic;
+    header.queue_id = queue.queue_id;
+    auto answer = instance_->call_and_wait(*address, request::kQueryConsumerOffset, header, {},
+                                           kOffsetTimeout);
+    if (!answer) return answer.error();
+    if (answer->code == response::kQueryNotFound) return std::optional<std::int64_t>{};
+    if (answer->code != response::kSuccess) return refused("offset", queue, *answer);
+    const auto offset = remoting::read_header<protocol::OffsetResponse>(*answer);
+    if (!offset) return offset.error();
+    return std::optional{offset->offset};
+  }
+
+  void persist(const std::set<MessageQueue>& queues) override {
+    for (const auto& [queue, offset] : snapshot(queues)) tell(queue, offset);
+  }
+  void persist(const MessageQueue& queue) override {
+    if (const auto offset = in_memory(queue)) tell(queue, *offset);
+  }
+
+ private:
+  void tell(const MessageQueue& queue, std::int64_t offset) {
+    const auto broker = instance_->routes().reader(queue.broker, 0, false);
+    if (!broker)
+      return instance_->env().log.warn(
+          "offset not stored, its broker is unknown: group={} queue={}", group_, to_string(queue));
+    protocol::UpdateConsumerOffsetRequest header;
+    header.consumer_group = group_;
+    header.topic = queue.topic;
+    header.queue_id = queue.queue_id;
+    header.commit_offset = offset;
+    instance_->oneway(broker->address, request::kUpdateConsumerOffset, header);
+  }
+
+  const std::shared_ptr<Instance> instance_;
+  const std::string group_;
+};
+
+class LocalOffsets final : public OffsetStore {
+ public:
+  LocalOffsets(Env& env, std::string directory)
+      : env_{env}, directory_{std::move(directory)}, path_{directory_ + "/offsets.json"} {}
+
+  Result<Ok> load() override {
+    auto table = read();
+    if (!table) return table.error();
+    for (const auto& [queue, offset] : *table) update(queue, offset, false);
+    return Ok{};
+  }
+
+  Result<std::optional<std::int64_t>> stored(const MessageQueue& queue) override {
+    auto table = read();
+    if (!table) return table.error();
+    const auto found = table->find(queue);
+    if (found == table->end()) return std::optional<std::int64_t>{};
+    return std::optional{found->second};
+  }
+
+  /// Merged into what is there: other queues of the group may have been another process's.
+  void persist(const std::set<MessageQueue>& queues) override { write(snapshot(queues)); }
+  void persist(const MessageQueue& queue) override {
+    if (const auto offset = in_memory(queue)) write({{queue, *offset}});
+  }
+
+ private:
+  using Table = std::map<MessageQueue, std::int64_t>;
+
+  Result<Table> parse(const std::string& path) const {
+    auto text = read_file(env_.files, path, kFileBytesMax);
+    if (!text) return text.error();
+    auto body = protocol::decode_body<protocol::ResetOffsetBody>(std::string_view{*text});
+    if (!body) return body.error();
+    Table table;
+    for (const auto& [queue, offset] : body->offset_table)
+      table[{queue.topic, queue.broker_name, queue.queue_id}] = offset;
+    return table;
+  }
+
+  Result<Table> read() const {
+    auto table = parse(path_);
+    if (table) return table;
+    auto before = parse(path_ + ".bak");
+    if (before) return before;
+    if (table.error().code == Errc::kNotFound && before.error().code == Errc::kNotFound)
+      return Table{};
+    return Error{
+        Errc::kMalformed,
+        fmt::format("readLocalOffset Exception: {} and its .bak cannot be read ({}); remove "
+                    "or repair them",
+                    path_, table.error().detail)};
+  }
+
+  void write(const Table& offsets) {
+    if (offsets.empty()) return;
+    std::lock_guard lock{file_mutex_};
+    auto table = read();
+    if (!table) return env_.log.error("offsets not stored: reason=\"{}\"", table.error().detail);
+    if (std::ranges::includes(*table, offsets)) return;  // nothing new
+    for (const auto& [queue, offset] : offsets) (*table)[queue] = offset;
+    protocol::ResetOffsetBody body;
+    for (const auto& [queue, offset] : *table)
+      body.offset_table[{queue.broker, queue.queue_id, queue.topic}] = offset;
+    Result<Ok> written = env_.files.create_directories(directory_);
+    if (written)
+      written = replace_file(env_.files, path_,
+                             protocol::encode_body(body, protocol::JsonStyle::kPretty));
+    if (!written)
+      env_.log.error("offsets not stored: file={} reason=\"{}\"", path_, written.error().detail);
+  }
+
+  Env& env_;
+  const std::string directory_, path_;
+  std::mutex file_mutex_;
+};
+
+}  // namespace
+
+void OffsetStore::update(const MessageQueue& queue, std::int64_t offset, bool increase_only) {
+  std::lock_guard lock{mutex_};
+  const auto [at, added] = offsets_.try_emplace(queue, Offset{offset, false});
+  if (added || at->second.frozen) return;
+  if (!increase_only || offset > at->second.value) at->second.value = offset;
+}
+
+void OffsetStore::freeze_at(const MessageQueue& queue, std::int64_t offset) {
+  std::lock_guard lock{mutex_};
+  offsets_[queue] = {offset, true};
+}
+
+std::optional<std::int64_t> OffsetStore::in_memory(const MessageQueue& queue) const {
+  std::lock_guard lock{mutex_};
+  const auto found = offsets_.find(queue);
+  if (found == offsets_.end()) return std::nullopt;
+  return found->second.value;
+}
+
+std::map<MessageQueue, std::int64_t> OffsetStore::of_topic(const std::string& topic) const {
+  std::lock_guard lock{mutex_};
+  std::map<MessageQueue, std::int64_t> all;
+  for (const auto& [queue, offset] : offsets_)
+    if (topic.empty() || queue.topic == topic) all[queue] = offset.value;
+  return all;
+}
+
+void OffsetStore::forget(const MessageQueue& queue) {
+  std::lock_guard lock{mutex_};
+  offsets_.erase(queue);
+}
+
+std::map<MessageQueue, std::int64_t> OffsetStore::snapshot(const std::set<MessageQueue>& queues) {
+  std::lock_guard lock{mutex_};
+  std::erase_if(offsets_, [&](const auto& entry) { return !queues.contains(entry.first); });
+  std::map<MessageQueue, std::int64_t> all;
+  for (const auto& [queue, offset] : offsets_) all[queue] = offset.value;
+  return all;
+}
+
+std::unique_ptr<OffsetStore> make_remote_offsets(std::shared_ptr<Instance> instance,
+                                                 std::string group) {
+  return std::make_unique<RemoteOffsets>(std::move(instance), std::move(group));
+}
+
+std::unique_ptr<OffsetStore> make_local_offsets(Env& env, std::string directory,
+                                                const std::string& client_id,
+                                                const std::string& group) {
+  return std::make_unique<LocalOffsets>(env, directory + "/" + client_id + "/" + group);
+}
+
+Result<std::string> reader_address(Instance& instance, const MessageQueue& queue) {
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    if (const auto broker = instance.routes().reader(queue.broker, 0, false))
+      return broker->address;
+    if (attempt > 0) break;
+    auto asked = std::make_shared<std::promise<void>>();
+    const auto timeout = instance.config().api_timeout;
+    instance.refresh_route(queue.topic, timeout,
+                           [asked](const Result<PublishInfoPtr>&) { asked->set_value(); });
+    asked->get_future().wait_for(timeout);
+  }
+  return Error{Errc::kNotFound, fmt::format("The broker[{}] not exist", queue.broker)};
+}
+
+Result<std::int64_t> max_offset(Instance& instance, const MessageQueue& queue) {
+  const protocol::QueueRequest header{.topic = queue.topic, .queue_id = queue.queue_id};
+  return ask_offset(instance, "max offset", queue, request::kGetMaxOffset, header);
+}
+
+Result<std::int64_t> min_offset(Instance& instance, const MessageQueue& queue) {
+  const protocol::QueueRequest header{.topic = queue.topic, .queue_id = queue.queue_id};
+  return ask_offset(instance, "min offset", queue, request::kGetMinOffset, header);
+}
+
+Result<std::int64_t> offset_at(Instance& instance, const MessageQueue& queue,
+                               std::int64_t timestamp_ms) {
+  protocol::SearchOffsetRequest header;
+  header.topic = queue.topic;
+  header.queue_id = queue.queue_id;
+  header.timestamp = timestamp_ms;
+  return ask_offset(instance, "offset by time", queue, request::kSearchOffsetByTimestamp, header);
+}
+
+Result<std::int64_t> first_offset(Instance& instance, OffsetStore& store,
+                                  const Beginning& beginning, const MessageQueue& queue) {
+  auto stored = store.stored(queue);
+  if (!stored)
+    return Error{stored.error().code,
+                 "Failed to query consume offset from offset store: " + stored.error().detail,
+                 response::kQueryNotFound};
+  if (*stored && **stored >= 0) return **stored;
+  const bool retry = protocol::is_retry_topic(queue.topic);
+  switch (beginning.from) {
+    case StartFrom::kLast:
+      if (retry) return std::int64_t{0};
+      return max_offset(instance, queue);
+    case StartFrom::kFirst:
+      return std::int64_t{0};
+    case StartFrom::kTimestamp:
+      if (retry) return max_offset(instance, queue);
+      return offset_at(instance, queue, beginning.timestamp_ms);
+  }
+  return std::int64_t{0};
+}
+
+}  // namespace apogee::client

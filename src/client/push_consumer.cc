@@ -1,0 +1,581 @@
+#include "client/push_consumer.h"
+
+#include <cstdlib>
+#include <future>
+#include <thread>
+
+#include <fmt/format.h>
+
+#include "client/consumer_config.h"
+#include "client/namespaces.h"
+#include "protocol/codes.h"
+#include "protocol/message.h"
+#include "protocol/names.h"
+
+namespace apogee::client {
+namespace {
+
+namespace request_code = protocol::request_code;
+namespace response = protocol::response_code;
+
+constexpr auto kRebalanceInterval = 20s;
+constexpr auto kRebalanceAgain = 1s;     // after a round that could not do all it should
+constexpr auto kLockAgain = 500ms;       // the same, for want of locks
+constexpr int kRoundsWithRoutes = 10;    // failed rounds that ask for missing routes
+constexpr auto kFirstPullDelay = 500ms;  // whoever had the queue stores its offset meanwhile
+constexpr auto kPausedDelay = 1'000ms;
+constexpr auto kFlowControlDelay = 50ms;  // of our own making
+constexpr auto kBrokerBusyDelay = 20ms;   // of the broker's
+constexpr auto kResetDelay = 10s;         // batches under way end meanwhile
+constexpr auto kBrokerSuspend = 15'000ms;
+constexpr auto kPullTimeout = 30'000ms;
+constexpr std::int32_t kBrokerFlowControl = 215;
+constexpr std::int32_t kReconsumeTimesMax = 16;
+constexpr std::int64_t kMiB = 1 << 20;
+
+/// A pool that may be let go of on one of its own threads.
+std::shared_ptr<Executor> own_threads(std::size_t count, const char* name) {
+  return {make_thread_pool(count, name).release(),
+          [](Executor* pool) { std::thread{[pool] { delete pool; }}.detach(); }};
+}
+
+std::int32_t most_reconsume_times(const PushConsumerConfig& config) {
+  if (config.max_reconsume_times >= 0) return config.max_reconsume_times;
+  return config.on_messages_orderly ? std::numeric_limits<std::int32_t>::max() : kReconsumeTimesMax;
+}
+
+std::string home_directory() {
+  const char* home = std::getenv("HOME");
+  return home != nullptr ? home : ".";
+}
+
+/// Java keeps the instance name DEFAULT for broadcasting, so that the file is found again.
+std::unique_ptr<OffsetStore> make_store(const std::shared_ptr<Instance>& instance,
+                                        const PushConsumerConfig& config,
+                                        const std::string& group) {
+  if (config.model == MessageModel::kClustering) return make_remote_offsets(instance, group);
+  const std::string directory = config.offset_directory.empty()
+                                    ? home_directory() + "/.rocketmq_offsets"
+                                    : config.offset_directory;
+  std::string id = instance->id();
+  const std::string& name = instance->config().instance_name;
+  if (name.empty() || name == "DEFAULT") {
+    id = id.substr(0, id.find('@')) + "@DEFAULT";
+    if (!instance->config().unit_name.empty()) id += "@" + instance->config().unit_name;
+  }
+  return make_local_offsets(instance->env(), directory, id, group);
+}
+
+}  // namespace
+
+// ---- Life
+// ----------------------------------------------------------------------------------------
+
+Result<std::shared_ptr<PushConsumerCore>> PushConsumerCore::start(
+    std::shared_ptr<Instance> instance, PushConsumerConfig config) {
+  if (CallbackScope::on_io_thread())
+    return Error{
+        Errc::kInvalidArgument,
+        "a consumer waits for brokers when it starts: not from a callback on an io thread"};
+  if (auto checked = check_config(config); !checked) return checked.error();
+  std::shared_ptr<PushConsumerCore> core{
+      new PushConsumerCore{std::move(instance), std::move(config)}};
+  for (const Subscription& each : core->config_.subscriptions)
+    if (auto added = core->add_subscription(each.topic, each.filter); !added) return added.error();
+  if (core->clustering()) {
+    if (auto added = core->add_subscription(core->retry_topic_, all()); !added)
+      return added.error();
+  }
+  if (auto loaded = core->store_->load(); !loaded) return loaded.error();
+  if (auto added = core->instance_->add(core); !added) return added.error();
+  if (auto begun = core->begin_work(); !begun) {
+    core->shutdown();
+    return begun.error();
+  }
+  return core;
+}
+
+PushConsumerCore::PushConsumerCore(std::shared_ptr<Instance> instance, PushConsumerConfig config)
+    : instance_{std::move(instance)},
+      config_{std::move(config)},
+      group_{wrapped(config_.group, instance_->config().name_space)},
+      retry_topic_{protocol::retry_topic(group_)},
+      consume_threads_{
+          own_threads(static_cast<std::size_t>(config_.consume_thread_min), "consume")},
+      waiting_thread_{own_threads(1, "rebalance")},
+      store_{make_store(instance_, config_, group_)},
+      send_back_{instance_,
+                 {.group = group_,
+                  .max_reconsume_times = most_reconsume_times(config_),
+                  .unit_mode = config_.unit_mode}},
+      locks_{instance_, group_},
+      rebalance_{instance_,
+                 {.group = group_,
+                  .model = config_.model,
+                  .allocation = config_.allocation,
+                  .client_side = config_.client_rebalance || orderly()},
+                 *this},
+      puller_{instance_},
+      statistics_{instance_->env().clock},
+      consumption_{orderly() ? make_orderly(*this) : make_concurrent(*this)},
+      started_ms_{instance_->env().clock.wall_ms()} {
+  count_thresholds(1);
+}
+
+PushConsumerCore::~PushConsumerCore() = default;
+
+Result<Ok> PushConsumerCore::begin_work() {
+  learn_routes(topics());
+  if (auto checked = check_filters(); !checked) return checked;
+  instance_->forget_heartbeats();
+  instance_->heartbeat_to_all();
+  consumption_->begin();
+  rebalance_soon();
+  return Ok{};
+}
+
+/// Unknown topics are no error: they may come.
+void PushConsumerCore::learn_routes(const std::vector<std::string>& topics) {
+  const auto timeout = instance_->config().api_timeout;
+  std::vector<std::future<void>> answers;
+  for (const std::string& topic : topics) {
+    auto answered = std::make_shared<std::promise<void>>();
+    answers.push_back(answered->get_future());
+    instance_->refresh_route(topic, timeout,
+                             [answered](const Result<PublishInfoPtr>&) { answered->set_value(); });
+  }
+  for (auto& each : answers) each.wait_for(timeout);
+}
+
+/// The retry topic comes into being with the group's first heartbeat, a moment after the start: its
+/// route is not waited for until the next poll.
+void PushConsumerCore::learn_missing_routes(const std::vector<std::string>& topics) {
+  for (const std::string& topic : topics) {
+    if (!instance_->routes().subscribe(topic))
+      instance_->refresh_route(topic, instance_->config().api_timeout,
+                               [](const Result<PublishInfoPtr>&) {});
+  }
+}
+
+/// Tags need no check. One broker is asked about each other filter.
+Result<Ok> PushConsumerCore::check_filters() {
+  for (const std::string& topic : topics()) {
+    protocol::CheckClientBody body;
+    body.client_id = instance_->id();
+    body.group = group_;
+    body.subscription_data = *subscription(topic);
+    if (body.subscription_data.expression_type == "TAG") continue;
+    const std::string address =
+        instance_->routes().any_broker(topic, instance_->env().random.next());
+    if (address.empty()) continue;
+    const Buffer text = protocol::encode_body(body);
+    const auto answer =
+        instance_->call_and_wait(address, request_code::kCheckClientConfig, protocol::NoFields{},
+                                 as_bytes(text), instance_->config().api_timeout);
+    if (!answer) return answer.error();
+    if (answer->code != response::kSuccess)
+      return Error{Errc::kInvalidArgument,
+                   fmt::format("Check client in broker error, maybe because you use {} to filter "
+                               "message, but server has not been upgraded to support! CODE: {}  "
+                               "DESC: {} BROKER: {}",
+                               body.subscription_data.expression_type, answer->code, answer->remark,
+                               address),
+                   answer->code};
+  }
+  return Ok{};
+}
+
+void PushConsumerCore::stop() {
+  gate_.close([self = shared_from_this()] { self->finish(); });
+  // Inside a callback of its own it would wait for itself.
+  if (!CallbackScope::inside()) gate_.wait(config_.shutdown_wait);
+}
+
+/// Nothing is under way any more.
+void PushConsumerCore::finish() {
+  const auto queues = rebalance_.names();
+  if (!queues.empty()) store_->persist(queues);
+  if (orderly() && clustering()) locks_.unlock(queues);
+  rebalance_.drop_all();
+}
+
+void PushConsumerCore::shutdown() {
+  stop();
+  instance_->remove_consumer(group_);
+}
+
+void PushConsumerCore::resume() {
+  paused_ = false;
+  rebalance_soon();
+}
+
+void PushConsumerCore::after(Clock::Duration delay, std::function<void()> work) {
+  instance_->env().clock.run_after(delay, [weak = weak_from_this(), work = std::move(work)] {
+    const auto self = weak.lock();
+    if (!self) return;
+    if (const auto pass = self->gate_.enter()) work();
+  });
+}
+
+// ---- Subscriptions
+// -------------------------------------------------------------------------------
+
+Result<Ok> PushConsumerCore::add_subscription(const std::string& topic, const Filter& filter) {
+  const std::string name = wrapped(topic, instance_->config().name_space);
+  const std::int64_t version = instance_->env().clock.wall_ms();
+  auto made = subscription_of(name, filter, version);
+  if (!made) return made.error();
+  std::lock_guard lock{mutex_};
+  subscriptions_[name] = {std::make_shared<const protocol::SubscriptionData>(*std::move(made)),
+                          version};
+  return Ok{};
+}
+
+Result<Ok> PushConsumerCore::subscribe(const std::string& topic, const Filter& filter) {
+  if (auto added = add_subscription(topic, filter); !added) return added;
+  instance_->refresh_route(wrapped(topic, instance_->config().name_space),
+                           instance_->config().api_timeout,
+                           [weak = weak_from_this()](const Result<PublishInfoPtr>&) {
+                             const auto self = weak.lock();
+                             if (!self || self->ended()) return;
+                             self->instance_->forget_heartbeats();
+                             self->instance_->heartbeat_to_all();
+                             self->rebalance_soon();
+                           });
+  return Ok{};
+}
+
+void PushConsumerCore::unsubscribe(const std::string& topic) {
+  {
+    std::lock_guard lock{mutex_};
+    subscriptions_.erase(wrapped(topic, instance_->config().name_space));
+  }
+  instance_->forget_heartbeats();
+  instance_->heartbeat_soon();
+  rebalance_soon();
+}
+
+std::shared_ptr<const protocol::SubscriptionData> PushConsumerCore::subscription(
+    const std::string& topic) const {
+  std::lock_guard lock{mutex_};
+  const auto found = subscriptions_.find(topic);
+  return found == subscriptions_.end() ? nullptr : found->second.data;
+}
+
+std::vector<std::string> PushConsumerCore::topics() const {
+  std::lock_guard lock{mutex_};
+  std::vector<std::string> names;
+  for (const auto& [topic, subscribed] : subscriptions_) names.push_back(topic);
+  return names;
+}
+
+protocol::ConsumerData PushConsumerCore::heartbeat() const {
+  protocol::ConsumerData data;
+  data.group_name = group_;
+  data.consume_from_where = wire(config_.from);
+  data.consume_type = protocol::ConsumeType::kPassively;
+  data.message_model = wire(config_.model);
+  data.unit_mode = config_.unit_mode;
+  std::lock_guard lock{mutex_};
+  for (const auto& [topic, subscribed] : subscriptions_)
+    data.subscription_data_set.push_back(*subscribed.data);
+  return data;
+}
+
+// ---- Rebalancing
+// ---------------------------------------------------------------------------------
+
+void PushConsumerCore::rebalance_soon() {
+  if (round_planned_.exchange(true)) return;
+  on_waiting_thread([weak = weak_from_this()] {
+    if (const auto self = weak.lock()) self->rebalance_round();
+  });
+}
+
+void PushConsumerCore::rebalance_after(Clock::Duration delay) {
+  after(delay, [this, round = round_.load()] {
+    if (round == round_) rebalance_soon();
+  });
+}
+
+/// Holds no pass: it waits for brokers, and shutdown need not wait for them. So it cleans up after
+/// itself if the end came meanwhile.
+void PushConsumerCore::rebalance_round() {
+  round_planned_ = false;
+  ++round_;
+  if (ended()) return;
+  const auto names = topics();
+  const bool balanced = rebalance_.run({names.begin(), names.end()});
+  if (ended()) return finish();
+  if (balanced)
+    failed_rounds_ = 0;
+  else if (++failed_rounds_ <= kRoundsWithRoutes)
+    learn_missing_routes(names);
+  rebalance_after(balanced ? Clock::Duration{kRebalanceInterval}
+                           : Clock::Duration{orderly() ? kLockAgain : kRebalanceAgain});
+}
+
+void PushConsumerCore::queues_changed(const std::string&, const std::vector<MessageQueue>&) {
+  rebalance_soon();
+}
+
+std::set<MessageQueue> PushConsumerCore::may_take_on(const std::set<MessageQueue>& queues) {
+  if (!orderly() || !clustering()) return queues;
+  return locks_.lock(queues).locked;
+}
+
+Result<std::int64_t> PushConsumerCore::first_offset_of(const MessageQueue& queue) {
+  if (clustering()) store_->forget(queue);  // what is in memory is old
+  Beginning beginning{config_.from, 0};
+  if (config_.from == StartFrom::kTimestamp) {
+    constexpr std::int64_t kHalfAnHourMs = 30 * 60 * 1'000;
+    beginning.timestamp_ms = config_.from_time
+                                 ? std::chrono::duration_cast<std::chrono::milliseconds>(
+                                       config_.from_time->time_since_epoch())
+                                       .count()
+                                 : started_ms_ - kHalfAnHourMs;
+  }
+  return first_offset(*instance_, *store_, beginning, queue);
+}
+
+void PushConsumerCore::begin(const MessageQueue& queue, const ProcessQueuePtr& messages,
+                             std::int64_t offset) {
+  if (orderly() && clustering()) messages->lock_renewed();
+  pull_after(kFirstPullDelay, std::make_shared<QueuePull>(QueuePull{queue, messages, offset}));
+}
+
+bool PushConsumerCore::let_go(const MessageQueue& queue, ProcessQueue& messages) {
+  store_->persist(queue);
+  if (!consumption_->let_go(queue, messages)) return false;
+  store_->persist(queue);
+  if (clustering()) store_->forget(queue);
+  if (orderly() && clustering()) locks_.unlock({queue});
+  puller_.forget(queue);
+  return true;
+}
+
+void PushConsumerCore::pop_from(const std::string&, const std::set<MessageQueue>&) {}
+
+void PushConsumerCore::divided(const std::string& topic, const Division& division, bool changed) {
+  if (!changed) return;
+  count_thresholds(rebalance_.names().size());
+  {
+    std::lock_guard lock{mutex_};
+    const auto found = subscriptions_.find(topic);
+    if (found != subscriptions_.end()) {
+      auto data = *found->second.data;
+      data.sub_version = instance_->env().clock.wall_ms();
+      found->second.data = std::make_shared<const protocol::SubscriptionData>(std::move(data));
+    }
+  }
+  instance_->forget_heartbeats();
+  instance_->heartbeat_to_all();
+  if (!config_.queues_changed) return;
+  const auto pass = gate_.enter();
+  if (!pass) return;
+  Division seen = division;
+  for (MessageQueue& each : seen.all) each = visible(each);
+  for (MessageQueue& each : seen.mine) each = visible(each);
+  const CallbackScope scope{CallbackScope::Where::kOwnThread};
+  config_.queues_changed(unwrapped(topic, instance_->config().name_space), seen.all, seen.mine);
+}
+
+void PushConsumerCore::count_thresholds(std::size_t queues) {
+  const auto share = [&](std::int64_t of_topic, std::int64_t of_queue) {
+    if (of_topic == -1 || queues == 0) return of_queue;
+    return std::max<std::int64_t>(1, of_topic / static_cast<std::int64_t>(queues));
+  };
+  threshold_count_ = share(config_.pull_threshold_for_topic, config_.pull_threshold_for_queue);
+  threshold_bytes_ =
+      share(config_.pull_threshold_size_for_topic, config_.pull_threshold_size_for_queue) * kMiB;
+}
+
+// ---- Pulling
+// -------------------------------------------------------------------------------------
+
+void PushConsumerCore::pull_after(Clock::Duration delay, const QueuePullPtr& next) {
+  after(delay, [this, next] { pull(next); });
+}
+
+/// Too much is here already.
+bool PushConsumerCore::must_wait(QueuePull& next) {
+  const auto level = next.messages->level();
+  const bool full = level.count > threshold_count_ || level.bytes > threshold_bytes_;
+  const bool wide = !orderly() && level.span() > config_.consume_concurrently_max_span;
+  if (!full && !wide) return false;
+  constexpr std::uint64_t kWarnEvery = 1'000;
+  if (next.held_up++ % kWarnEvery == 0)
+    instance_->env().log.warn(
+        "the program is slower than its queue: queue={} messages={} bytes={} span={}",
+        to_string(next.queue), level.count, level.bytes, level.span());
+  return true;
+}
+
+void PushConsumerCore::pull(const QueuePullPtr& next) {
+  if (next->messages->dropped) return;
+  const auto pass = gate_.enter();
+  if (!pass) return;
+  next->messages->pulled_now();
+  if (paused_) return pull_after(kPausedDelay, next);
+  if (must_wait(*next)) return pull_after(kFlowControlDelay, next);
+  if (orderly() && clustering() && !next->messages->locked)
+    return pull_after(config_.pull_delay_when_exception, next);
+  PullRequest request;
+  {
+    std::lock_guard lock{mutex_};
+    const auto found = subscriptions_.find(next->queue.topic);
+    if (found != subscriptions_.end()) {
+      request.subscription = found->second.data;
+      request.sub_version = found->second.version;
+    }
+  }
+  if (!request.subscription) return pull_after(config_.pull_delay_when_exception, next);
+  request.queue = next->queue;
+  request.group = group_;
+  request.offset = next->next_offset;
+  request.max_messages = config_.pull_batch_size;
+  request.max_bytes = config_.pull_batch_size_in_bytes;
+  request.send_subscription = config_.post_subscription_when_pull;
+  if (clustering()) request.commit_offset = store_->in_memory(next->queue).value_or(0);
+  request.suspend = kBrokerSuspend;
+  request.timeout = kPullTimeout;
+  puller_.pull(request, [weak = weak_from_this(), next,
+                         began = instance_->env().clock.now()](Result<PullAnswer> answer) {
+    if (const auto self = weak.lock()) self->pulled(next, began, std::move(answer));
+  });
+}
+
+void PushConsumerCore::pulled(const QueuePullPtr& next, Clock::Instant began,
+                              Result<PullAnswer> answer) {
+  const auto pass = gate_.enter();
+  if (!pass || next->messages->dropped) return;
+  if (!answer) {
+    const bool busy = answer.error().response_code == kBrokerFlowControl;
+    if (!busy)
+      instance_->env().log.warn("pull failed: queue={} reason=\"{}\"", to_string(next->queue),
+                                answer.error().detail);
+    return pull_after(busy ? Clock::Duration{kBrokerBusyDelay}
+                           : Clock::Duration{config_.pull_delay_when_exception},
+                      next);
+  }
+  const auto took =
+      std::chrono::duration_cast<std::chrono::milliseconds>(instance_->env().clock.now() - began);
+  if (answer->status == PullStatus::kOffsetIllegal)
+    return offset_illegal(next, answer->next_offset);
+  next->next_offset = answer->next_offset;
+  if (answer->status == PullStatus::kFound) {
+    found(next, *answer);
+    statistics_.pulled(next->queue.topic, answer->messages->size(), took);
+  }
+  // What nobody wants needs no consumption: the group is past it, if nothing else is here.
+  if (answer->messages->empty() && next->messages->empty())
+    store_->update(next->queue, next->next_offset, true);
+  if (config_.pull_interval > 0ms && !answer->messages->empty())
+    return pull_after(config_.pull_interval, next);
+  pull(next);
+}
+
+void PushConsumerCore::found(const QueuePullPtr& next, PullAnswer& answer) {
+  if (config_.accept) {
+    const CallbackScope scope{CallbackScope::Where::kIoThread};
+    std::erase_if(*answer.messages,
+                  [&](const ReceivedMessage& each) { return !config_.accept(each); });
+  }
+  if (answer.messages->empty()) return;
+  for (ReceivedMessage& each : *answer.messages) prepare(each);
+  const bool idle = next->messages->put(answer.messages);
+  consumption_->submit(next->queue, next->messages, answer.messages, idle);
+}
+
+/// Java's resetRetryAndNamespace: a retry shows the topic it comes from.
+void PushConsumerCore::prepare(ReceivedMessage& message) const {
+  if (!protocol::is_retry_topic(message.topic)) return;
+  if (const auto topic = message.property(protocol::property::kRetryTopic))
+    message.topic = unwrapped(*topic, instance_->config().name_space);
+}
+
+/// The broker has no such offset (any more) and says where to go on.
+void PushConsumerCore::offset_illegal(const QueuePullPtr& next, std::int64_t next_offset) {
+  instance_->env().log.warn("offset out of range: queue={} offset={} goes on at={}",
+                            to_string(next->queue), next->next_offset, next_offset);
+  next->messages->dropped = true;
+  on_waiting_thread([self = shared_from_this(), next, next_offset] {
+    if (self->ended()) return;
+    self->store_->freeze_at(next->queue, next_offset);
+    self->store_->persist(next->queue);
+    self->rebalance_.drop(next->queue);
+    self->let_go(next->queue, *next->messages);
+    self->rebalance_soon();
+  });
+}
+
+// ---- What brokers ask
+// ----------------------------------------------------------------------------
+
+void PushConsumerCore::persist_offsets() {
+  const auto pass = gate_.enter();
+  if (!pass) return;
+  const auto queues = rebalance_.names();
+  if (!queues.empty()) store_->persist(queues);
+}
+
+void PushConsumerCore::reset_offsets(const std::string& topic,
+                                     const std::map<MessageQueue, std::int64_t>& offsets) {
+  paused_ = true;
+  std::map<MessageQueue, std::int64_t> ours;
+  for (const auto& [queue, messages] : rebalance_.queues()) {
+    const auto found = offsets.find(queue);
+    if (queue.topic != topic || found == offsets.end()) continue;
+    messages->dropped = true;
+    messages->clear();
+    ours.insert(*found);
+  }
+  after(kResetDelay, [this, ours] {
+    on_waiting_thread([self = shared_from_this(), ours] {
+      for (const auto& [queue, offset] : ours) {
+        self->store_->update(queue, offset, false);
+        if (const auto messages = self->rebalance_.drop(queue)) self->let_go(queue, *messages);
+      }
+      self->resume();
+    });
+  });
+}
+
+std::map<MessageQueue, std::int64_t> PushConsumerCore::offsets(const std::string& topic) const {
+  return store_->of_topic(topic);
+}
+
+protocol::Json PushConsumerCore::consume_directly(ReceivedMessage message,
+                                                  const std::string& broker_name) {
+  if (!broker_name.empty()) message.queue.broker = broker_name;
+  prepare(message);
+  const auto pass = gate_.enter();
+  if (!pass) return direct_result(orderly(), true, "CR_LATER", "the consumer is shut down", 0ms);
+  return consumption_->consume_directly(message);
+}
+
+// ---- What its owner asks
+// -------------------------------------------------------------------------
+
+MessageQueue PushConsumerCore::visible(const MessageQueue& queue) const {
+  return {unwrapped(queue.topic, instance_->config().name_space), queue.broker, queue.queue_id};
+}
+
+std::vector<MessageQueue> PushConsumerCore::queues() const {
+  std::vector<MessageQueue> all;
+  for (const MessageQueue& each : rebalance_.names()) all.push_back(visible(each));
+  return all;
+}
+
+PushConsumerStatistics PushConsumerCore::statistics() const {
+  const auto totals = statistics_.totals();
+  PushConsumerStatistics out{
+      .pulled = totals.pulled, .consumed = totals.consumed, .failed = totals.failed};
+  for (const auto& [queue, messages] : rebalance_.queues()) {
+    out.held += static_cast<std::uint64_t>(messages->level().count);
+    ++out.queues;
+  }
+  return out;
+}
+
+}  // namespace apogee::client

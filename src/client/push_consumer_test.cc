@@ -1,0 +1,576 @@
+#include <atomic>
+#include <condition_variable>
+#include <filesystem>
+#include <future>
+#include <mutex>
+#include <thread>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "apogee/client.h"
+#include "apogee/consumer.h"
+#include "apogee/testing/broker.h"
+
+namespace apogee {
+namespace {
+
+using namespace std::chrono_literals;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::UnorderedElementsAre;
+
+/// What a consumer's function was given, to be waited for.
+class Received {
+ public:
+  void add(const ReceivedMessage& message) {
+    std::lock_guard lock{mutex_};
+    messages_.push_back(message);
+    changed_.notify_all();
+  }
+  /// False: not within the limit.
+  bool wait_for(std::size_t count, std::chrono::milliseconds limit = 15s) {
+    std::unique_lock lock{mutex_};
+    return changed_.wait_for(lock, limit, [&] { return messages_.size() >= count; });
+  }
+  std::vector<ReceivedMessage> all() const {
+    std::lock_guard lock{mutex_};
+    return messages_;
+  }
+  std::vector<std::string> bodies() const {
+    std::vector<std::string> out;
+    for (const auto& each : all()) out.push_back(each.body);
+    return out;
+  }
+  OnMessages keep() {
+    return [this](std::span<const ReceivedMessage> batch) {
+      for (const auto& each : batch) add(each);
+      return Consumed::kDone;
+    };
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<ReceivedMessage> messages_;
+};
+
+bool eventually(const std::function<bool()>& condition, std::chrono::milliseconds limit = 15s) {
+  const auto until = std::chrono::steady_clock::now() + limit;
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > until) return false;
+    std::this_thread::sleep_for(2ms);
+  }
+  return true;
+}
+
+/// A whole broker in this process, and clients of it.
+class Consuming : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    auto started = testing::Broker::start({.topics = {{"orders", 4}}});
+    ASSERT_TRUE(started) << started.error().detail;
+    broker_.emplace(*std::move(started));
+    client_.emplace(client());
+    producer_.emplace(*client_->producer({.group = "checkout"}));
+  }
+  Client client(ClientConfig config = {}) {
+    config.name_servers = {broker_->name_server()};
+    auto made = Client::start(std::move(config));
+    EXPECT_TRUE(made) << made.error().detail;
+    return *std::move(made);
+  }
+  PushConsumer consumer(PushConsumerConfig config) {
+    return consumer_of(*client_, std::move(config));
+  }
+  PushConsumer consumer_of(Client& of, PushConsumerConfig config) {
+    if (config.group.empty()) config.group = "billing";
+    if (config.subscriptions.empty()) config.subscriptions = {{"orders", all()}};
+    auto made = of.push_consumer(std::move(config));
+    EXPECT_TRUE(made) << made.error().detail;
+    return *std::move(made);
+  }
+  void send(Message message) {
+    if (message.topic.empty()) message.topic = "orders";
+    const auto sent = producer_->send(message, 5s);
+    ASSERT_TRUE(sent) << sent.error().detail;
+  }
+  void send_bodies(int count) {
+    for (int i = 0; i < count; ++i) send({.body = std::to_string(i)});
+  }
+
+  std::optional<testing::Broker> broker_;
+  std::optional<Client> client_;
+  std::optional<Producer> producer_;
+  Received received_;
+};
+
+TEST_F(Consuming, GetsEachMessageOnce) {
+  send_bodies(100);
+  PushConsumer c = consumer({.from = StartFrom::kFirst, .on_messages = received_.keep()});
+  ASSERT_TRUE(received_.wait_for(100));
+  send_bodies(100);
+  ASSERT_TRUE(received_.wait_for(200));
+  std::map<std::string, int> times;
+  for (const auto& body : received_.bodies()) ++times[body];
+  EXPECT_EQ(times.size(), 100u);
+  for (const auto& [body, count] : times) EXPECT_EQ(count, 2) << body;
+  const auto message = received_.all().front();
+  EXPECT_EQ(message.topic, "orders");
+  EXPECT_EQ(message.queue.broker, "broker-a");
+  EXPECT_TRUE(message.property("MAX_OFFSET"));
+  EXPECT_TRUE(eventually([&] { return c.queues().size() == 5; }))
+      << "four of the topic, one of the retry topic";
+  EXPECT_TRUE(eventually([&] { return c.statistics().consumed == 200; }));
+  EXPECT_EQ(c.statistics().held, 0u);
+}
+
+TEST_F(Consuming, GoesOnWhereItStopped) {
+  send_bodies(20);
+  consumer({.from = StartFrom::kFirst, .on_messages = received_.keep()});  // gone at once
+  {
+    PushConsumer c = consumer({.from = StartFrom::kFirst, .on_messages = received_.keep()});
+    ASSERT_TRUE(received_.wait_for(20));
+    ASSERT_TRUE(eventually([&] { return c.statistics().consumed == 20; }));
+  }
+  Received later;
+  PushConsumer c = consumer({.from = StartFrom::kFirst, .on_messages = later.keep()});
+  send({.body = "new"});
+  ASSERT_TRUE(later.wait_for(1));
+  EXPECT_THAT(later.bodies(), ElementsAre("new"));
+}
+
+TEST_F(Consuming, ChoosesByTag) {
+  PushConsumer c = consumer({.subscriptions = {{"orders", tags("paid || refunded")}},
+                             .from = StartFrom::kFirst,
+                             .on_messages = received_.keep()});
+  // AaAa and BBBB have the same hash: the broker lets both through, the client does not.
+  for (const char* tag : {"paid", "sent", "refunded", "paid"}) send({.body = tag, .tag = tag});
+  ASSERT_TRUE(received_.wait_for(3));
+  EXPECT_THAT(received_.bodies(), UnorderedElementsAre("paid", "refunded", "paid"));
+}
+
+TEST_F(Consuming, TellsTagsOfEqualHashApart) {
+  PushConsumer c = consumer({.subscriptions = {{"orders", tags("AaAa")}},
+                             .from = StartFrom::kFirst,
+                             .on_messages = received_.keep()});
+  for (const char* tag : {"BBBB", "AaAa", "BBBB", "AaAa"}) send({.body = tag, .tag = tag});
+  ASSERT_TRUE(received_.wait_for(2));
+  EXPECT_THAT(received_.bodies(), ElementsAre("AaAa", "AaAa"));
+}
+
+TEST_F(Consuming, ChoosesByProperties) {
+  PushConsumer c = consumer({.subscriptions = {{"orders", sql("amount > 100")}},
+                             .from = StartFrom::kFirst,
+                             .on_messages = received_.keep()});
+  for (const char* amount : {"50", "150", "100", "200"})
+    send({.body = amount, .properties = {{"amount", amount}}});
+  ASSERT_TRUE(received_.wait_for(2));
+  EXPECT_THAT(received_.bodies(), UnorderedElementsAre("150", "200"));
+}
+
+TEST_F(Consuming, RefusesAFilterTheBrokerCanNotRead) {
+  const auto made = client_->push_consumer({.group = "billing",
+                                            .subscriptions = {{"orders", sql("amount > > 1")}},
+                                            .on_messages = received_.keep()});
+  ASSERT_FALSE(made);
+  EXPECT_EQ(made.error().code, Errc::kInvalidArgument);
+  EXPECT_NE(made.error().response_code, 0);
+  EXPECT_TRUE(client_->push_consumer({.group = "billing", .on_messages = received_.keep()}))
+      << "the failed one is gone";
+}
+
+TEST_F(Consuming, ComesAgainAfterAFailure) {
+  std::atomic<int> calls{0};
+  PushConsumer c = consumer(
+      {.from = StartFrom::kFirst,
+       .on_messages = [&](std::span<const ReceivedMessage> batch, ConsumeContext& context) {
+         for (const auto& each : batch) received_.add(each);
+         context.delay_level = 1;
+         return ++calls < 3 ? Consumed::kRetryLater : Consumed::kDone;
+       }});
+  send({.body = "again", .keys = {"k"}});
+  ASSERT_TRUE(received_.wait_for(1));
+  for (std::size_t times = 2; times <= 3; ++times)
+    ASSERT_TRUE(eventually([&] {
+      broker_->advance(1s);
+      return received_.wait_for(times, 50ms);
+    }));
+  const auto all = received_.all();
+  EXPECT_EQ(all[2].reconsume_times, 2);
+  EXPECT_EQ(all[2].topic, "orders") << "not the retry topic";
+  EXPECT_EQ(all[2].queue.topic, "%RETRY%billing");
+  EXPECT_EQ(all[2].message_id, all[0].message_id);
+  EXPECT_EQ(all[2].body, "again");
+}
+
+TEST_F(Consuming, TakesWhatThrowsForAFailure) {
+  std::atomic<int> calls{0};
+  std::optional<ConsumeOutcome> outcome;
+  PushConsumer c = consumer({.from = StartFrom::kFirst,
+                             .on_messages =
+                                 [&](std::span<const ReceivedMessage> batch) {
+                                   received_.add(batch.front());
+                                   if (++calls == 1) throw std::runtime_error{"no"};
+                                   return Consumed::kDone;
+                                 },
+                             .after_consume =
+                                 [&](const ConsumeEvent& event) {
+                                   if (!outcome) outcome = event.outcome;
+                                 }});
+  send({.body = "thrown"});
+  ASSERT_TRUE(received_.wait_for(1));
+  ASSERT_TRUE(eventually([&] {
+    broker_->advance(10s);
+    return received_.wait_for(2, 50ms);
+  }));
+  EXPECT_EQ(outcome, ConsumeOutcome::kException);
+}
+
+TEST_F(Consuming, MakesADeadLetterWhenAskedTo) {
+  PushConsumer c = consumer(
+      {.from = StartFrom::kFirst,
+       .on_messages = [&](std::span<const ReceivedMessage> batch, ConsumeContext& context) {
+         received_.add(batch.front());
+         context.delay_level = -1;
+         return Consumed::kRetryLater;
+       }});
+  send({.body = "hopeless"});
+  ASSERT_TRUE(received_.wait_for(1));
+  Received dead;
+  ASSERT_TRUE(eventually([&] { return static_cast<bool>(producer_->queues("%DLQ%billing", 3s)); }));
+  PushConsumer undertaker = consumer({.group = "undertaker",
+                                      .subscriptions = {{"%DLQ%billing", all()}},
+                                      .from = StartFrom::kFirst,
+                                      .on_messages = dead.keep()});
+  ASSERT_TRUE(dead.wait_for(1));
+  EXPECT_EQ(dead.bodies().front(), "hopeless");
+}
+
+TEST_F(Consuming, AcksAPartOfABatch) {
+  std::atomic<bool> first{true};
+  PushConsumer c =
+      consumer({.from = StartFrom::kFirst,
+                .on_messages =
+                    [&](std::span<const ReceivedMessage> batch, ConsumeContext& context) {
+                      for (const auto& each : batch) received_.add(each);
+                      if (batch.size() > 1 && first.exchange(false)) {
+                        context.ack_index = 0;
+                        context.delay_level = 1;
+                      }
+                      return Consumed::kDone;
+                    },
+                .consume_message_batch_max_size = 8});
+  std::vector<Message> batch;
+  for (int i = 0; i < 3; ++i) batch.push_back({.topic = "orders", .body = std::to_string(i)});
+  ASSERT_TRUE(producer_->send(std::span<const Message>{batch}, 5s));
+  ASSERT_TRUE(received_.wait_for(3));
+  ASSERT_TRUE(eventually([&] {
+    broker_->advance(1s);
+    return received_.wait_for(5, 50ms);
+  }));
+  EXPECT_THAT(received_.bodies(), UnorderedElementsAre("0", "1", "2", "1", "2"));
+}
+
+TEST_F(Consuming, DividesTheQueuesAmongTheMembers) {
+  Client other = client();
+  PushConsumer first = consumer({.from = StartFrom::kFirst, .on_messages = received_.keep()});
+  ASSERT_TRUE(eventually([&] { return first.queues().size() == 5; }));
+  std::optional<PushConsumer> second =
+      consumer_of(other, {.from = StartFrom::kFirst, .on_messages = received_.keep()});
+  EXPECT_TRUE(eventually([&] {
+    return first.queues().size() + second->queues().size() == 5 && second->queues().size() >= 2;
+  }));
+  send_bodies(40);
+  ASSERT_TRUE(received_.wait_for(40));
+  second.reset();
+  EXPECT_TRUE(eventually([&] { return first.queues().size() == 5; })) << "the rest comes back";
+}
+
+TEST_F(Consuming, KnowsAGroupOnce) {
+  PushConsumer c = consumer({.on_messages = received_.keep()});
+  const auto second = client_->push_consumer({.group = "billing", .on_messages = received_.keep()});
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().code, Errc::kExists);
+  EXPECT_THAT(second.error().detail, HasSubstr("has been created before"));
+}
+
+TEST_F(Consuming, RefusesSettingsOutOfRange) {
+  const auto why = [&](PushConsumerConfig config) {
+    if (config.group.empty()) config.group = "billing";
+    if (!config.on_messages && !config.on_messages_orderly) config.on_messages = received_.keep();
+    const auto made = client_->push_consumer(std::move(config));
+    return made ? std::string{} : made.error().detail;
+  };
+  EXPECT_THAT(why({.group = "DEFAULT_CONSUMER"}), HasSubstr("can not equal DEFAULT_CONSUMER"));
+  EXPECT_THAT(why({.consume_thread_min = 0}), HasSubstr("consumeThreadMin Out of range [1, 1000]"));
+  EXPECT_THAT(why({.consume_thread_min = 30}),
+              HasSubstr("consumeThreadMin (30) is larger than consumeThreadMax (20)"));
+  EXPECT_THAT(why({.pull_batch_size = 1'025}), HasSubstr("pullBatchSize Out of range [1, 1024]"));
+  EXPECT_THAT(why({.pull_threshold_for_topic = 0}),
+              HasSubstr("pullThresholdForTopic Out of range [1, 6553500]"));
+  EXPECT_THAT(why({.pop_invisible_time = 1s}),
+              HasSubstr("popInvisibleTime Out of range [5000, 300000]"));
+  EXPECT_THAT(why({.subscriptions = {{"orders", tags("||")}}}),
+              HasSubstr("subscription exception"));
+  EXPECT_THAT(client_->push_consumer({.group = "billing"}).error().detail,
+              HasSubstr("messageListener is null"));
+}
+
+TEST_F(Consuming, BeginsWithTheOldestOrWithWhatComes) {
+  send_bodies(5);
+  // An offset somewhere, or a young topic's "last" is its beginning.
+  Received from_last;
+  {
+    PushConsumer c = consumer({.from = StartFrom::kFirst, .on_messages = received_.keep()});
+    ASSERT_TRUE(received_.wait_for(5));
+    ASSERT_TRUE(eventually([&] { return c.statistics().consumed == 5; }));
+  }
+  PushConsumer c = consumer({.on_messages = from_last.keep()});
+  send({.body = "new"});
+  ASSERT_TRUE(from_last.wait_for(1));
+  EXPECT_THAT(from_last.bodies(), ElementsAre("new"));
+}
+
+TEST_F(Consuming, PausesAndGoesOn) {
+  PushConsumer c = consumer({.from = StartFrom::kFirst, .on_messages = received_.keep()});
+  send({.body = "before"});
+  ASSERT_TRUE(received_.wait_for(1));
+  c.suspend();
+  broker_->cut_connections();  // the pulls that are held end, and none follows
+  send({.body = "meanwhile"});
+  EXPECT_FALSE(received_.wait_for(2, 300ms));
+  c.resume();
+  EXPECT_TRUE(received_.wait_for(2));
+}
+
+TEST_F(Consuming, FollowsItsSubscriptions) {
+  ASSERT_TRUE(broker_->create_topic({"audit", 2}));
+  PushConsumer c = consumer({.from = StartFrom::kFirst, .on_messages = received_.keep()});
+  ASSERT_TRUE(eventually([&] { return c.queues().size() == 5; }));
+  ASSERT_TRUE(c.subscribe("audit", all()));
+  EXPECT_TRUE(eventually([&] { return c.queues().size() == 7; }));
+  send({.topic = "audit", .body = "x"});
+  EXPECT_TRUE(received_.wait_for(1));
+  c.unsubscribe("audit");
+  EXPECT_TRUE(eventually([&] { return c.queues().size() == 5; }));
+  EXPECT_FALSE(c.subscribe("audit", tags("||")));
+}
+
+// ---- In order
+// ------------------------------------------------------------------------------------
+
+TEST_F(Consuming, KeepsTheOrderOfAQueue) {
+  std::mutex mutex;
+  std::map<int, std::vector<int>> seen;
+  std::atomic<int> count{0};
+  PushConsumer c = consumer({.from = StartFrom::kFirst,
+                             .on_messages_orderly = [&](std::span<const ReceivedMessage> batch) {
+                               std::lock_guard lock{mutex};
+                               for (const auto& each : batch)
+                                 seen[each.queue.queue_id].push_back(std::stoi(each.body));
+                               count += static_cast<int>(batch.size());
+                               return ConsumedOrderly::kDone;
+                             }});
+  send_bodies(200);
+  ASSERT_TRUE(eventually([&] { return count == 200; }));
+  std::lock_guard lock{mutex};
+  EXPECT_EQ(seen.size(), 4u);
+  for (const auto& [queue, numbers] : seen) EXPECT_TRUE(std::ranges::is_sorted(numbers));
+}
+
+TEST_F(Consuming, TriesAMessageAgainBeforeTheNext) {
+  std::atomic<int> calls{0};
+  PushConsumer c = consumer(
+      {.from = StartFrom::kFirst,
+       .on_messages_orderly = [&](std::span<const ReceivedMessage> batch, OrderlyContext& context) {
+         received_.add(batch.front());
+         context.suspend = 10ms;
+         return ++calls < 3 ? ConsumedOrderly::kSuspend : ConsumedOrderly::kDone;
+       }});
+  const MessageQueue queue{"orders", "broker-a", 1};
+  for (const char* body : {"first", "second"})
+    ASSERT_TRUE(producer_->send({.topic = "orders", .body = body}, queue, 5s));
+  ASSERT_TRUE(received_.wait_for(4));
+  EXPECT_THAT(received_.bodies(), ElementsAre("first", "first", "first", "second"));
+  EXPECT_EQ(received_.all()[2].reconsume_times, 2);
+}
+
+TEST_F(Consuming, GivesUpOnAMessageThatFailsTooOften) {
+  PushConsumer c =
+      consumer({.from = StartFrom::kFirst,
+                .on_messages_orderly =
+                    [&](std::span<const ReceivedMessage> batch, OrderlyContext& context) {
+                      received_.add(batch.front());
+                      context.suspend = 10ms;
+                      return batch.front().body == "bad" ? ConsumedOrderly::kSuspend
+                                                         : ConsumedOrderly::kDone;
+                    },
+                .max_reconsume_times = 2});
+  const MessageQueue queue{"orders", "broker-a", 1};
+  for (const char* body : {"bad", "good"})
+    ASSERT_TRUE(producer_->send({.topic = "orders", .body = body}, queue, 5s));
+  ASSERT_TRUE(received_.wait_for(4));
+  EXPECT_THAT(received_.bodies(), ElementsAre("bad", "bad", "bad", "good"));
+  EXPECT_TRUE(eventually([&] { return static_cast<bool>(producer_->queues("%DLQ%billing", 3s)); }))
+      << "a dead letter";
+}
+
+TEST_F(Consuming, CommitsWhenToldTo) {
+  std::atomic<int> calls{0};
+  PushConsumer c =
+      consumer({.from = StartFrom::kFirst,
+                .on_messages_orderly =
+                    [&](std::span<const ReceivedMessage> batch, OrderlyContext& context) {
+                      context.auto_commit = false;
+                      received_.add(batch.front());
+                      switch (++calls) {
+                        case 1:
+                          return ConsumedOrderly::kDone;
+                        case 2:
+                          return ConsumedOrderly::kRollback;
+                        default:
+                          return calls % 2 == 0 ? ConsumedOrderly::kCommit : ConsumedOrderly::kDone;
+                      }
+                    },
+                .suspend_current_queue = 10ms});
+  const MessageQueue queue{"orders", "broker-a", 1};
+  for (const char* body : {"1", "2"})
+    ASSERT_TRUE(producer_->send({.topic = "orders", .body = body}, queue, 5s));
+  ASSERT_TRUE(received_.wait_for(4));
+  EXPECT_THAT(received_.bodies(), ElementsAre("1", "2", "1", "2"));
+  EXPECT_TRUE(eventually([&] { return c.statistics().held == 0; }));
+}
+
+// ---- Broadcasting
+// --------------------------------------------------------------------------------
+
+class Broadcasting : public Consuming {
+ protected:
+  void SetUp() override {
+    Consuming::SetUp();
+    directory_ = broker_->directory() + "-offsets";
+  }
+  void TearDown() override { std::filesystem::remove_all(directory_); }
+  std::string directory_;
+};
+
+TEST_F(Broadcasting, GivesEverythingToEverybody) {
+  Client other = client();
+  Received second;
+  const auto config = [&](Received& to, const char* directory) {
+    return PushConsumerConfig{.model = MessageModel::kBroadcasting,
+                              .from = StartFrom::kFirst,
+                              .on_messages = to.keep(),
+                              .offset_directory = directory_ + directory};
+  };
+  PushConsumer a = consumer(config(received_, "/a"));
+  PushConsumer b = consumer_of(other, config(second, "/b"));
+  send_bodies(20);
+  EXPECT_TRUE(received_.wait_for(20));
+  EXPECT_TRUE(second.wait_for(20));
+}
+
+TEST_F(Broadcasting, KeepsItsOffsetsInAFile) {
+  const auto config = [&](Received& to) {
+    return PushConsumerConfig{.model = MessageModel::kBroadcasting,
+                              .from = StartFrom::kFirst,
+                              .on_messages = to.keep(),
+                              .offset_directory = directory_};
+  };
+  {
+    PushConsumer c = consumer(config(received_));
+    send_bodies(20);
+    ASSERT_TRUE(received_.wait_for(20));
+    ASSERT_TRUE(eventually([&] { return c.statistics().consumed == 20; }));
+  }
+  Client after_restart = client();
+  Received later;
+  PushConsumer c = consumer_of(after_restart, config(later));
+  send({.body = "new"});
+  ASSERT_TRUE(later.wait_for(1));
+  EXPECT_THAT(later.bodies(), ElementsAre("new"));
+}
+
+// ---- The end, from everywhere
+// --------------------------------------------------------------------
+
+TEST_F(Consuming, EndsFromInsideItsOwnFunction) {
+  send_bodies(10);
+  for (int round = 0; round < 20; ++round) {
+    auto client = std::make_unique<Client>(this->client());
+    std::optional<PushConsumer> c;
+    std::mutex mutex;
+    std::promise<void> done;
+    std::atomic<bool> once{false};
+    {
+      std::lock_guard lock{mutex};
+      c = consumer_of(*client, {.group = "inside" + std::to_string(round),
+                                .from = StartFrom::kFirst,
+                                .on_messages = [&](std::span<const ReceivedMessage>) {
+                                  if (once.exchange(true)) return Consumed::kDone;
+                                  std::lock_guard inner{mutex};
+                                  c.reset();
+                                  if (round % 2 == 0) client.reset();
+                                  done.set_value();
+                                  return Consumed::kDone;
+                                }});
+    }
+    ASSERT_EQ(done.get_future().wait_for(10s), std::future_status::ready);
+    client.reset();
+  }
+}
+
+TEST_F(Consuming, CallsNobodyOnceItIsShutDown) {
+  send_bodies(200);
+  for (int round = 0; round < 10; ++round) {
+    std::atomic<bool> over{false};
+    std::atomic<int> late{0}, calls{0};
+    PushConsumer c = consumer({.group = "late" + std::to_string(round),
+                               .from = StartFrom::kFirst,
+                               .on_messages = [&](std::span<const ReceivedMessage>) {
+                                 ++calls;
+                                 std::this_thread::sleep_for(1ms);
+                                 if (over) ++late;
+                                 return Consumed::kDone;
+                               }});
+    ASSERT_TRUE(eventually([&] { return calls > 10; }));
+    c.shutdown();
+    over = true;
+    EXPECT_EQ(late, 0);
+  }
+}
+
+TEST_F(Consuming, EndsWhileTheBrokerHangs) {
+  PushConsumer c = consumer({.on_messages = received_.keep()});
+  ASSERT_TRUE(eventually([&] { return c.queues().size() == 5; }));
+  broker_->freeze(true);
+  const auto began = std::chrono::steady_clock::now();
+  c.shutdown();
+  client_.reset();
+  EXPECT_LT(std::chrono::steady_clock::now() - began, 10s);
+  broker_->freeze(false);
+}
+
+TEST_F(Consuming, LosesNothingWhileTheBrokerComesAndGoes) {
+  PushConsumer c = consumer({.from = StartFrom::kFirst,
+                             .on_messages = received_.keep(),
+                             .pull_delay_when_exception = 20ms});
+  constexpr int kRounds = 100;
+  for (int round = 0; round < kRounds; ++round) {
+    if (round % 10 == 5)
+      ASSERT_TRUE(broker_->restart());
+    else if (round % 2 == 0)
+      broker_->cut_connections();
+    send({.body = std::to_string(round)});
+  }
+  ASSERT_TRUE(eventually(
+      [&] {
+        const auto bodies = received_.bodies();
+        return std::set<std::string>{bodies.begin(), bodies.end()}.size() == kRounds;
+      },
+      60s));
+}
+
+}  // namespace
+}  // namespace apogee

@@ -1,0 +1,59 @@
+#include "client/queue_locks.h"
+
+#include "protocol/codes.h"
+
+namespace apogee::client {
+
+namespace request = protocol::request_code;
+namespace response = protocol::response_code;
+
+namespace {
+constexpr auto kLockTimeout = 1'000ms;
+}
+
+std::map<std::string, protocol::LockBatchBody> QueueLocks::by_broker(
+    const std::set<MessageQueue>& queues) const {
+  std::map<std::string, protocol::LockBatchBody> bodies;
+  for (const MessageQueue& each : queues) {
+    protocol::LockBatchBody& body = bodies[each.broker];
+    body.client_id = instance_->id();
+    body.consumer_group = group_;
+    body.mq_set.insert({each.broker, each.queue_id, each.topic});
+  }
+  return bodies;
+}
+
+QueueLocks::Answer QueueLocks::lock(const std::set<MessageQueue>& queues) const {
+  Answer result;
+  for (const auto& [broker, body] : by_broker(queues)) {
+    const std::string address = instance_->routes().master(broker);
+    if (address.empty()) continue;
+    const Buffer text = protocol::encode_body(body);
+    const auto answer = instance_->call_and_wait(
+        address, request::kLockBatchMq, protocol::NoFields{}, as_bytes(text), kLockTimeout);
+    if (!answer || answer->code != response::kSuccess) {
+      instance_->env().log.warn("queues not locked: group={} broker={} reason=\"{}\"", group_,
+                                broker, answer ? answer->remark : answer.error().detail);
+      continue;
+    }
+    const auto locked =
+        protocol::decode_body<protocol::LockBatchAnswer>(std::string_view{answer->body});
+    if (!locked) continue;
+    for (const auto& each : body.mq_set) {
+      auto& where = locked->lock_ok_mq_set.contains(each) ? result.locked : result.refused;
+      where.insert({each.topic, each.broker_name, each.queue_id});
+    }
+  }
+  return result;
+}
+
+void QueueLocks::unlock(const std::set<MessageQueue>& queues) const {
+  for (const auto& [broker, body] : by_broker(queues)) {
+    const std::string address = instance_->routes().master(broker);
+    if (address.empty()) continue;
+    const Buffer text = protocol::encode_body(body);
+    instance_->oneway(address, request::kUnlockBatchMq, protocol::NoFields{}, as_bytes(text));
+  }
+}
+
+}  // namespace apogee::client
