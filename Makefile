@@ -7,7 +7,7 @@ FUZZ_SECONDS ?= 60
 
 .PHONY: help
 help:  ## This list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: deps
 deps:  ## Install the Debian packages the build needs (skipped when they are there)
@@ -36,6 +36,19 @@ test: deps  ## Build and pass all unit and scenario tests
 interop: build  ## Foreign clients (Java, Go, Python, mqadmin) against our servers and Apache's, side by side
 	@tools/install-packages interop
 	@tests/interop/run --target both
+
+.PHONY: package-test
+package-test: build  ## Install into a temporary prefix; projects outside the tree build with find_package and pkg-config
+	@tests/package/run
+
+.PHONY: python-test
+python-test: build  ## The Python package against the shared library and a broker
+	@python3 -m unittest discover bindings/python/tests
+
+.PHONY: compare-clients
+compare-clients: build  ## Benchmark our client against the Java and the Go client on one broker
+	@tools/install-packages interop
+	@bench/client/run
 
 .PHONY: crash
 crash: build  ## kill -9 under load, ROUNDS=50 times: nothing acknowledged may be missing

@@ -4,7 +4,7 @@
 # that has not been declared above is refused: the order in src/CMakeLists.txt is the architecture.
 
 add_library(apogee_options INTERFACE)
-target_compile_options(apogee_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Werror
+target_compile_options(apogee_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor> -Werror
   -Wno-missing-field-initializers)  # designated initializers name what matters; the rest has its default
 target_include_directories(apogee_options INTERFACE ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR})
 target_link_libraries(apogee_options INTERFACE Threads::Threads)
@@ -58,6 +58,7 @@ function(apogee_library name)
     add_library(apogee_${name} INTERFACE)
     target_link_libraries(apogee_${name} INTERFACE apogee_options ${dependencies} ${ARG_LINKS})
   endif()
+  set_property(GLOBAL PROPERTY APOGEE_LINKS_OF_${name} "${ARG_LINKS}")
   set_property(GLOBAL APPEND PROPERTY APOGEE_TESTED_LIBRARIES ${name})
   set_property(GLOBAL PROPERTY APOGEE_TESTS_OF_${name} "${tests}")
 endfunction()

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "apogee/consumer.h"
+#include "apogee/export.h"
 #include "apogee/producer.h"
 #include "apogee/result.h"
 
@@ -65,7 +66,7 @@ struct ClientConfig {
 };
 
 /// Movable; the owner of everything made from it. Threads: every member from any thread.
-class Client {
+class APOGEE_API Client {
  public:
   /// Starts threads; connects to nothing yet. kInvalidArgument names the setting that is wrong.
   static Result<Client> start(ClientConfig config);

@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "apogee/export.h"
+
 /// Messages as programs send and receive them. Plain values: copy, move and keep them as you like.
 namespace apogee {
 
@@ -19,7 +21,7 @@ struct MessageQueue {
   /// By topic, broker and queue id: the order all clients of a group divide queues in.
   auto operator<=>(const MessageQueue&) const = default;
 };
-std::string to_string(const MessageQueue& queue);  ///< "topic/broker/0".
+APOGEE_API std::string to_string(const MessageQueue& queue);  ///< "topic/broker/0".
 
 /// When a message is to be delivered. Made by after(), at() and level(); default: at once.
 struct Delivery {
@@ -58,7 +60,7 @@ struct Message {
 /// How safely a message was stored. All but kOk: it is stored, but not (yet) as the broker is
 /// configured to.
 enum class SendStatus { kOk, kFlushDiskTimeout, kFlushReplicaTimeout, kReplicaNotAvailable };
-const char* name_of(SendStatus status);
+APOGEE_API const char* name_of(SendStatus status);
 
 /// What the broker says of a message it has stored.
 struct SendReceipt {

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "apogee/export.h"
 #include "apogee/message.h"
 #include "apogee/result.h"
 
@@ -25,8 +26,8 @@ using QueueSelector =
     std::function<std::size_t(std::span<const MessageQueue> queues, const Message& message)>;
 /// The same key, the same queue, as long as the topic's queues stay: order within the key. The hash
 /// is that of Java's String, so both languages agree.
-QueueSelector by_key(std::string key);
-QueueSelector by_random();
+APOGEE_API QueueSelector by_key(std::string key);
+APOGEE_API QueueSelector by_random();
 
 enum class Compression { kZlib, kLz4, kZstd };
 
@@ -106,7 +107,7 @@ struct ProducerStatistics {
 /// Errors of a send: kInvalidArgument (the message itself), kNotFound (no route to the topic),
 /// kTimeout, kDisconnected, kRefused (with the broker's code), kBusy, kStopped.
 /// Error::perhaps_done: the message may have been stored all the same.
-class Producer {
+class APOGEE_API Producer {
  public:
   using Milliseconds = std::chrono::milliseconds;
   using Callback = std::function<void(Result<SendReceipt>)>;
@@ -185,7 +186,7 @@ struct TransactionReceipt {
 };
 
 /// Sends messages that consumers see once a local transaction has committed.
-class TransactionalProducer {
+class APOGEE_API TransactionalProducer {
  public:
   /// Stores the message invisibly, runs `local`, tells the broker the outcome. An error: nothing
   /// was stored (or perhaps_done), and `local` did not run.

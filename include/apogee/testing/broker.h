@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "apogee/export.h"
 #include "apogee/result.h"
 
 /// A name server and a broker inside the program that tests against them. Link the component
@@ -39,7 +40,7 @@ struct BrokerOptions {
 ///           turns. All but the addresses may block.
 /// Lifetime: the destructor stops both servers. Movable; a moved-from one may only be destroyed
 ///           or assigned to.
-class Broker {
+class APOGEE_API Broker {
  public:
   /// Up in some milliseconds. kInvalidArgument names an unknown or malformed setting.
   static Result<Broker> start(BrokerOptions options = {});

@@ -1,0 +1,164 @@
+#include "apogee/c.h"
+
+#include <atomic>
+#include <condition_variable>
+#include <cstring>
+#include <mutex>
+#include <optional>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "apogee/testing/broker.h"
+
+namespace {
+
+using ::testing::HasSubstr;
+
+apogee_message message(const char* topic, const char* body) {
+  apogee_message m = APOGEE_MESSAGE_INIT;
+  m.topic = topic;
+  m.body = body;
+  m.body_length = std::strlen(body);
+  return m;
+}
+
+/// A C program beside a whole broker.
+class FromC : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    auto started = apogee::testing::Broker::start(
+        {.settings = {{"transactionTimeOut", "1000"}, {"transactionCheckInterval", "1000"}},
+         .topics = {{"orders", 4}}});
+    ASSERT_TRUE(started) << started.error().detail;
+    broker_.emplace(*std::move(started));
+    name_server_ = broker_->name_server();
+    const apogee_setting settings[] = {{"name_servers", name_server_.c_str()}};
+    ASSERT_EQ(apogee_client_start(settings, 1, nullptr, nullptr, &client_, &error_), APOGEE_OK)
+        << error_.detail;
+    const apogee_setting group[] = {{"group", "checkout"}};
+    ASSERT_EQ(apogee_producer_start(client_, group, 1, &producer_, &error_), APOGEE_OK)
+        << error_.detail;
+  }
+  void TearDown() override {
+    apogee_producer_free(producer_);
+    apogee_client_free(client_);
+  }
+
+  std::optional<apogee::testing::Broker> broker_;
+  std::string name_server_;
+  apogee_client* client_ = nullptr;
+  apogee_producer* producer_ = nullptr;
+  apogee_error error_{};
+};
+
+TEST_F(FromC, SendsAndIsToldWhereTheMessageLies) {
+  apogee_message m = message("orders", "hello");
+  const char* keys[] = {"o-17"};
+  const apogee_setting properties[] = {{"region", "eu"}};
+  m.tag = "paid";
+  m.keys = keys;
+  m.key_count = 1;
+  m.properties = properties;
+  m.property_count = 1;
+  apogee_receipt* receipt = nullptr;
+  ASSERT_EQ(apogee_producer_send(producer_, &m, 3'000, &receipt, &error_), APOGEE_OK)
+      << error_.detail;
+  EXPECT_EQ(apogee_receipt_status(receipt), APOGEE_SEND_OK);
+  EXPECT_EQ(std::strlen(apogee_receipt_message_id(receipt)), 32u);
+  EXPECT_STREQ(apogee_receipt_broker(receipt), "broker-a");
+  EXPECT_EQ(apogee_receipt_queue_offset(receipt), 0);
+  apogee_receipt_free(receipt);
+  EXPECT_EQ(apogee_producer_send(producer_, &m, 3'000, nullptr, nullptr), APOGEE_OK)
+      << "receipt and error are optional";
+}
+
+TEST_F(FromC, ChoosesTheQueueByKeyAndByNumber) {
+  const apogee_message m = message("orders", "x");
+  apogee_receipt *one = nullptr, *other = nullptr, *third = nullptr;
+  ASSERT_EQ(apogee_producer_send_by_key(producer_, &m, "customer-42", 3'000, &one, &error_), 0);
+  ASSERT_EQ(apogee_producer_send_by_key(producer_, &m, "customer-42", 3'000, &other, &error_), 0);
+  EXPECT_EQ(apogee_receipt_queue_id(one), apogee_receipt_queue_id(other));
+  ASSERT_EQ(apogee_producer_send_to(producer_, &m, "broker-a", 3, 3'000, &third, &error_), 0);
+  EXPECT_EQ(apogee_receipt_queue_id(third), 3);
+  for (apogee_receipt* each : {one, other, third}) apogee_receipt_free(each);
+  std::size_t queues = 0;
+  ASSERT_EQ(apogee_producer_queue_count(producer_, "orders", 3'000, &queues, &error_), 0);
+  EXPECT_EQ(queues, 4u);
+}
+
+TEST_F(FromC, SendsABatchAndOneway) {
+  const apogee_message batch[] = {message("orders", "a"), message("orders", "b")};
+  apogee_receipt* receipt = nullptr;
+  ASSERT_EQ(apogee_producer_send_batch(producer_, batch, 2, 3'000, &receipt, &error_), APOGEE_OK)
+      << error_.detail;
+  EXPECT_THAT(apogee_receipt_message_id(receipt), HasSubstr(","));
+  apogee_receipt_free(receipt);
+  EXPECT_EQ(apogee_producer_send_oneway(producer_, &batch[0], &error_), APOGEE_OK);
+}
+
+TEST_F(FromC, CallsBackOncePerMessage) {
+  struct Counts {
+    std::mutex mutex;
+    std::condition_variable changed;
+    int good = 0, bad = 0;
+  } counts;
+  const auto done = [](void* context, const apogee_receipt* receipt, const apogee_error* error) {
+    auto& all = *static_cast<Counts*>(context);
+    const std::lock_guard lock{all.mutex};
+    (receipt && !error ? all.good : all.bad)++;
+    all.changed.notify_one();
+  };
+  const apogee_message m = message("orders", "x");
+  for (int i = 0; i < 100; ++i)
+    ASSERT_EQ(apogee_producer_send_async(producer_, &m, 3'000, done, &counts, &error_), 0);
+  const apogee_message empty = message("orders", "");
+  ASSERT_EQ(apogee_producer_send_async(producer_, &empty, 3'000, done, &counts, &error_), 0);
+  std::unique_lock lock{counts.mutex};
+  counts.changed.wait(lock, [&] { return counts.good + counts.bad == 101; });
+  EXPECT_EQ(counts.good, 100);
+}
+
+TEST_F(FromC, NamesWhatIsWrong) {
+  const apogee_message empty = message("orders", "");
+  EXPECT_EQ(apogee_producer_send(producer_, &empty, 3'000, nullptr, &error_),
+            APOGEE_INVALID_ARGUMENT);
+  EXPECT_THAT(error_.detail, HasSubstr("body"));
+  apogee_message raw{};
+  raw.topic = "orders";
+  EXPECT_EQ(apogee_producer_send(producer_, &raw, 3'000, nullptr, &error_),
+            APOGEE_INVALID_ARGUMENT);
+  EXPECT_THAT(error_.detail, HasSubstr("struct_size"));
+
+  apogee_producer* second = nullptr;
+  const apogee_setting same[] = {{"group", "checkout"}};
+  EXPECT_EQ(apogee_producer_start(client_, same, 1, &second, &error_), APOGEE_EXISTS);
+  const apogee_setting unknown[] = {{"group", "g"}, {"send_timeot", "1"}};
+  EXPECT_EQ(apogee_producer_start(client_, unknown, 2, &second, &error_), APOGEE_INVALID_ARGUMENT);
+  EXPECT_THAT(error_.detail, HasSubstr("send_timeout"));
+  const apogee_setting malformed[] = {{"group", "g"}, {"compression", "rar"}};
+  EXPECT_EQ(apogee_producer_start(client_, malformed, 2, &second, &error_),
+            APOGEE_INVALID_ARGUMENT);
+  EXPECT_THAT(error_.detail, HasSubstr("zlib | lz4 | zstd"));
+  EXPECT_EQ(second, nullptr);
+  EXPECT_STREQ(apogee_code_name(APOGEE_EXISTS), "exists");
+  EXPECT_STREQ(apogee_code_name(999), "?");
+}
+
+TEST_F(FromC, ReadsNoFurtherThanAnOlderProgramsStruct) {
+  apogee_message m = message("orders", "old");
+  m.struct_size = offsetof(apogee_message, tag);
+  m.tag = reinterpret_cast<const char*>(1);  // beyond what that program knows of
+  EXPECT_EQ(apogee_producer_send(producer_, &m, 3'000, nullptr, &error_), APOGEE_OK)
+      << error_.detail;
+}
+
+TEST_F(FromC, KeepsTheNumbersOfTheFirstRelease) {
+  EXPECT_EQ(sizeof(apogee_error), 12 + APOGEE_DETAIL_BYTES);
+  EXPECT_EQ(offsetof(apogee_message, no_wait_store), sizeof(void*) * 11 + 4)
+      << "fields are added at the end only";
+  EXPECT_EQ(APOGEE_REFUSED, 10);
+  EXPECT_EQ(APOGEE_NO_MEMORY, 12);
+}
+
+}  // namespace

@@ -1,0 +1,47 @@
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "apogee/c.h"
+#include "apogee/client.h"
+
+/// Between the values of C++ and those of C. Pure.
+
+struct apogee_client {
+  apogee::Client client;
+};
+struct apogee_receipt {
+  apogee::SendReceipt receipt;
+};
+struct apogee_received {
+  apogee::ReceivedMessage message;
+};
+
+namespace apogee::c {
+
+apogee_code code_of(Errc code);
+/// Fills `error`, which may be null.
+std::int32_t fail(const Error& failure, apogee_error* error);
+
+/// What a program filled in, as this library knows it: fields its header did not have are zero.
+template <class Struct>
+Result<Struct> whole(const Struct* given) {
+  Struct known{};
+  if (!given) return Error{Errc::kInvalidArgument, "a null pointer where a struct is needed"};
+  if (given->struct_size < sizeof(std::size_t))
+    return Error{Errc::kInvalidArgument, "struct_size is not set; begin with the ..._INIT macro"};
+  std::memcpy(static_cast<void*>(&known), given, std::min(given->struct_size, sizeof known));
+  return known;
+}
+
+Result<Message> message_of(const apogee_message* given);
+Result<std::vector<Message>> messages_of(const apogee_message* given, std::size_t count);
+
+/// Results leave: a value through `out` if the program wants it.
+std::int32_t give(Result<SendReceipt> result, apogee_receipt** out, apogee_error* error);
+std::int32_t give(const Result<Ok>& result, apogee_error* error);
+
+}  // namespace apogee::c

@@ -1,0 +1,175 @@
+#include "c/settings.h"
+
+#include <algorithm>
+#include <array>
+#include <limits>
+
+namespace apogee {
+
+template <>
+struct OptionNames<Compression> {
+  static constexpr std::array<std::pair<std::string_view, Compression>, 3> kNames{
+      {{"zlib", Compression::kZlib}, {"lz4", Compression::kLz4}, {"zstd", Compression::kZstd}}};
+};
+
+namespace c {
+namespace {
+
+constexpr auto kMost = std::numeric_limits<std::int64_t>::max();
+
+template <class T>
+OptionView setting(std::string_view name, T& to, std::string_view doc) {
+  using options_detail::to_text, options_detail::type_name;
+  T least{}, most{};
+  if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
+    least = std::is_signed_v<T> ? std::numeric_limits<T>::min() : 0;
+    most = static_cast<T>(std::min<std::uint64_t>(std::numeric_limits<T>::max(), kMost));
+  }
+  return {.name = name,
+          .type = type_name<T>(),
+          .value = to_text(to),
+          .range = {},
+          .doc = doc,
+          .set = [&to, name, least, most](std::string_view text) {
+            return options_detail::assign(to, name, text, least, most);
+          }};
+}
+
+template <class Period>
+OptionView setting(std::string_view name, std::chrono::duration<std::int64_t, Period>& to,
+                   std::string_view doc) {
+  using std::chrono::milliseconds;
+  return {.name = name,
+          .type = "ms",
+          .value = std::to_string(milliseconds{to}.count()),
+          .range = {},
+          .doc = doc,
+          .set = [&to, name](std::string_view text) -> Result<Ok> {
+            auto count = options_detail::parse_integer(name, text, 0, kMost / 1'000'000);
+            if (!count) return count.error();
+            to = std::chrono::duration_cast<std::chrono::duration<std::int64_t, Period>>(
+                milliseconds{*count});
+            return Ok{};
+          }};
+}
+
+std::vector<std::string> split(std::string_view text) {
+  std::vector<std::string> parts;
+  while (!text.empty()) {
+    const auto end = text.find(';');
+    if (const auto part = text.substr(0, end); !part.empty()) parts.emplace_back(part);
+    text = end == std::string_view::npos ? std::string_view{} : text.substr(end + 1);
+  }
+  return parts;
+}
+
+OptionView setting(std::string_view name, std::vector<std::string>& to, std::string_view doc) {
+  std::string text;
+  for (const std::string& each : to) text += (text.empty() ? "" : ";") + each;
+  return {.name = name,
+          .type = "list",
+          .value = text,
+          .range = {},
+          .doc = doc,
+          .set = [&to](std::string_view given) -> Result<Ok> {
+            to = split(given);
+            return Ok{};
+          }};
+}
+
+OptionView setting(std::string_view name, std::vector<std::int32_t>& to, std::string_view doc) {
+  std::string text;
+  for (const std::int32_t each : to) text += (text.empty() ? "" : ";") + std::to_string(each);
+  return {.name = name,
+          .type = "list of int",
+          .value = text,
+          .range = {},
+          .doc = doc,
+          .set = [&to, name](std::string_view given) -> Result<Ok> {
+            std::vector<std::int32_t> numbers;
+            for (const std::string& part : split(given)) {
+              auto number = options_detail::parse_integer(name, part,
+                                                          std::numeric_limits<std::int32_t>::min(),
+                                                          std::numeric_limits<std::int32_t>::max());
+              if (!number) return number.error();
+              numbers.push_back(static_cast<std::int32_t>(*number));
+            }
+            to = std::move(numbers);
+            return Ok{};
+          }};
+}
+
+}  // namespace
+
+std::vector<OptionView> settings_of(ClientConfig& c) {
+  return {
+      setting("name_servers", c.name_servers, "host:port each; empty: NAMESRV_ADDR"),
+      setting("name_server_domain", c.name_server_domain, "HTTP address server; empty: none"),
+      setting("name_server_path", c.name_server_path, "path on the address server"),
+      setting("instance_name", c.instance_name, "second part of the client id"),
+      setting("client_ip", c.client_ip, "first part of the client id; empty: this machine's"),
+      setting("unit_name", c.unit_name, "third part of the client id"),
+      setting("name_space", c.name_space, "topics and groups are sent as <name_space>%<name>"),
+      setting("poll_name_server_interval", c.poll_name_server_interval,
+              "between two look-ups of all routes"),
+      setting("heartbeat_broker_interval", c.heartbeat_broker_interval, "between two heartbeats"),
+      setting("persist_consumer_offset_interval", c.persist_consumer_offset_interval,
+              "between two commits of offsets"),
+      setting("api_timeout", c.api_timeout, "of the client's own requests"),
+      setting("io_threads", c.io_threads, "threads that own connections"),
+      setting("worker_threads", c.worker_threads, "threads for what may block"),
+      setting("vip_channel", c.vip_channel, "send to the broker's port - 2"),
+      setting("heartbeat_v2", c.heartbeat_v2, "fingerprints instead of subscriptions"),
+      setting("tls", c.tls.enable, "encrypt all connections"),
+      setting("tls_check_server", c.tls.check_server, "the server's certificate must be valid"),
+      setting("tls_trust", c.tls.trust, "PEM file; empty: the system's authorities"),
+      setting("tls_certificate", c.tls.certificate, "PEM file of the client's own"),
+      setting("tls_key", c.tls.key, "PEM file"),
+      setting("tls_key_password", c.tls.key_password, "of that key"),
+      setting("access_key", c.credentials.access_key, "requests are signed; empty: not"),
+      setting("secret_key", c.credentials.secret_key, "what they are signed with"),
+      setting("security_token", c.credentials.security_token, "temporary credentials"),
+  };
+}
+
+std::vector<OptionView> settings_of(ProducerConfig& c) {
+  return {
+      setting("group", c.group, "required"),
+      setting("send_timeout", c.send_timeout, "route, queueing and all attempts together"),
+      setting("attempt_timeout", c.attempt_timeout, "of one attempt while others are left; 0: all"),
+      setting("retries", c.retries, "of a blocking send, after the first attempt"),
+      setting("retries_async", c.retries_async, "of the others, after failures of the transport"),
+      setting("retry_when_not_stored_ok", c.retry_when_not_stored_ok,
+              "try another broker when the status is not ok"),
+      setting("retry_response_codes", c.retry_response_codes,
+              "after which a blocking send is tried again"),
+      setting("default_topic_queues", c.default_topic_queues, "of a topic made by its first send"),
+      setting("create_topic_key", c.create_topic_key, "topic it is made after"),
+      setting("max_message_bytes", c.max_message_bytes, "largest body"),
+      setting("compress_over_bytes", c.compress_over_bytes, "bodies this large are compressed"),
+      setting("compression", c.compression, "how"),
+      setting("compression_level", c.compression_level, "how hard"),
+      setting("avoid_slow_brokers", c.avoid_slow_brokers, "latency fault tolerance"),
+      setting("detect_slow_brokers", c.detect_slow_brokers, "probe the brokers avoided"),
+      setting("max_in_flight", c.max_in_flight, "sends under way at once; 0: any number"),
+      setting("max_in_flight_bytes", c.max_in_flight_bytes, "their bodies; 0: any size"),
+      setting("batch_delay", c.batch_delay, "gather messages for so long; 0: off"),
+      setting("batch_bytes", c.batch_bytes, "largest batch gathered"),
+      setting("trace", c.trace, "write each send to the trace topic"),
+      setting("trace_topic", c.trace_topic, "its name"),
+  };
+}
+
+Result<Ok> apply(std::span<const apogee_setting> settings, std::vector<OptionView> known) {
+  std::vector<Property> properties;
+  for (const apogee_setting& each : settings) {
+    if (!each.name || !each.value)
+      return Error{Errc::kInvalidArgument, "a setting without name or value"};
+    properties.push_back({each.name, each.value});
+  }
+  std::vector<std::string> warnings;
+  return apply_properties(properties, known, "settings", false, warnings);
+}
+
+}  // namespace c
+}  // namespace apogee

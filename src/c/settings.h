@@ -1,0 +1,22 @@
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "apogee/c.h"
+#include "apogee/client.h"
+#include "base/options.h"
+
+/// The settings of the C API: members of the C++ configuration structs by name, as text. Also the
+/// list behind the table of defaults in docs/client.md.
+namespace apogee::c {
+
+/// Bound to `config`, which must outlive them.
+std::vector<OptionView> settings_of(ClientConfig& config);
+std::vector<OptionView> settings_of(ProducerConfig& config);
+
+/// kInvalidArgument names what is unknown, with the nearest name, or malformed.
+Result<Ok> apply(std::span<const apogee_setting> settings, std::vector<OptionView> known);
+
+}  // namespace apogee::c

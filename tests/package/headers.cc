@@ -1,0 +1,46 @@
+// Takes the address of what the headers declare, so that a symbol the library forgot to export does
+// not link.
+#include <apogee/client.h>
+
+namespace {
+
+template <class Function>
+bool there(Function function) {
+  static volatile Function kept;
+  kept = function;
+  return kept != nullptr;
+}
+
+using P = apogee::Producer;
+using Ms = std::chrono::milliseconds;
+using apogee::Message, apogee::MessageQueue, apogee::Ok, apogee::QueueSelector, apogee::Result,
+    apogee::SendReceipt;
+
+bool producer() {
+  return there(&P::shutdown) && there(&P::reply) && there(&P::recall) && there(&P::queues) &&
+         there(&P::statistics) && there(&P::request_async) &&
+         there<Result<SendReceipt> (P::*)(const Message&)>(&P::send) &&
+         there<Result<SendReceipt> (P::*)(const Message&, Ms)>(&P::send) &&
+         there<void (P::*)(Message, Ms, P::Callback)>(&P::send) &&
+         there<Result<SendReceipt> (P::*)(const Message&, const QueueSelector&, Ms)>(&P::send) &&
+         there<void (P::*)(Message, QueueSelector, Ms, P::Callback)>(&P::send) &&
+         there<Result<SendReceipt> (P::*)(const Message&, const MessageQueue&, Ms)>(&P::send) &&
+         there<void (P::*)(Message, const MessageQueue&, Ms, P::Callback)>(&P::send) &&
+         there<Result<SendReceipt> (P::*)(std::span<const Message>, Ms)>(&P::send) &&
+         there<void (P::*)(std::span<const Message>, Ms, P::Callback)>(&P::send) &&
+         there<Result<Ok> (P::*)(const Message&)>(&P::send_oneway) &&
+         there<apogee::Awaitable<SendReceipt> (P::*)(Message, Ms)>(&P::send_async);
+}
+
+bool client() {
+  using apogee::Client;
+  return there(&Client::start) && there(&Client::shutdown) && there(&Client::producer) &&
+         there(&Client::transactional_producer) && there(&Client::id) && there(&apogee::by_key) &&
+         there(&apogee::by_random);
+}
+
+}  // namespace
+
+int main() {
+  return producer() && client() ? 0 : 1;
+}
