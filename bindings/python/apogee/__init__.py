@@ -1,0 +1,312 @@
+"""RocketMQ from Python, on top of libapogee.so. Times are seconds, bodies are bytes."""
+import ctypes
+import itertools
+import threading
+from dataclasses import dataclass, field
+from typing import Callable, Dict, Iterable, List, Optional, Union
+
+from . import _library
+
+_lib = _library.load()
+
+COMMIT, ROLLBACK, UNKNOWN = 0, 1, 2  # outcomes of a transaction
+SEND_OK, FLUSH_DISK_TIMEOUT, FLUSH_REPLICA_TIMEOUT, REPLICA_NOT_AVAILABLE = 0, 1, 2, 3
+
+
+def version() -> str:
+    return _lib.apogee_version().decode()
+
+
+class Error(Exception):
+    """What went wrong. `code` is its name ("timeout", "refused", ...), `response_code` RocketMQ's if a server said it (else 0);
+    `perhaps_done`: the request had left, what was asked may have happened."""
+
+    def __init__(self, error: _library.Error):
+        super().__init__(error.detail.decode("utf-8", "replace"))
+        self.code = _lib.apogee_code_name(error.code).decode()
+        self.response_code = error.response_code
+        self.perhaps_done = bool(error.perhaps_done)
+
+
+def _check(code: int, error: _library.Error) -> None:
+    if code != 0:
+        raise Error(error)
+
+
+def _text(value) -> bytes:
+    if isinstance(value, bool):
+        return b"true" if value else b"false"
+    if isinstance(value, (list, tuple)):
+        return ";".join(str(each) for each in value).encode()
+    return str(value).encode()
+
+
+def _settings(settings: dict):
+    pairs = (_library.Setting * len(settings))()
+    for at, (name, value) in enumerate(settings.items()):
+        pairs[at].name, pairs[at].value = name.encode(), _text(value)
+    return pairs, len(settings)
+
+
+@dataclass
+class Message:
+    """A message to be sent. One of `level`, `after` (seconds), `at` (Unix time in seconds) delays it."""
+
+    topic: str
+    body: Union[bytes, str]
+    tag: str = ""
+    keys: List[str] = field(default_factory=list)
+    properties: Dict[str, str] = field(default_factory=dict)
+    level: Optional[int] = None
+    after: Optional[float] = None
+    at: Optional[float] = None
+    flag: int = 0
+    wait_store: bool = True
+
+    def _fill(self, out: _library.Message) -> list:
+        """Returns what must live as long as `out` is used."""
+        body = self.body.encode() if isinstance(self.body, str) else bytes(self.body)
+        keys = (ctypes.c_char_p * len(self.keys))(*[key.encode() for key in self.keys])
+        properties, count = _settings(self.properties)
+        buffer = ctypes.create_string_buffer(body, len(body)) if body else None
+        out.struct_size = ctypes.sizeof(_library.Message)
+        out.topic, out.tag = self.topic.encode(), self.tag.encode()
+        out.body, out.body_length = ctypes.cast(buffer, ctypes.c_void_p) if buffer else None, len(body)
+        out.keys, out.key_count, out.properties, out.property_count = keys, len(self.keys), properties, count
+        for kind, value, factor in ((1, self.level, 1), (2, self.after, 1000), (3, self.at, 1000)):
+            if value is not None:
+                out.delivery, out.delivery_value = kind, int(value * factor)
+        out.flag, out.no_wait_store = self.flag, 0 if self.wait_store else 1
+        return [buffer, keys, properties]
+
+
+@dataclass(frozen=True)
+class Receipt:
+    status: int
+    message_id: str
+    offset_message_id: str
+    broker: str
+    queue_id: int
+    queue_offset: int
+    recall_handle: str
+    transaction_id: str
+
+
+def _receipt(handle) -> Receipt:
+    return Receipt(_lib.apogee_receipt_status(handle), _lib.apogee_receipt_message_id(handle).decode(), _lib.apogee_receipt_offset_message_id(handle).decode(),
+                   _lib.apogee_receipt_broker(handle).decode(), _lib.apogee_receipt_queue_id(handle), _lib.apogee_receipt_queue_offset(handle),
+                   _lib.apogee_receipt_recall_handle(handle).decode(), _lib.apogee_receipt_transaction_id(handle).decode())
+
+
+class Received:
+    """A message that was received: a copy, to keep as long as you like."""
+
+    def __init__(self, owned):
+        self._handle = owned
+        length = ctypes.c_size_t()
+        data = _lib.apogee_received_body(owned, ctypes.byref(length))
+        self.body = ctypes.string_at(data, length.value) if length.value else b""
+        self.topic = _lib.apogee_received_topic(owned).decode()
+        self.tag = _lib.apogee_received_tag(owned).decode()
+        self.keys = [_lib.apogee_received_key(owned, at).decode() for at in range(_lib.apogee_received_key_count(owned))]
+        self.message_id = _lib.apogee_received_message_id(owned).decode()
+        self.broker = _lib.apogee_received_broker(owned).decode()
+        self.queue_id = _lib.apogee_received_queue_id(owned)
+        self.queue_offset = _lib.apogee_received_queue_offset(owned)
+        self.reconsume_times = _lib.apogee_received_reconsume_times(owned)
+        self.born = _lib.apogee_received_born_ms(owned) / 1000
+        self.stored = _lib.apogee_received_stored_ms(owned) / 1000
+
+    def property(self, name: str) -> Optional[str]:
+        value = _lib.apogee_received_property(self._handle, name.encode())
+        return None if value is None else value.decode()
+
+    def __del__(self):
+        _lib.apogee_received_free(self._handle)
+
+
+class _Waiting:
+    """Callbacks on their way, by number: the library carries the number, Python keeps the function."""
+
+    def __init__(self):
+        self._mutex, self._numbers, self._functions = threading.Lock(), itertools.count(1), {}
+
+    def add(self, function) -> int:
+        with self._mutex:
+            number = next(self._numbers)
+            self._functions[number] = function
+            return number
+
+    def take(self, number: int):
+        with self._mutex:
+            return self._functions.pop(number)
+
+
+_waiting = _Waiting()
+
+
+@_library.SendCallback
+def _sent(context, receipt, error):
+    done = _waiting.take(context)
+    done(_receipt(receipt), None) if receipt else done(None, Error(error.contents))
+
+
+class _Object:
+    """Something the library made; freed once, by close(), `with` or the collector."""
+
+    _free: Callable
+
+    def __init__(self, handle):
+        self._handle = handle
+
+    def close(self) -> None:
+        handle, self._handle = getattr(self, "_handle", None), None
+        if handle:
+            type(self)._free(handle)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def __del__(self):
+        self.close()
+
+    @property
+    def _open(self):
+        if not self._handle:
+            raise ValueError(f"this {type(self).__name__} was closed")
+        return self._handle
+
+
+class Producer(_Object):
+    _free = _lib.apogee_producer_free
+
+    def _call(self, function, message: Message, *rest):
+        native, error, receipt = _library.Message(), _library.Error(), ctypes.c_void_p()
+        keep = message._fill(native)
+        _check(function(self._open, ctypes.byref(native), *rest, ctypes.byref(receipt), ctypes.byref(error)), error)
+        del keep
+        try:
+            return _receipt(receipt)
+        finally:
+            _lib.apogee_receipt_free(receipt)
+
+    def send(self, message: Message, timeout: float = 3.0, key: Optional[str] = None) -> Receipt:
+        """Waits until the broker has stored it. The same `key`, the same queue."""
+        if key is not None:
+            return self._call(_lib.apogee_producer_send_by_key, message, key.encode(), int(timeout * 1000))
+        return self._call(_lib.apogee_producer_send, message, int(timeout * 1000))
+
+    def send_to(self, message: Message, broker: str, queue_id: int, timeout: float = 3.0) -> Receipt:
+        return self._call(_lib.apogee_producer_send_to, message, broker.encode(), queue_id, int(timeout * 1000))
+
+    def send_batch(self, messages: Iterable[Message], timeout: float = 3.0) -> Receipt:
+        """All or none, in one request."""
+        batch = list(messages)
+        native, error, receipt = (_library.Message * len(batch))(), _library.Error(), ctypes.c_void_p()
+        keep = [message._fill(each) for message, each in zip(batch, native)]
+        _check(_lib.apogee_producer_send_batch(self._open, native, len(batch), int(timeout * 1000), ctypes.byref(receipt), ctypes.byref(error)), error)
+        del keep
+        try:
+            return _receipt(receipt)
+        finally:
+            _lib.apogee_receipt_free(receipt)
+
+    def send_oneway(self, message: Message) -> None:
+        native, error = _library.Message(), _library.Error()
+        keep = message._fill(native)
+        _check(_lib.apogee_producer_send_oneway(self._open, ctypes.byref(native), ctypes.byref(error)), error)
+        del keep
+
+    def send_async(self, message: Message, done: Callable[[Optional[Receipt], Optional[Error]], None], timeout: float = 3.0) -> None:
+        """`done(receipt, error)` runs once, on a thread of the library's; it must not block."""
+        native, error = _library.Message(), _library.Error()
+        keep = message._fill(native)
+        number = _waiting.add(done)
+        code = _lib.apogee_producer_send_async(self._open, ctypes.byref(native), int(timeout * 1000), _sent, number, ctypes.byref(error))
+        del keep
+        if code != 0:
+            _waiting.take(number)
+            raise Error(error)
+
+    def request(self, question: Message, timeout: float = 3.0) -> Received:
+        native, error, answer = _library.Message(), _library.Error(), ctypes.c_void_p()
+        keep = question._fill(native)
+        _check(_lib.apogee_producer_request(self._open, ctypes.byref(native), int(timeout * 1000), ctypes.byref(answer), ctypes.byref(error)), error)
+        del keep
+        return Received(answer)
+
+    def reply(self, question: Received, body: bytes, timeout: float = 3.0) -> None:
+        error = _library.Error()
+        _check(_lib.apogee_producer_reply(self._open, question._handle, body, len(body), int(timeout * 1000), ctypes.byref(error)), error)
+
+    def recall(self, topic: str, recall_handle: str, timeout: float = 3.0) -> None:
+        error = _library.Error()
+        _check(_lib.apogee_producer_recall(self._open, topic.encode(), recall_handle.encode(), int(timeout * 1000), ctypes.byref(error)), error)
+
+    def queue_count(self, topic: str, timeout: float = 3.0) -> int:
+        error, count = _library.Error(), ctypes.c_size_t()
+        _check(_lib.apogee_producer_queue_count(self._open, topic.encode(), int(timeout * 1000), ctypes.byref(count), ctypes.byref(error)), error)
+        return count.value
+
+
+class TransactionalProducer(Producer):
+    _check_function = None  # lives as long as this
+
+    def send_in_transaction(self, message: Message, local: Callable[[Receipt], int], timeout: float = 3.0):
+        """Stores the message invisibly, runs `local`, tells the broker its outcome. Gives (receipt, outcome)."""
+        outcome = ctypes.c_int32(UNKNOWN)
+        call = _library.LocalFunction(lambda _, receipt: _outcome(local, lambda: _receipt(receipt)))
+        native, error, receipt = _library.Message(), _library.Error(), ctypes.c_void_p()
+        keep = message._fill(native)
+        _check(_lib.apogee_producer_send_in_transaction(self._open, ctypes.byref(native), call, None, int(timeout * 1000), ctypes.byref(receipt),
+                                                        ctypes.byref(outcome), ctypes.byref(error)), error)
+        del keep
+        try:
+            return _receipt(receipt), outcome.value
+        finally:
+            _lib.apogee_receipt_free(receipt)
+
+
+def _outcome(function, argument) -> int:
+    """An exception must not cross the library: the broker asks again."""
+    try:
+        return int(function(argument()))
+    except Exception:
+        return UNKNOWN
+
+
+class Client(_Object):
+    """Owns the threads and connections of everything made from it."""
+
+    _free = _lib.apogee_client_free
+
+    def __init__(self, log: Optional[Callable[[int, str], None]] = None, **settings):
+        error, handle, (pairs, count) = _library.Error(), ctypes.c_void_p(), _settings(settings)
+        self._log = _library.LogFunction(lambda _, severity, line, length: log(severity, ctypes.string_at(line, length).decode("utf-8", "replace"))) if log else \
+            _library.LogFunction()
+        _check(_lib.apogee_client_start(pairs, count, self._log, None, ctypes.byref(handle), ctypes.byref(error)), error)
+        super().__init__(handle)
+
+    @property
+    def id(self) -> str:
+        return _lib.apogee_client_id(self._open).decode()
+
+    def shutdown(self) -> None:
+        _lib.apogee_client_shutdown(self._open)
+
+    def producer(self, group: str, **settings) -> Producer:
+        error, handle, (pairs, count) = _library.Error(), ctypes.c_void_p(), _settings({"group": group, **settings})
+        _check(_lib.apogee_producer_start(self._open, pairs, count, ctypes.byref(handle), ctypes.byref(error)), error)
+        return Producer(handle)
+
+    def transactional_producer(self, group: str, check: Callable[[Received], int], **settings) -> TransactionalProducer:
+        """`check(message)` tells the outcome when a broker asks; on a thread of the library's."""
+        error, handle, (pairs, count) = _library.Error(), ctypes.c_void_p(), _settings({"group": group, **settings})
+        call = _library.CheckFunction(lambda _, message: _outcome(check, lambda: Received(_lib.apogee_received_copy(message))))
+        _check(_lib.apogee_transactional_producer_start(self._open, pairs, count, call, None, ctypes.byref(handle), ctypes.byref(error)), error)
+        producer = TransactionalProducer(handle)
+        producer._check_function = call
+        return producer

@@ -1,0 +1,111 @@
+"""python3 -m unittest discover bindings/python/tests, with APOGEE_LIBRARY (libapogee.so) and APOGEE_PROGRAM (the apogee binary) set,
+or with an optimised build in build/release."""
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+os.environ.setdefault("APOGEE_LIBRARY", str(ROOT / "build/release/libapogee.so"))
+PROGRAM = os.environ.get("APOGEE_PROGRAM", str(ROOT / "build/release/apogee"))
+sys.path.insert(0, str(ROOT / "bindings/python"))
+import apogee  # noqa: E402
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class WithABroker(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.directory = tempfile.TemporaryDirectory(prefix="apogee-python-")
+        cls.names, cls.processes = free_port(), []
+        directory = Path(cls.directory.name)
+        (directory / "namesrv.conf").write_text(f"listenPort={cls.names}\nbindAddress=127.0.0.1\nkvConfigPath={directory}/kv.json\n")
+        (directory / "broker.conf").write_text(f"brokerName=broker-a\nbrokerIP1=127.0.0.1\nbindAddress=127.0.0.1\nlistenPort={free_port()}\nnamesrvAddr=127.0.0.1:{cls.names}\n"
+                                               f"storePathRootDir={directory}/store\nmappedFileSizeCommitLog=16777216\ndiskMaxUsedSpaceRatio=95\n")
+        for role in ("namesrv", "broker"):
+            cls.processes.append(subprocess.Popen([PROGRAM, role, "-c", str(directory / f"{role}.conf")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=directory))
+        cls.client = apogee.Client(name_servers=f"127.0.0.1:{cls.names}")
+        cls.producer = cls.client.producer("checkout")
+        for _ in range(200):
+            try:
+                cls.producer.send(apogee.Message("orders", b"first"), timeout=1.0)
+                break
+            except apogee.Error:
+                time.sleep(0.1)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.producer.close()
+        cls.client.close()
+        for process in reversed(cls.processes):
+            process.terminate()
+            process.wait(30)
+        cls.directory.cleanup()
+
+    def test_sends_and_is_told_where_the_message_lies(self):
+        receipt = self.producer.send(apogee.Message("orders", b"\x00\xff", tag="paid", keys=["o-17"], properties={"region": "eu"}))
+        self.assertEqual(receipt.status, apogee.SEND_OK)
+        self.assertEqual(len(receipt.message_id), 32)
+        self.assertEqual(receipt.broker, "broker-a")
+
+    def test_chooses_the_queue_by_key_and_by_number(self):
+        queues = {self.producer.send(apogee.Message("orders", "x"), key="customer-42").queue_id for _ in range(5)}
+        self.assertEqual(len(queues), 1)
+        self.assertEqual(self.producer.send_to(apogee.Message("orders", "x"), "broker-a", 3).queue_id, 3)
+        self.assertEqual(self.producer.queue_count("orders"), 4)
+
+    def test_sends_a_batch_and_oneway(self):
+        receipt = self.producer.send_batch(apogee.Message("orders", str(at)) for at in range(10))
+        self.assertEqual(receipt.message_id.count(","), 9)
+        self.producer.send_oneway(apogee.Message("orders", "forget"))
+
+    def test_calls_back_once_a_message(self):
+        answered, results, mutex = threading.Event(), [], threading.Lock()
+
+        def done(receipt, error):
+            with mutex:
+                results.append((receipt, error))
+                if len(results) == 200:
+                    answered.set()
+
+        for at in range(200):
+            self.producer.send_async(apogee.Message("orders", str(at)), done, timeout=10)
+        self.assertTrue(answered.wait(20))
+        self.assertTrue(all(error is None and receipt.message_id for receipt, error in results))
+
+    def test_names_what_is_wrong(self):
+        with self.assertRaisesRegex(apogee.Error, "body length is zero") as raised:
+            self.producer.send(apogee.Message("orders", b""))
+        self.assertEqual(raised.exception.code, "invalid argument")
+        with self.assertRaisesRegex(apogee.Error, "has been created before"):
+            self.client.producer("checkout")
+        with self.assertRaisesRegex(apogee.Error, "send_timeout"):
+            self.client.producer("other", send_timeot=1)
+        with self.assertRaises(apogee.Error) as raised:
+            self.producer.send_to(apogee.Message("orders", "x"), "broker-a", 77)
+        self.assertEqual((raised.exception.code, raised.exception.response_code), ("refused", 29))
+
+    def test_ends_in_any_order(self):
+        client = apogee.Client(name_servers=f"127.0.0.1:{self.names}")
+        producer = client.producer("short", compression="zstd", compress_over_bytes=100)
+        producer.send(apogee.Message("orders", b"x" * 10_000))
+        client.close()
+        with self.assertRaises(apogee.Error):
+            producer.send(apogee.Message("orders", b"x"))
+        producer.close()
+        with self.assertRaises(ValueError):
+            producer.send(apogee.Message("orders", b"x"))
+
+
+if __name__ == "__main__":
+    unittest.main()
