@@ -1,5 +1,4 @@
-#ifndef APOGEE_C_H
-#define APOGEE_C_H
+#pragma once
 
 /*
  * The client for C, and for the bindings of other languages.
@@ -247,6 +246,4 @@ APOGEE_C_API int32_t apogee_producer_queue_count(apogee_producer* producer, cons
 
 #ifdef __cplusplus
 }
-#endif
-
 #endif
