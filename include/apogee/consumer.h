@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "apogee/export.h"
 #include "apogee/message.h"
 #include "apogee/result.h"
 
@@ -74,20 +75,21 @@ struct Allocation {
       std::span<const std::string> client_ids)>
       divide;
 };
-Allocation average();            ///< AVG: contiguous ranges. Java's default, and here.
-Allocation average_by_circle();  ///< AVG_BY_CIRCLE: in turns.
-Allocation by_config(std::vector<MessageQueue> queues);  ///< CONFIG: these, whoever else there is.
+APOGEE_API Allocation average();            ///< AVG: contiguous ranges. Java's default, and here.
+APOGEE_API Allocation average_by_circle();  ///< AVG_BY_CIRCLE: in turns.
+APOGEE_API Allocation
+by_config(std::vector<MessageQueue> queues);  ///< CONFIG: these, whoever else there is.
 /// MACHINE_ROOM: only brokers named "<room>@<name>" whose room is among these.
-Allocation by_machine_room(std::set<std::string> rooms);
+APOGEE_API Allocation by_machine_room(std::set<std::string> rooms);
 /// CONSISTENT_HASH: few queues move when a member comes or goes.
-Allocation consistent_hash(int virtual_nodes = 10);
+APOGEE_API Allocation consistent_hash(int virtual_nodes = 10);
 /// MACHINE_ROOM_NEARBY-<inner>: queues of a room go to members of that room; those of a room
 /// without members to all. An empty room is an error.
 struct Rooms {
   std::function<std::string(const MessageQueue&)> of_queue;
   std::function<std::string(const std::string& client_id)> of_client;
 };
-Allocation by_nearby_room(Allocation inner, Rooms rooms);
+APOGEE_API Allocation by_nearby_room(Allocation inner, Rooms rooms);
 
 // ---- What becomes of messages
 // --------------------------------------------------------------------
@@ -231,7 +233,7 @@ struct PushConsumerStatistics {
 
 /// Movable; ends its work when destroyed. Threads: every member from any thread, also from inside
 /// the consuming function (then shutdown() does not wait for it).
-class PushConsumer {
+class APOGEE_API PushConsumer {
  public:
   PushConsumer(PushConsumer&&) noexcept;
   PushConsumer& operator=(PushConsumer&&) noexcept;

@@ -35,12 +35,21 @@ bool producer() {
 bool client() {
   using apogee::Client;
   return there(&Client::start) && there(&Client::shutdown) && there(&Client::producer) &&
-         there(&Client::transactional_producer) && there(&Client::id) && there(&apogee::by_key) &&
-         there(&apogee::by_random);
+         there(&Client::transactional_producer) && there(&Client::push_consumer) &&
+         there(&Client::id) && there(&apogee::by_key) && there(&apogee::by_random);
+}
+
+bool push_consumer() {
+  using P = apogee::PushConsumer;
+  return there(&P::shutdown) && there(&P::suspend) && there(&P::resume) && there(&P::subscribe) &&
+         there(&P::unsubscribe) && there(&P::queues) && there(&P::statistics) &&
+         there(&apogee::average) && there(&apogee::average_by_circle) &&
+         there(&apogee::by_config) && there(&apogee::by_machine_room) &&
+         there(&apogee::consistent_hash) && there(&apogee::by_nearby_room);
 }
 
 }  // namespace
 
 int main() {
-  return producer() && client() ? 0 : 1;
+  return producer() && client() && push_consumer() ? 0 : 1;
 }
