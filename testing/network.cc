@@ -1,11 +1,14 @@
 #include "testing/network.h"
 
 #include <algorithm>
+#include <condition_variable>
 #include <cstring>
 #include <deque>
 #include <map>
+#include <mutex>
 #include <random>
 #include <set>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -16,21 +19,39 @@ struct End;
 
 class TaskLoop final : public Loop {
  public:
-  void post(std::function<void()> task) override { tasks_.push_back(std::move(task)); }
-  bool on_this_thread() const override { return true; }
+  void post(std::function<void()> task) override {
+    std::lock_guard lock{mutex_};
+    tasks_.push_back(std::move(task));
+    posted_.notify_all();
+  }
+  bool on_this_thread() const override { return std::this_thread::get_id() == thread_; }
   bool run_one() {
-    if (tasks_.empty()) return false;
-    auto task = std::move(tasks_.front());
-    tasks_.pop_front();
-    task();
-    return true;
+    auto task = next();
+    if (task) task();
+    return task != nullptr;
   }
   void drop_all() {
-    while (!tasks_.empty()) tasks_.pop_front();  // what a task holds may post once more
+    while (next()) {  // what a task holds may post once more
+    }
+  }
+  void wait_for_a_task(std::chrono::milliseconds limit) {
+    std::unique_lock lock{mutex_};
+    posted_.wait_for(lock, limit, [&] { return !tasks_.empty(); });
   }
 
  private:
-  std::deque<std::function<void()>> tasks_;
+  std::function<void()> next() {
+    std::lock_guard lock{mutex_};
+    if (tasks_.empty()) return nullptr;
+    auto task = std::move(tasks_.front());
+    tasks_.pop_front();
+    return task;
+  }
+
+  const std::thread::id thread_ = std::this_thread::get_id();
+  std::mutex mutex_;
+  std::condition_variable posted_;
+  std::deque<std::function<void()>> tasks_;  // guarded by mutex_
 };
 
 /// Somebody listens.
@@ -299,6 +320,18 @@ std::size_t Network::run() {
   std::size_t ran = 0;
   while (state_->loop.run_one()) ++ran;
   return ran;
+}
+
+bool Network::run_until(const std::function<bool()>& done, std::chrono::milliseconds real_limit) {
+  const auto end = std::chrono::steady_clock::now() + real_limit;
+  for (;;) {
+    run();
+    if (done()) return true;
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+        end - std::chrono::steady_clock::now());
+    if (left <= left.zero()) return false;
+    state_->loop.wait_for_a_task(left);
+  }
 }
 
 void Network::advance(Clock::Duration by) {

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <string>
@@ -14,7 +16,8 @@ namespace apogee::testing {
 /// between them, and a hand that delays, holds back, cuts and splits. The same seed and the same
 /// calls give the same reads.
 ///
-/// Threads: one. Everything runs inside run() and advance(). Streams and listeners may outlive it.
+/// Threads: one, the one that made it; everything runs inside its run(), run_until() and advance().
+/// Others may post tasks to the loop. Streams and listeners may outlive it.
 class Network {
  public:
   explicit Network(ManualClock& clock, std::uint64_t seed = 1);
@@ -36,6 +39,9 @@ class Network {
 
   /// Runs what can run without time passing; returns how many tasks that were.
   std::size_t run();
+  /// Runs what can run, also what other threads still post, until `done()`. False: `real_limit` of
+  /// real time has passed.
+  bool run_until(const std::function<bool()>& done, std::chrono::milliseconds real_limit);
   /// Lets time pass, and runs everything in the order in which it comes due.
   void advance(Clock::Duration by);
 

@@ -44,6 +44,7 @@ struct Broker::State final : store::StoreEvents {
         store_config{std::move(setup.store)},
         server_config{std::move(setup.server)},
         outgoing_tls{std::move(setup.outgoing_tls)},
+        open_store{std::move(setup.open_store)},
         config{completed(std::move(setup.broker))},
         topics{env, config, config_path("topics.json")},
         groups{env, config, config_path("subscriptionGroup.json")},
@@ -101,6 +102,7 @@ struct Broker::State final : store::StoreEvents {
   const store::StoreConfig store_config;
   remoting::ServerConfig server_config;
   const remoting::OutgoingTls outgoing_tls;
+  const decltype(BrokerSetup::open_store) open_store;
   LiveConfig config;
   SendSettings sending;
   Topics topics;
@@ -137,7 +139,7 @@ Result<Ok> Broker::State::load() {
   if (auto loaded = groups.load(); !loaded) return loaded;
   if (auto loaded = offsets.load(); !loaded) return loaded;
   if (auto loaded = request_modes.load(); !loaded) return loaded;
-  auto opened = store::MessageStore::open(env, store_config, *this);
+  auto opened = open_store(env, store_config, *this);
   if (!opened) return opened.error();
   store = *std::move(opened);
   offsets.write_behind([this] { return log_is_durable(); });

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -10,6 +11,7 @@
 #include "remoting/server.h"
 #include "remoting/tls.h"
 #include "store/config.h"
+#include "store/message_store.h"
 
 /// A broker: a store, tables, and a server that answers for them.
 ///
@@ -23,6 +25,10 @@ struct BrokerSetup {
   remoting::ServerConfig server;
   remoting::OutgoingTls outgoing_tls;
   std::string path;  ///< Of the configuration file it came from; empty: none.
+  /// Makes the store. Tests put another one in its place.
+  std::function<Result<std::unique_ptr<store::MessageStore>>(Env&, const store::StoreConfig&,
+                                                             store::StoreEvents&)>
+      open_store = &store::MessageStore::open;
 };
 
 class Broker {

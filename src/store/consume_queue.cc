@@ -74,7 +74,8 @@ void ConsumeQueue::encode(std::string& out, const QueueEntry& entry) {
   append_big<std::int64_t>(out, entry.tags_code);
 }
 
-Result<Ok> ConsumeQueue::load() {
+Result<Ok> ConsumeQueue::load(bool clean) {
+  names_synced_ = clean;
   auto entries = env_.files.list(directory_);
   if (!entries) return entries.error();
   // Files of another configuration stand at other offsets.
@@ -429,7 +430,7 @@ ConsumeQueues::ConsumeQueues(Env& env, FileCache& cache, std::string directory,
       directory_{std::move(directory)},
       file_bytes_{(file_bytes + kUnit - 1) / kUnit * kUnit} {}
 
-Result<Ok> ConsumeQueues::load() {
+Result<Ok> ConsumeQueues::load(bool clean) {
   auto topics = env_.files.list(directory_);
   if (!topics) return topics.error().code == Errc::kNotFound ? Result<Ok>{Ok{}} : topics.error();
   for (const DirectoryEntry& topic : *topics) {
@@ -443,7 +444,7 @@ Result<Ok> ConsumeQueues::load() {
       if (!queue.is_directory || error != std::errc{} ||
           end != queue.name.data() + queue.name.size())
         continue;
-      if (auto loaded = find_or_create(topic.name, id)->load(); !loaded) return loaded;
+      if (auto loaded = find_or_create(topic.name, id)->load(clean); !loaded) return loaded;
     }
   }
   return Ok{};

@@ -47,8 +47,9 @@ class ConsumeQueue {
   ConsumeQueue(Env& env, FileCache& cache, std::string directory, std::string topic,
                std::int32_t queue_id, std::int64_t file_bytes);
 
-  /// Finds the files and the last valid entry; what is behind it is cut off.
-  Result<Ok> load();
+  /// Finds the files and the last valid entry; what is behind it is cut off. Unless the last exit
+  /// was clean, the names of the files may stand in memory only.
+  Result<Ok> load(bool clean);
 
   const std::string& topic() const { return topic_; }
   std::int32_t queue_id() const { return queue_id_; }
@@ -109,7 +110,7 @@ class ConsumeQueue {
 class ConsumeQueues {
  public:
   ConsumeQueues(Env& env, FileCache& cache, std::string directory, std::int64_t file_bytes);
-  Result<Ok> load();
+  Result<Ok> load(bool clean);
   std::shared_ptr<ConsumeQueue> find(std::string_view topic, std::int32_t queue_id) const;
   std::shared_ptr<ConsumeQueue> find_or_create(std::string_view topic, std::int32_t queue_id);
   std::vector<std::shared_ptr<ConsumeQueue>> all() const;

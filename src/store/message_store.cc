@@ -168,7 +168,7 @@ Result<Ok> LocalStore::load() {
     (void)(*file)->write_at(0, as_bytes("lock"));
   const bool clean = !env_.files.stat(config_.now().root + "/abort");
   if (auto loaded = log_.load(); !loaded) return loaded;
-  if (auto loaded = queues_.load(); !loaded) return loaded;
+  if (auto loaded = queues_.load(clean); !loaded) return loaded;
   auto checkpoint = Checkpoint::open(env_.files, config_.now().root + "/checkpoint");
   if (!checkpoint) return checkpoint.error();
   checkpoint_ = *std::move(checkpoint);
@@ -218,7 +218,15 @@ Result<Ok> LocalStore::recover(bool clean) {
   end = segments[from]->base();
   if (!clean) {
     // A power cut keeps any part of what was not synced: entries of the records read again are made
-    // again, not trusted.
+    // again, not trusted. Until they are on disk nothing vouches for them: a power cut during this
+    // recovery may keep some queues' new entries and not others'.
+    const auto first = protocol::check_record(segments[from]->whole(), false);
+    const std::int64_t known_until =
+        from > 0 && first.kind == RecordKind::kRecord ? first.message.store_timestamp : 0;
+    if (checkpoint_->queue_timestamp.load() > known_until) {
+      checkpoint_->queue_timestamp.store(known_until);
+      if (auto lowered = checkpoint_->write(); !lowered) return lowered;
+    }
     for (const auto& queue : queues_.all()) {
       if (auto cut = queue->truncate_behind(end); !cut) return cut;
     }

@@ -1,0 +1,375 @@
+#include <charconv>
+
+#include "protocol/codes.h"
+#include "protocol/headers.h"
+#include "protocol/message.h"
+#include "protocol/names.h"
+#include "protocol/pop.h"
+#include "tests/crash/crash_run.h"
+
+namespace apogee::crash {
+namespace {
+
+namespace property = protocol::property;
+namespace request_code = protocol::request_code;
+
+constexpr auto kAnswerLimit = 20s;  // of real time; nobody who asks is left without an answer
+constexpr std::int64_t kInvisibleMs = 4'000;
+
+std::vector<protocol::Message> messages_in(const Buffer& body) {
+  std::vector<protocol::Message> messages;
+  for (Bytes rest = as_bytes(body); !rest.empty();) {
+    auto message = protocol::decode_message(rest);
+    if (!message) break;
+    rest = rest.subspan(static_cast<std::size_t>(message->size));
+    messages.push_back(*std::move(message));
+  }
+  return messages;
+}
+
+/// Where the pop of a queue began, from "0 <queue> <offset>;..."; -1: not in it.
+std::int64_t start_offset_of(std::string_view info, std::int32_t queue_id) {
+  const std::string wanted = "0 " + std::to_string(queue_id) + " ";
+  while (!info.empty()) {
+    const std::string_view entry = info.substr(0, info.find(';'));
+    info.remove_prefix(std::min(entry.size() + 1, info.size()));
+    if (!entry.starts_with(wanted)) continue;
+    std::int64_t offset = -1;
+    std::from_chars(entry.data() + wanted.size(), entry.data() + entry.size(), offset);
+    return offset;
+  }
+  return -1;
+}
+
+/// The physical offsets in a comma-separated list of message ids.
+std::vector<std::int64_t> physical_offsets(std::string_view ids) {
+  std::vector<std::int64_t> offsets;
+  while (!ids.empty()) {
+    const std::string_view id = ids.substr(0, ids.find(','));
+    ids.remove_prefix(std::min(id.size() + 1, ids.size()));
+    const auto parsed = protocol::parse_offset_message_id(id);
+    offsets.push_back(parsed ? parsed->physical_offset : -1);
+  }
+  return offsets;
+}
+
+}  // namespace
+
+/// One request to send, and the ledger's lines it is about.
+struct CrashRun::Outgoing {
+  std::string topic;
+  std::int32_t queue_id = 0;
+  Buffer properties, body;
+  bool batch = false;
+  std::vector<Sent*> about;
+};
+
+template <class Header>
+std::optional<remoting::OwnedCommand> CrashRun::ask(std::int32_t code, const Header& header,
+                                                    Buffer body) {
+  auto answer = std::make_shared<std::optional<Result<remoting::OwnedCommand>>>();
+  client_->call(address_, code, header, std::move(body), 3'600s,
+                [answer](Result<remoting::OwnedCommand> result) { *answer = std::move(result); });
+  if (!network_.run_until([&] { return answer->has_value(); }, kAnswerLimit)) {
+    ledger_.violation("no answer to request " + std::to_string(code));
+    return std::nullopt;
+  }
+  if (!**answer) return std::nullopt;
+  return ***answer;
+}
+
+void CrashRun::await_all() {
+  if (!network_.run_until([&] { return waiting_ == 0; }, kAnswerLimit))
+    ledger_.violation(std::to_string(waiting_) + " sends without an answer");
+}
+
+void CrashRun::act() {
+  switch (random_() % 10) {
+    case 0:
+    case 1:
+    case 2:
+      return send();
+    case 3:
+      return send_batch();
+    case 4:
+      return send_delayed();
+    case 5:
+    case 6:
+      return consume();
+    case 7:
+      return pop();
+    case 8:
+      return let_time_pass();
+    default:
+      return await_all();
+  }
+}
+
+void CrashRun::make_topics() {
+  struct Topic {
+    const char* name;
+    std::int32_t queues;
+  };
+  topics_made_ = true;
+  for (const Topic& each : {Topic{"plain", 3}, Topic{"delayed", 2}, Topic{"popped", 2}}) {
+    protocol::CreateTopicRequest request;
+    request.topic = each.name;
+    request.default_topic = "TBW102";
+    request.read_queue_nums = request.write_queue_nums = each.queues;
+    request.topic_filter_type = "SINGLE_TAG";
+    const auto answer = ask(request.kCode, request);
+    topics_made_ = topics_made_ && answer && answer->code == 0;
+    if (answer && answer->code == 0) ledger_.topics[each.name] = true;
+  }
+}
+
+std::string CrashRun::new_body() {
+  // Many of one size: then a new record ends where an older one did.
+  const std::size_t padding = random_() % 2 == 0 ? 100 : random_() % 500;
+  return fmt::format("m{:06}:", next_body_++) + std::string(padding, 'b');
+}
+
+void CrashRun::submit(Outgoing message) {
+  auto kept = std::make_shared<Outgoing>(std::move(message));
+  ++waiting_;
+  client_->call_frame(
+      address_,
+      [kept](Buffer& out, std::int32_t opaque) {
+        protocol::SendMessageV2 header;
+        header.producer_group = "producers";
+        header.topic = kept->topic;
+        header.default_topic = "TBW102";
+        header.queue_id = kept->queue_id;
+        header.properties = kept->properties;
+        header.batch = kept->batch;
+        protocol::encode_command(
+            out,
+            {.code = kept->batch ? request_code::kSendBatchMessage : request_code::kSendMessageV2,
+             .opaque = opaque},
+            header, as_bytes(kept->body));
+      },
+      3'600s,
+      [this, kept](Result<remoting::OwnedCommand> answer) {
+        if (waiting_ > 0) --waiting_;
+        if (!answer || answer->code != 0) return;
+        const auto header = remoting::read_header<protocol::SendMessageResponse>(*answer);
+        if (!header) return ledger_.violation("an acknowledgement without its header");
+        const auto offsets = physical_offsets(header->message_id);
+        if (offsets.size() != kept->about.size())
+          return ledger_.violation("an acknowledgement of another number of messages");
+        for (std::size_t i = 0; i < offsets.size(); ++i) {
+          Sent& sent = *kept->about[i];
+          sent.acknowledged = true;
+          sent.physical_offset = offsets[i];
+          if (sent.not_before_ms == 0)
+            sent.queue_offset = header->queue_offset + static_cast<std::int64_t>(i);
+        }
+      });
+  if (random_() % 4 == 0) network_.run();
+}
+
+void CrashRun::send() {
+  for (std::uint64_t count = 1 + random_() % 8; count-- > 0;) {
+    Outgoing message;
+    auto& known = random_() % 3 == 0 ? ledger_.popped : ledger_.plain;
+    message.topic = &known == &ledger_.popped ? "popped" : "plain";
+    message.queue_id = static_cast<std::int32_t>(random_() % (message.topic == "plain" ? 3 : 2));
+    message.body = new_body();
+    protocol::append_property(message.properties, property::kUniqueKey, name_of(message.body));
+    Sent& sent = known[message.body];
+    sent = {.topic = message.topic, .queue_id = message.queue_id};
+    message.about = {&sent};
+    submit(std::move(message));
+  }
+}
+
+void CrashRun::send_batch() {
+  Outgoing batch;
+  batch.topic = "plain";
+  batch.batch = true;
+  batch.queue_id = static_cast<std::int32_t>(random_() % 3);
+  for (std::uint64_t count = 1 + random_() % 5; count-- > 0;) {
+    const std::string body = new_body();
+    Buffer properties;
+    protocol::append_property(properties, property::kUniqueKey, name_of(body));
+    protocol::append_batch_member(batch.body, {.body = as_bytes(body), .properties = properties});
+    Sent& sent = ledger_.plain[body];
+    sent = {.topic = batch.topic, .queue_id = batch.queue_id};
+    batch.about.push_back(&sent);
+  }
+  submit(std::move(batch));
+}
+
+void CrashRun::send_delayed() {
+  Outgoing message;
+  message.topic = "delayed";
+  message.queue_id = static_cast<std::int32_t>(random_() % 2);
+  message.body = new_body();
+  const std::uint64_t level = 1 + random_() % 3;
+  protocol::append_property(message.properties, property::kUniqueKey, name_of(message.body));
+  protocol::append_property(message.properties, property::kDelay, std::to_string(level));
+  Sent& sent = ledger_.delayed[message.body];
+  sent = {.topic = message.topic,
+          .queue_id = message.queue_id,
+          .not_before_ms = clock_.wall_ms() + static_cast<std::int64_t>(level) * 1'000};
+  message.about = {&sent};
+  submit(std::move(message));
+}
+
+/// Pulls from where the group stands, commits, and sends one message back now and then.
+void CrashRun::consume() {
+  const auto queue = static_cast<std::int32_t>(random_() % 3);
+  protocol::QueryConsumerOffsetRequest question;
+  question.consumer_group = "consumers";
+  question.topic = "plain";
+  question.queue_id = queue;
+  const auto stands = ask(question.kCode, question);
+  if (!stands) return;
+  const auto offset = remoting::read_header<protocol::OffsetResponse>(*stands);
+  protocol::PullMessageRequest pull;
+  pull.consumer_group = "consumers";
+  pull.topic = "plain";
+  pull.queue_id = queue;
+  pull.queue_offset = stands->code == 0 && offset ? offset->offset : 0;
+  pull.sys_flag = protocol::pull_flag::kSubscription;
+  pull.subscription = "*";
+  pull.suspend_timeout_ms = 0;
+  const auto answer = ask(request_code::kPullMessage, pull);
+  if (!answer || answer->code != 0) return;
+  std::int64_t next = pull.queue_offset;
+  const auto messages = messages_in(answer->body);
+  for (const protocol::Message& each : messages) {
+    const std::string body{as_text(each.body)};
+    const auto known = ledger_.plain.find(body);
+    if (known == ledger_.plain.end())
+      ledger_.violation("a reader was given what nobody sent: " + name_of(body));
+    else if (sync_flush_)
+      known->second.certain = true;  // somebody knows of it
+    next = each.queue_offset + 1;
+  }
+  if (!messages.empty() && random_() % 3 == 0) {
+    const auto& picked = messages[random_() % messages.size()];
+    send_back(queue, picked.queue_offset, picked.physical_offset,
+              std::string{as_text(picked.body)});
+  }
+  protocol::UpdateConsumerOffsetRequest commit;
+  commit.consumer_group = "consumers";
+  commit.topic = "plain";
+  commit.queue_id = queue;
+  commit.commit_offset = next;
+  auto& told = ledger_.committed[{"plain", queue}];
+  told = std::max(told, next);
+  (void)ask(commit.kCode, commit);
+}
+
+void CrashRun::send_back(std::int32_t queue_id, std::int64_t queue_offset,
+                         std::int64_t physical_offset, const std::string& body) {
+  protocol::ConsumerSendMessageBackRequest request;
+  request.offset = physical_offset;
+  request.group = "consumers";
+  request.delay_level = 1 + static_cast<std::int32_t>(random_() % 2);
+  request.origin_topic = "plain";
+  Sent& sent = ledger_.returned[body];
+  sent.queue_id = queue_id;
+  sent.queue_offset = queue_offset;
+  const auto answer = ask(request.kCode, request);
+  if (answer && answer->code == 0) sent.acknowledged = true;
+}
+
+void CrashRun::pop() {
+  pop_from(random_() % 2 == 0 ? -1 : static_cast<std::int32_t>(random_() % 2), false);
+}
+
+/// One POP; of what it gives, most is acknowledged, some made visible at another time, some
+/// forgotten. Returns how many messages came.
+std::size_t CrashRun::pop_from(std::int32_t queue_id, bool ack_all) {
+  protocol::PopMessageRequest request;
+  request.consumer_group = "poppers";
+  request.topic = "popped";
+  request.queue_id = queue_id;
+  request.max_messages = 1 + static_cast<std::int32_t>(random_() % 8);
+  request.invisible_ms = kInvisibleMs;
+  request.born_time = clock_.wall_ms();
+  const auto answer = ask(request.kCode, request);
+  if (!answer || answer->code != 0) return 0;
+  const auto header = remoting::read_header<protocol::PopMessageResponse>(*answer);
+  if (!header) {
+    ledger_.violation("a pop's answer without its header");
+    return 0;
+  }
+  const auto messages = messages_in(answer->body);
+  for (const protocol::Message& each : messages) {
+    const std::string body{as_text(each.body)};
+    if (!ledger_.popped.contains(body))
+      ledger_.violation("a pop gave what nobody sent: " + name_of(body));
+    const auto given = each.property(property::kPopCheckpoint);
+    const protocol::ReceiptHandle made{
+        .start_offset = start_offset_of(header->start_offset_info.value_or(""), each.queue_id),
+        .pop_time = header->pop_time,
+        .invisible_ms = header->invisible_ms,
+        .revive_queue = header->revive_queue,
+        .broker_name = "broker-a",
+        .queue_id = each.queue_id,
+        .queue_offset = each.queue_offset};
+    const std::string handle = given ? std::string{*given} : to_text(made);
+    const auto parsed = protocol::parse_handle(handle);
+    if (!parsed) {
+      ledger_.violation("a receipt handle that cannot be read: " + handle);
+      continue;
+    }
+    const std::string topic =
+        protocol::topic_of_kind("popped", "poppers", std::string_view{&parsed->kind, 1})
+            .value_or("popped");
+    const std::uint64_t choice = ack_all ? 0 : random_() % 6;
+    if (choice < 4)
+      acknowledge(handle, topic, parsed->queue_id, parsed->queue_offset, body);
+    else if (choice == 4)
+      change_invisible(handle, topic, parsed->queue_id, parsed->queue_offset);
+  }
+  return messages.size();
+}
+
+void CrashRun::acknowledge(const std::string& handle, const std::string& topic,
+                           std::int32_t queue_id, std::int64_t offset, const std::string& body) {
+  protocol::AckMessageRequest ack;
+  ack.consumer_group = "poppers";
+  ack.topic = topic;
+  ack.queue_id = queue_id;
+  ack.extra_info = handle;
+  ack.offset = offset;
+  ledger_.pop_acked.insert(body);  // whether or not the answer comes
+  (void)ask(ack.kCode, ack);
+}
+
+void CrashRun::change_invisible(const std::string& handle, const std::string& topic,
+                                std::int32_t queue_id, std::int64_t offset) {
+  protocol::ChangeInvisibleTimeRequest change;
+  change.consumer_group = "poppers";
+  change.topic = topic;
+  change.queue_id = queue_id;
+  change.extra_info = handle;
+  change.offset = offset;
+  change.invisible_ms = 1'000 + static_cast<std::int64_t>(random_() % 3'000);
+  (void)ask(change.kCode, change);
+}
+
+void CrashRun::let_time_pass() {
+  network_.advance(std::chrono::milliseconds{random_() % 3'000});
+}
+
+/// Everything that was promised comes, in the end.
+void CrashRun::check_end() {
+  std::set<std::string> before = ledger_.pop_acked;
+  for (int seconds = 0; seconds < 60; ++seconds) {
+    network_.advance(1s);
+    while (pop_from(-1, true) > 0 && ledger_.violations.empty()) {
+    }
+  }
+  for (const auto& [body, sent] : ledger_.popped)
+    if (sent.certain && !ledger_.pop_acked.contains(body))
+      ledger_.violation("never popped, never acknowledged by its consumer: " + name_of(body));
+  check_delayed(true);
+  check_returned(true);
+}
+
+}  // namespace apogee::crash

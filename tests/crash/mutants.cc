@@ -1,0 +1,179 @@
+#include "tests/crash/mutants.h"
+
+#include "testing/wrapped_files.h"
+#include "testing/wrapped_store.h"
+
+namespace apogee::crash {
+namespace {
+
+using apogee::testing::WrappedFile;
+using apogee::testing::WrappedFiles;
+using apogee::testing::WrappedStore;
+
+bool of_log(const std::string& path) {
+  return path.find("/commitlog/") != std::string::npos;
+}
+
+using FileMutation =
+    std::function<std::unique_ptr<File>(const std::string&, std::unique_ptr<File>)>;
+
+/// A file system whose files are changed one by one.
+class MutatedFiles : public WrappedFiles {
+ public:
+  MutatedFiles(FileSystem& real, FileMutation mutation)
+      : WrappedFiles{real}, mutation_{std::move(mutation)} {}
+  Result<std::unique_ptr<File>> open(const std::string& path, Open mode) override {
+    auto file = WrappedFiles::open(path, mode);
+    if (file) *file = mutation_(path, *std::move(file));
+    return file;
+  }
+
+ private:
+  const FileMutation mutation_;
+};
+
+/// `Mutated` in place of the files the predicate picks.
+template <class Mutated>
+std::function<std::unique_ptr<FileSystem>(FileSystem&)> files_where(
+    std::function<bool(const std::string&)> picked) {
+  return [picked](FileSystem& real) -> std::unique_ptr<FileSystem> {
+    return std::make_unique<MutatedFiles>(
+        real, [picked](const std::string& path, std::unique_ptr<File> file) {
+          if (picked(path)) return std::unique_ptr<File>{new Mutated{std::move(file)}};
+          return file;
+        });
+  };
+}
+
+struct NeverSyncs final : WrappedFile {
+  using WrappedFile::WrappedFile;
+  Result<Ok> sync() override { return Ok{}; }
+};
+
+struct RetriesSync final : WrappedFile {
+  using WrappedFile::WrappedFile;
+  Result<Ok> sync() override {
+    for (int attempt = 0; attempt < 10; ++attempt)
+      if (WrappedFile::sync()) return Ok{};
+    return WrappedFile::sync();
+  }
+};
+
+/// The checkpoint says that all is on disk long before it is.
+struct RunsAhead final : WrappedFile {
+  using WrappedFile::WrappedFile;
+  using WrappedFile::write_at;
+  Result<Ok> write_at(std::uint64_t offset, std::span<const Bytes> pieces) override {
+    Buffer all;
+    for (const Bytes piece : pieces) append(all, piece);
+    for (std::size_t at = 0; at + 8 <= std::min<std::size_t>(all.size(), 24); at += 8) {
+      const auto bytes = std::as_writable_bytes(std::span{all});
+      write_big<std::int64_t>(bytes, at, read_big<std::int64_t>(as_bytes(all), at) + 3'600'000);
+    }
+    const Bytes ahead = as_bytes(all);
+    return WrappedFile::write_at(offset, std::span{&ahead, 1});
+  }
+};
+
+/// Recovery means to cut off what is behind the end of the log; the bytes stay.
+struct KeepsTail final : WrappedFile {
+  using WrappedFile::WrappedFile;
+  Result<Ok> resize(std::uint64_t size) override {
+    auto now = WrappedFile::size();
+    if (now && size < *now) return Ok{};
+    return WrappedFile::resize(size);
+  }
+};
+
+struct ForgetsNames final : WrappedFiles {
+  using WrappedFiles::WrappedFiles;
+  Result<Ok> sync_directory(const std::string& path) override {
+    return path.ends_with("/commitlog") ? Result<Ok>{Ok{}} : WrappedFiles::sync_directory(path);
+  }
+};
+
+/// Says at once that everything is on disk.
+struct PromisesAtOnce final : WrappedStore {
+  using WrappedStore::WrappedStore;
+  void when_durable(std::int64_t, std::function<void(store::PutStatus)> done) override {
+    done(store::PutStatus::kOk);
+  }
+};
+Result<std::unique_ptr<store::MessageStore>> open_hasty(Env& env, const store::StoreConfig& config,
+                                                        store::StoreEvents& events) {
+  auto real = store::MessageStore::open(env, config, events);
+  if (!real) return real.error();
+  return std::unique_ptr<store::MessageStore>{new PromisesAtOnce{*std::move(real)}};
+}
+
+/// Answers wait for the disk, but readers do not.
+struct ShowsAtOnce final : WrappedStore {
+  ShowsAtOnce(std::unique_ptr<MessageStore> real, const store::StoreConfig& told)
+      : WrappedStore{std::move(real)}, told_{told} {}
+  const store::StoreConfig& config() const override { return told_; }
+  const store::StoreConfig told_;
+};
+Result<std::unique_ptr<store::MessageStore>> open_shown_early(Env& env,
+                                                              const store::StoreConfig& config,
+                                                              store::StoreEvents& events) {
+  store::StoreConfig early = config;
+  early.flush_disk_type = store::FlushDiskType::kAsyncFlush;
+  auto real = store::MessageStore::open(env, early, events);
+  if (!real) return real.error();
+  return std::unique_ptr<store::MessageStore>{new ShowsAtOnce{*std::move(real), config}};
+}
+
+}  // namespace
+
+const std::vector<Mutant>& mutants() {
+  using Only = Mutant::Only;
+  static const std::vector<Mutant> all{
+      {.name = "acknowledges-before-sync",
+       .what = "a send is answered before its sync",
+       .seeds = 20,
+       .only = Only::kSyncFlush,
+       .open_store = &open_hasty},
+      {.name = "offsets-ahead-of-log",
+       .what = "consumer offsets are written before the log they speak of is on disk",
+       .seeds = 200,
+       .only = Only::kAsyncFlush,
+       .open_store = &open_hasty},
+      {.name = "dispatches-before-sync",
+       .what = "a queue shows a message that is not on disk",
+       .seeds = 200,
+       .only = Only::kSyncFlush,
+       .open_store = &open_shown_early},
+      {.name = "sync-does-nothing",
+       .what = "the log is never synced",
+       .seeds = 20,
+       .files = files_where<NeverSyncs>(&of_log)},
+      {.name = "sync-is-retried",
+       .what = "a failed sync is tried again until it says yes",
+       .seeds = 200,
+       .only = Only::kSyncFlush,
+       .files = files_where<RetriesSync>(&of_log)},
+      {.name = "checkpoint-runs-ahead",
+       .what = "the checkpoint vouches for queues that are not on disk",
+       .seeds = 100,
+       .files = files_where<RunsAhead>(
+           [](const std::string& path) { return path.ends_with("/checkpoint"); })},
+      {.name = "tail-is-kept",
+       .what = "recovery leaves what stands behind the end of the log",
+       .seeds = 300,
+       .files = files_where<KeepsTail>(&of_log)},
+      {.name = "segment-name-is-forgotten",
+       .what = "the directory is not synced when the log grows",
+       .seeds = 50,
+       .files = [](FileSystem& real) -> std::unique_ptr<FileSystem> {
+         return std::make_unique<ForgetsNames>(real);
+       }},
+      {.name = "tables-are-not-synced",
+       .what = "a table is replaced by a file that is not on disk",
+       .seeds = 100,
+       .files = files_where<NeverSyncs>(
+           [](const std::string& path) { return path.find("/config/") != std::string::npos; })},
+  };
+  return all;
+}
+
+}  // namespace apogee::crash
