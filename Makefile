@@ -3,6 +3,7 @@
 SHELL := /bin/bash
 JOBS ?= $(shell nproc)
 ROUNDS ?= 50
+SEEDS ?= 10000
 FUZZ_SECONDS ?= 60
 
 .PHONY: help
@@ -53,6 +54,13 @@ compare-clients: build  ## Benchmark our client against the Java and the Go clie
 .PHONY: crash
 crash: build  ## kill -9 under load, ROUNDS=50 times: nothing acknowledged may be missing
 	@tests/crash/run --rounds $(ROUNDS)
+
+.PHONY: crash-seeds
+crash-seeds: deps  ## Brokers and stores on a disk that forgets, SEEDS=10000 of each
+	@cmake --preset dev -Wno-dev > /dev/null
+	@cmake --build --preset dev -j$(JOBS) --target crash_test store_test
+	@APOGEE_SEEDS=$(SEEDS) build/dev/testing/store_test --gtest_filter='StoreCrash.*'
+	@APOGEE_SEEDS=$(SEEDS) build/dev/tests/crash/crash_test
 
 .PHONY: asan
 asan: deps  ## All tests under the address and undefined-behaviour sanitizers

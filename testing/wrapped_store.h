@@ -62,7 +62,7 @@ class WrappedStore : public store::MessageStore {
   void delete_expired_segments() override { real_->delete_expired_segments(); }
   store::StoreStatus status() override { return real_->status(); }
   const store::StoreConfig& config() const override { return real_->config(); }
-  store::StoreConfig& mutable_config() override { return real_->mutable_config(); }
+  void change_config(store::StoreConfig next) override { real_->change_config(std::move(next)); }
 
  private:
   const std::unique_ptr<MessageStore> real_;

@@ -167,7 +167,8 @@ Result<Ok> LocalStore::load() {
   if (auto file = env_.files.open(config_.now().root + "/lock", FileSystem::Open::kExisting))
     (void)(*file)->write_at(0, as_bytes("lock"));
   const bool clean = !env_.files.stat(config_.now().root + "/abort");
-  if (auto loaded = log_.load(); !loaded) return loaded;
+  if (auto made = env_.files.create_directories(queue_directory_); !made) return made;
+  if (auto loaded = log_.load(); !loaded) return loaded;  // syncs the root's names, too
   if (auto loaded = queues_.load(clean); !loaded) return loaded;
   auto checkpoint = Checkpoint::open(env_.files, config_.now().root + "/checkpoint");
   if (!checkpoint) return checkpoint.error();

@@ -111,23 +111,30 @@ void CrashRun::live() {
 }
 
 void CrashRun::end_somehow() {
-  enum { kCutMidway, kCutWhenQuiet, kKill, kStop, kFaults, kKinds };
-  const auto kind = static_cast<std::size_t>(random_() % kKinds);
-  static constexpr std::array kNames{"power cut midway", "power cut", "kill", "stop",
-                                     "power cut after faults"};
-  history_ += std::string{" | "} + kNames[kind];
-  if (kind == kCutMidway) disk_.lose_power_after(random_() % 300);
-  if (kind == kFaults) make_faults();
+  static constexpr std::array kNames{"power cut midway",
+                                     "power cut",
+                                     "kill",
+                                     "stop",
+                                     "power cut after faults",
+                                     "power cut after a failed sync"};
+  const End kind = mutant_.end.value_or(static_cast<End>(random_() % 5));
+  history_ += std::string{" | "} + kNames[static_cast<std::size_t>(kind)];
+  if (kind == End::kCutMidway) disk_.lose_power_after(random_() % 300);
+  if (kind == End::kFaults) make_faults();
+  if (kind == End::kFailingSyncs)
+    disk_.inject({.operation = ForgetfulDisk::Operation::kSync,
+                  .after = random_() % 10,
+                  .path_part = "/commitlog/"});
   for (std::uint64_t actions = random_() % 15; actions-- > 0;) act();
   disk_.clear_faults();
-  if (kind == kStop) {
+  if (kind == End::kStop) {
     stop_cleanly();
     promises_hold();
     return;
   }
   // Answers under way are worth as much as those that came; some are waited for.
   if (random_() % 2 == 0) await_all();
-  if (kind == kKill) {
+  if (kind == End::kKill) {
     disk_.kill_process();
     drop_broker();
     promises_hold();

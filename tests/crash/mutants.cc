@@ -1,5 +1,7 @@
 #include "tests/crash/mutants.h"
 
+#include <thread>
+
 #include "testing/wrapped_files.h"
 #include "testing/wrapped_store.h"
 
@@ -45,6 +47,11 @@ std::function<std::unique_ptr<FileSystem>(FileSystem&)> files_where(
   };
 }
 
+template <class Mutated>
+std::unique_ptr<FileSystem> files_as(FileSystem& real) {
+  return std::make_unique<Mutated>(real);
+}
+
 struct NeverSyncs final : WrappedFile {
   using WrappedFile::WrappedFile;
   Result<Ok> sync() override { return Ok{}; }
@@ -55,6 +62,15 @@ struct RetriesSync final : WrappedFile {
   Result<Ok> sync() override {
     for (int attempt = 0; attempt < 10; ++attempt)
       if (WrappedFile::sync()) return Ok{};
+    return WrappedFile::sync();
+  }
+};
+
+/// Not a bug: a slow disk shows what a fast one hides.
+struct SyncsSlowly final : WrappedFile {
+  using WrappedFile::WrappedFile;
+  Result<Ok> sync() override {
+    std::this_thread::sleep_for(500us);
     return WrappedFile::sync();
   }
 };
@@ -75,13 +91,12 @@ struct RunsAhead final : WrappedFile {
   }
 };
 
-/// Recovery means to cut off what is behind the end of the log; the bytes stay.
-struct KeepsTail final : WrappedFile {
-  using WrappedFile::WrappedFile;
-  Result<Ok> resize(std::uint64_t size) override {
-    auto now = WrappedFile::size();
-    if (now && size < *now) return Ok{};
-    return WrappedFile::resize(size);
+/// Nobody sees that the last exit was not clean.
+struct HidesAbort final : WrappedFiles {
+  using WrappedFiles::WrappedFiles;
+  Result<DirectoryEntry> stat(const std::string& path) override {
+    if (path.ends_with("/abort")) return Error{Errc::kNotFound, path};
+    return WrappedFiles::stat(path);
   }
 };
 
@@ -135,13 +150,15 @@ const std::vector<Mutant>& mutants() {
        .open_store = &open_hasty},
       {.name = "offsets-ahead-of-log",
        .what = "consumer offsets are written before the log they speak of is on disk",
-       .seeds = 200,
+       .seeds = 20,
        .only = Only::kAsyncFlush,
        .open_store = &open_hasty},
       {.name = "dispatches-before-sync",
        .what = "a queue shows a message that is not on disk",
        .seeds = 200,
        .only = Only::kSyncFlush,
+       .end = End::kCutMidway,
+       .files = files_where<SyncsSlowly>(&of_log),
        .open_store = &open_shown_early},
       {.name = "sync-does-nothing",
        .what = "the log is never synced",
@@ -149,27 +166,26 @@ const std::vector<Mutant>& mutants() {
        .files = files_where<NeverSyncs>(&of_log)},
       {.name = "sync-is-retried",
        .what = "a failed sync is tried again until it says yes",
-       .seeds = 200,
+       .seeds = 60,
        .only = Only::kSyncFlush,
+       .end = End::kFailingSyncs,
        .files = files_where<RetriesSync>(&of_log)},
       {.name = "checkpoint-runs-ahead",
        .what = "the checkpoint vouches for queues that are not on disk",
-       .seeds = 100,
+       .seeds = 60,
        .files = files_where<RunsAhead>(
            [](const std::string& path) { return path.ends_with("/checkpoint"); })},
-      {.name = "tail-is-kept",
-       .what = "recovery leaves what stands behind the end of the log",
-       .seeds = 300,
-       .files = files_where<KeepsTail>(&of_log)},
+      {.name = "every-exit-is-clean",
+       .what = "recovery trusts queues and log as after a clean stop",
+       .seeds = 60,
+       .files = files_as<HidesAbort>},
       {.name = "segment-name-is-forgotten",
        .what = "the directory is not synced when the log grows",
-       .seeds = 50,
-       .files = [](FileSystem& real) -> std::unique_ptr<FileSystem> {
-         return std::make_unique<ForgetsNames>(real);
-       }},
+       .seeds = 20,
+       .files = files_as<ForgetsNames>},
       {.name = "tables-are-not-synced",
        .what = "a table is replaced by a file that is not on disk",
-       .seeds = 100,
+       .seeds = 20,
        .files = files_where<NeverSyncs>(
            [](const std::string& path) { return path.find("/config/") != std::string::npos; })},
   };
