@@ -8,7 +8,10 @@ import struct
 import zlib
 
 SEND_MESSAGE_V2 = 310
+SEND_BATCH_MESSAGE = 320
 PULL_MESSAGE = 11
+QUERY_CONSUMER_OFFSET = 14
+UPDATE_CONSUMER_OFFSET = 15
 GET_MAX_OFFSET = 30
 UPDATE_AND_CREATE_TOPIC = 17
 
@@ -77,10 +80,25 @@ class Connection:
         return self.receive()
 
 
-def send_request(topic, queue, body, key):
+def properties(key, delay_level=0):
+    text = f"KEYS\x01{key}\x02UNIQ_KEY\x01{key:>032}\x02"
+    return text + (f"DELAY\x01{delay_level}\x02" if delay_level else "")
+
+
+def send_request(topic, queue, body, key, delay_level=0):
     fields = {"a": "crash_producer", "b": topic, "c": "TBW102", "d": 4, "e": queue, "f": 0, "g": 0, "h": 0,
-              "i": f"KEYS\x01{key}\x02UNIQ_KEY\x01{key:>032}\x02", "j": 0, "k": "false", "m": "false"}
+              "i": properties(key, delay_level), "j": 0, "k": "false", "m": "false"}
     return SEND_MESSAGE_V2, fields, body
+
+
+def batch_request(topic, queue, bodies):
+    """One request with several messages; [(body, key)]."""
+    members = b""
+    for body, key in bodies:
+        text = properties(key).encode()
+        members += struct.pack(">iiiii", 22 + len(body) + len(text), 0, zlib.crc32(body) & 0x7FFFFFFF, 0, len(body)) + body + struct.pack(">h", len(text)) + text
+    fields = {"a": "crash_producer", "b": topic, "c": "TBW102", "d": 4, "e": queue, "f": 0, "g": 0, "h": 0, "i": "", "j": 0, "k": "false", "m": "true"}
+    return SEND_BATCH_MESSAGE, fields, members
 
 
 def records(body):
