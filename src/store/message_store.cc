@@ -110,6 +110,7 @@ class LocalStore final : public MessageStore, private RetentionTarget {
   std::int64_t first_segment_to_scan(const std::vector<std::shared_ptr<Segment>>& segments,
                                      bool clean) const;
   Result<Ok> recover(bool clean);
+  Result<Ok> mark_open();
 
   // RetentionTarget.
   RetentionRules rules() const override;
@@ -145,6 +146,8 @@ class LocalStore final : public MessageStore, private RetentionTarget {
   std::atomic<bool> accepting_{false}, disk_full_{false}, queues_broken_{false};
   mutable std::mutex why_mutex_;
   std::string disk_full_because_;
+  std::string closed_because_ = "the store is stopped";  // set before the threads start
+  bool recovered_ = false;                               // the last exit was not clean
   bool started_ = false, stopped_ = false;
 };
 
@@ -200,6 +203,7 @@ std::int64_t LocalStore::first_segment_to_scan(
 
 Result<Ok> LocalStore::recover(bool clean) {
   const auto began = env_.clock.now();
+  recovered_ = !clean;
   const auto segments = log_.segments();
   if (segments.empty()) {
     // Queues without a log point nowhere.
@@ -294,11 +298,21 @@ Result<Ok> LocalStore::recover(bool clean) {
   return Ok{};
 }
 
+/// Without the mark on disk the next start would take a power cut for a clean stop.
+Result<Ok> LocalStore::mark_open() {
+  auto file = env_.files.open(config_.now().root + "/abort", FileSystem::Open::kCreate);
+  if (!file) return file.error();
+  if (auto done = (*file)->write_at(0, as_bytes(std::to_string(::getpid()))); !done) return done;
+  if (auto done = (*file)->sync(); !done) return done;
+  return env_.files.sync_directory(config_.now().root);
+}
+
 void LocalStore::start() {
-  if (auto file = env_.files.open(config_.now().root + "/abort", FileSystem::Open::kCreate)) {
-    (void)(*file)->write_at(0, as_bytes(std::to_string(::getpid())));
-    (void)(*file)->sync();
-    (void)env_.files.sync_directory(config_.now().root);
+  const auto marked = mark_open();
+  if (!marked) {
+    env_.log.error("messages are refused until a restart, the abort mark cannot be written: {}",
+                   marked.error().detail);
+    closed_because_ = "the abort mark cannot be written: " + marked.error().detail;
   }
   retention_.check_space();
   flusher_->set_advanced([this] {
@@ -311,7 +325,11 @@ void LocalStore::start() {
   dispatcher_.start(log_.end_offset(),
                     [this, sync] { return sync ? flusher_->flushed_offset() : log_.end_offset(); });
   log_.start();
-  last_thorough_ = env_.clock.now();
+  // What recovery has read again is made durable soon, so that the next one begins behind it.
+  last_thorough_ =
+      env_.clock.now() -
+      (recovered_ ? std::chrono::milliseconds{config_.now().queue_flush_thorough_interval_ms}
+                  : 0ms);
   housekeeping_ = std::make_unique<Periodic>(
       env_.clock, env_.workers, std::chrono::milliseconds{config_.now().queue_flush_interval_ms},
       std::chrono::milliseconds{config_.now().queue_flush_interval_ms}, [this] {
@@ -323,7 +341,7 @@ void LocalStore::start() {
       });
   retention_.start();
   started_ = true;
-  accepting_.store(true, std::memory_order_release);
+  accepting_.store(marked.has_value(), std::memory_order_release);
 }
 
 void LocalStore::stop() {
@@ -691,7 +709,7 @@ StoreStatus LocalStore::status() {
     std::lock_guard lock{why_mutex_};
     status.not_writable_because = disk_full_because_;
   } else if (!accepting_)
-    status.not_writable_because = "the store is stopped";
+    status.not_writable_because = closed_because_;
   status.append_lock_held_ms = log_.lock_held_ms();
   const DiskUse use = retention_.disk_use();
   status.commit_log_disk_ratio = use.commit_log;

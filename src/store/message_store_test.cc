@@ -341,6 +341,16 @@ TEST_F(Store, AnswersOffsetsOutsideTheQueueAsJavaDoes) {
   EXPECT_EQ(far.next_offset, 1);
 }
 
+TEST_F(Store, RefusesMessagesUntilARestartWhenItsAbortMarkIsNotOnDisk) {
+  disk_.inject({.operation = testing::ForgetfulDisk::Operation::kSync, .path_part = "/abort"});
+  open();
+  EXPECT_EQ(send("t", 0, "one").status, PutStatus::kServiceNotAvailable);
+  EXPECT_NE(store().status().not_writable_because.find("abort mark"), std::string::npos);
+  close();
+  open();
+  EXPECT_EQ(send("t", 0, "one").status, PutStatus::kOk);
+}
+
 TEST_F(Store, RefusesMessagesAfterAFailedSync) {
   StoreConfig config = small();
   config.flush_disk_type = FlushDiskType::kSyncFlush;
