@@ -4,6 +4,7 @@ SHELL := /bin/bash
 JOBS ?= $(shell nproc)
 ROUNDS ?= 50
 SEEDS ?= 10000
+ROUNDS_COMPARE ?= 3
 FUZZ_SECONDS ?= 60
 
 .PHONY: help
@@ -82,9 +83,24 @@ fuzz: deps  ## Every fuzz target for FUZZ_SECONDS=60
 	@tools/fuzz --seconds $(FUZZ_SECONDS)
 
 .PHONY: compare
-compare: build  ## Benchmark against Apache's broker in one run
-	@tools/install-packages interop
-	@bench/compare
+compare: bench-tools  ## Benchmark against Apache's broker and a null broker in one run: table and plots
+	@tools/install-packages interop plots
+	@bench/compare --rounds $(ROUNDS_COMPARE) --markdown build/compare.md --plots build/plots --raw build/compare.json
+
+.PHONY: bench-tools
+bench-tools: build
+	@cmake --preset release -DAPOGEE_BENCH=ON -Wno-dev > /dev/null
+	@cmake --build --preset release -j$(JOBS)
+
+.PHONY: scale
+scale: build  ## How costs grow: topics, connections, waiting pulls, large bodies, cold reads
+	@bench/scale --json build/scale.json
+
+.PHONY: micro
+micro: bench-tools  ## Micro-benchmarks of the hot paths, and their instruction counts beside the kept ones
+	@tools/install-packages counting
+	@build/release/bench/micro_bench --benchmark_min_time=0.2
+	@bench/instructions
 
 .PHONY: format
 format:  ## Format all C++ files

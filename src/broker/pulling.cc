@@ -174,7 +174,8 @@ std::variant<Accepted, Refusal> check(Context& context, const Pull& pull) {
 void send(const Responder& responder, std::int32_t answer_code, std::string_view remark,
           const protocol::PullMessageResponse& header, GetResult& result, bool copy) {
   if (result.records.empty()) return responder.reply(answer_code, remark, header);
-  if (!copy && static_cast<std::size_t>(result.total_bytes) > kCopiedBytesMax) {
+  const auto bytes = static_cast<std::size_t>(result.total_bytes);
+  if (!copy && bytes > kCopiedBytesMax && bytes > result.records.size() * kCopiedPieceBytesMax) {
     std::vector<remoting::SharedBytes> body;
     body.reserve(result.records.size());
     for (store::RecordBytes& each : result.records)
@@ -182,8 +183,8 @@ void send(const Responder& responder, std::int32_t answer_code, std::string_view
     return responder.reply_shared(answer_code, remark, header, std::move(body));
   }
   remoting::OutFrame frame;
-  protocol::encode_head(frame.bytes, responder.head(answer_code, remark), header,
-                        static_cast<std::size_t>(result.total_bytes));
+  protocol::encode_head(frame.bytes, responder.head(answer_code, remark), header, bytes);
+  frame.bytes.reserve(frame.bytes.size() + bytes);
   for (const store::RecordBytes& each : result.records) append(frame.bytes, each.bytes);
   responder.send(std::move(frame));
 }

@@ -11,9 +11,11 @@
 /// LongPolling and runs once more on its loop.
 namespace apogee::broker {
 
-/// Answers up to this size are copied into the connection's outbox; larger ones are sent from the
-/// mapped log. Below it a copy costs less than the kernel's work per extra buffer.
-inline constexpr std::size_t kCopiedBytesMax = 16 << 10;
+/// Answers up to this size, and those of pieces that are smaller than the other on average, are
+/// copied into the connection's outbox; larger ones are sent from the mapped log. The kernel's work
+/// for one more buffer costs as much as a copy of a few KiB (measured: 32 records of 330 B cost
+/// 0.4 us each copied and 1.3 us each sent from where they are).
+inline constexpr std::size_t kCopiedBytesMax = 16 << 10, kCopiedPieceBytesMax = 4 << 10;
 
 void add_pulling(remoting::Processors& processors, Context& context);
 

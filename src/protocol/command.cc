@@ -59,8 +59,13 @@ class HeaderReader {
   std::string_view string() {
     if (!expect('"')) return {};
     const std::size_t start = at_;
-    while (at_ < text_.size() && text_[at_] != '"' && text_[at_] != '\\') ++at_;
-    if (at_ < text_.size() && text_[at_] == '"') return text_.substr(start, at_++ - start);
+    const std::size_t end = std::min(text_.find('"', start), text_.size());
+    const std::size_t escape = text_.substr(start, end - start).find('\\');
+    if (escape == std::string_view::npos && end < text_.size()) {
+      at_ = end + 1;
+      return text_.substr(start, end - start);
+    }
+    at_ = std::min(end, start + std::min(escape, end - start));
     return escaped_string(start);
   }
 

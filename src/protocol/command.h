@@ -85,7 +85,19 @@ struct CommandView {
 /// The typed header of a command. kMalformed names the missing or bad field.
 template <class Header>
 Result<Header> read_header(const CommandView& command) {
-  return read_fields<Header>([&](std::string_view name) { return command.find(name); });
+  // Fields mostly come in the order they are declared in: the search for each begins behind the one
+  // found last, and usually ends there.
+  std::size_t next = 0;
+  return read_fields<Header>([&](std::string_view name) -> std::optional<std::string_view> {
+    const std::size_t count = command.ext.size();
+    for (std::size_t tried = 0, at = next; tried < count; ++tried, ++at) {
+      if (at >= count) at = 0;
+      if (command.ext[at].name != name) continue;
+      next = at + 1;
+      return command.ext[at].value;
+    }
+    return std::nullopt;
+  });
 }
 
 /// Decodes headers. Keeps its scratch memory between calls, so that a steady connection does not

@@ -202,12 +202,29 @@ void append_property(Buffer& out, std::string_view name, std::string_view value)
 
 std::int32_t java_hash(std::string_view utf8) {
   std::uint32_t hash = 0;
-  for (std::size_t i = 0; i < utf8.size();) {
-    const auto lead = static_cast<unsigned char>(utf8[i]);
+  std::size_t i = 0;
+  const auto byte = [&](std::size_t at) {
+    return std::uint32_t{static_cast<unsigned char>(utf8[at])};
+  };
+  const auto is_ascii = [&](std::size_t at) {
+    std::uint32_t four;
+    std::memcpy(&four, utf8.data() + at, sizeof four);
+    return (four & 0x80808080U) == 0;
+  };
+  while (i < utf8.size()) {
+    // Topics, tags and keys are nearly always ASCII: four at a time, whose products do not wait for
+    // each other.
+    while (i + 4 <= utf8.size() && is_ascii(i)) {
+      hash = hash * (31U * 31 * 31 * 31) + byte(i) * (31U * 31 * 31) + byte(i + 1) * (31U * 31) +
+             byte(i + 2) * 31U + byte(i + 3);
+      i += 4;
+    }
+    if (i == utf8.size()) break;
+    const std::uint32_t lead = byte(i);
     const std::size_t length = lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
     std::uint32_t code = length == 1 ? lead : lead & (0xFFU >> (length + 1));
     for (std::size_t k = 1; k < length && i + k < utf8.size(); ++k)
-      code = code << 6 | (static_cast<unsigned char>(utf8[i + k]) & 0x3F);
+      code = code << 6 | (byte(i + k) & 0x3F);
     i += length;
     if (code < 0x10000) {
       hash = 31 * hash + code;

@@ -51,27 +51,46 @@ void Dispatcher::run() {
   }
 }
 
-std::int64_t Dispatcher::tags_code(const protocol::Message& message) const {
-  if (message.topic == protocol::kScheduleTopic) {
+/// What queues and index want of a record's properties, found in one pass over them.
+struct Dispatcher::Wanted {
+  std::string_view unique_key, keys;
+  std::optional<std::string_view> tags, delay;
+
+  explicit Wanted(std::string_view properties) {
+    namespace property = protocol::property;
+    protocol::for_each_property(properties, [&](std::string_view name, std::string_view value) {
+      if (name == property::kUniqueKey)
+        unique_key = value;
+      else if (name == property::kTags)
+        tags = value;
+      else if (name == property::kKeys)
+        keys = value;
+      else if (name == property::kDelay)
+        delay = value;
+    });
+  }
+};
+
+std::int64_t Dispatcher::tags_code(const protocol::Message& message, const Wanted& wanted) const {
+  if (wanted.delay && message.topic == protocol::kScheduleTopic) {
     // The queue entry of a delayed message holds its delivery time
     // (CommitLog.checkMessageAndReturnSize).
-    if (const auto level = message.property(protocol::property::kDelay)) {
-      std::int32_t number = 0;
-      std::from_chars(level->data(), level->data() + level->size(), number);
-      if (number > 0) return events_.deliver_time(number, message.store_timestamp);
-    }
+    std::int32_t level = 0;
+    std::from_chars(wanted.delay->data(), wanted.delay->data() + wanted.delay->size(), level);
+    if (level > 0) return events_.deliver_time(level, message.store_timestamp);
   }
-  return protocol::tags_code(message.property(protocol::property::kTags));
+  return protocol::tags_code(wanted.tags);
 }
 
 void Dispatcher::take(const protocol::Message& message) {
+  const Wanted wanted{message.properties};
   const std::int32_t type = message.sys_flag & protocol::sys_flag::kTransactionMask;
   if (type == 0 || type == protocol::sys_flag::kCommit) {
     if (!last_queue_ || last_queue_->queue_id() != message.queue_id ||
         last_queue_->topic() != message.topic)
       last_queue_ = queues_.find_or_create(message.topic, message.queue_id);
     if (!last_queue_->has_pending()) touched_.push_back(last_queue_);
-    const QueueEntry entry{message.physical_offset, message.size, tags_code(message)};
+    const QueueEntry entry{message.physical_offset, message.size, tags_code(message, wanted)};
     last_queue_->put(message.queue_offset, entry);
     arrivals_.push_back({.topic = message.topic,
                          .queue_id = message.queue_id,
@@ -84,8 +103,8 @@ void Dispatcher::take(const protocol::Message& message) {
   }
   if (config_.index_enable) {
     index_.put({.topic = message.topic,
-                .unique_key = message.property(protocol::property::kUniqueKey).value_or(""),
-                .keys = message.property(protocol::property::kKeys).value_or(""),
+                .unique_key = wanted.unique_key,
+                .keys = wanted.keys,
                 .physical_offset = message.physical_offset,
                 .store_timestamp = message.store_timestamp,
                 .sys_flag = message.sys_flag});

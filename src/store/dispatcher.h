@@ -40,7 +40,8 @@ class Dispatcher {
   void run();
   bool round();
   void take(const protocol::Message& message);
-  std::int64_t tags_code(const protocol::Message& message) const;
+  struct Wanted;
+  std::int64_t tags_code(const protocol::Message& message, const Wanted& wanted) const;
 
   Env& env_;
   const StoreConfig& config_;

@@ -469,6 +469,7 @@ GetResult LocalStore::get(const GetRequest& request) {
   result.next_offset = request.offset;
   std::int64_t skip_before = -1, last_physical = 0;
   std::shared_ptr<Segment> segment;
+  const auto now = env_.clock.now();
   for (const QueueEntry& entry : *entries) {
     last_physical = entry.physical_offset;
     const bool in_memory = in_memory_reach(entry.physical_offset);
@@ -500,7 +501,7 @@ GetResult LocalStore::get(const GetRequest& request) {
       continue;
     if (log_.end_offset() - entry.physical_offset > kSurelyResidentBytes && result.resident) {
       result.resident = segment->resident(
-          static_cast<std::size_t>(entry.physical_offset - segment->base()), record.size());
+          static_cast<std::size_t>(entry.physical_offset - segment->base()), record.size(), now);
     }
     RecordBytes* const last = result.records.empty() ? nullptr : &result.records.back();
     if (last && last->owner == segment && last->bytes.data() + last->bytes.size() == record.data())

@@ -46,6 +46,22 @@ Bytes Segment::read(std::size_t position, std::size_t length) const {
   return whole().subspan(position, std::min(length, end - position));
 }
 
+bool Segment::resident(std::size_t position, std::size_t length, Clock::Instant now) const {
+  // Never 0, which stands for "never seen".
+  const auto second = static_cast<std::int32_t>(
+      std::chrono::duration_cast<std::chrono::seconds>(now.time_since_epoch()).count() | 1 << 30);
+  const std::size_t last = (position + std::max<std::size_t>(length, 1) - 1) / kResidentBytes;
+  for (std::size_t part = position / kResidentBytes; part <= last; ++part) {
+    std::atomic<std::int32_t>& seen = seen_resident_[part];
+    if (seen.load(std::memory_order_relaxed) == second) continue;
+    const std::size_t begin = part * kResidentBytes;
+    if (!mapping_->resident(begin, std::min(kResidentBytes, size_ - begin)))
+      return mapping_->resident(position, length);
+    seen.store(second, std::memory_order_relaxed);
+  }
+  return true;
+}
+
 Result<Ok> Segment::truncate(std::size_t position) {
   set_written(position);
   // Cut and extend: what follows reads as zeros and takes no space. A crash in between leaves a

@@ -4,7 +4,9 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
+#include "base/clock.h"
 #include "base/file.h"
 
 namespace apogee::store {
@@ -35,9 +37,9 @@ class Segment {
   Result<Ok> append(std::span<const Bytes> pieces, std::size_t bytes);
   Bytes read(std::size_t position, std::size_t length) const;  ///< Cut short at written().
   Bytes whole() const { return static_cast<const Mapping&>(*mapping_).bytes(); }  ///< For recovery.
-  bool resident(std::size_t position, std::size_t length) const {
-    return mapping_->resident(position, length);
-  }
+  /// In the page cache? What was seen there stays believed for a second: asking the system for each
+  /// record costs more than the record. A page that is evicted meanwhile costs its reader one wait.
+  bool resident(std::size_t position, std::size_t length, Clock::Instant now) const;
   Result<Ok> sync() { return file_->sync(); }
   void start_writeback(std::size_t position, std::size_t length) {
     file_->start_writeback(position, length);
@@ -52,7 +54,8 @@ class Segment {
         base_{base},
         size_{size},
         file_{std::move(file)},
-        mapping_{std::move(mapping)} {}
+        mapping_{std::move(mapping)},
+        seen_resident_(size / kResidentBytes + 1) {}
 
   const std::string path_;
   const std::int64_t base_;
@@ -60,6 +63,10 @@ class Segment {
   const std::unique_ptr<File> file_;
   const std::unique_ptr<Mapping> mapping_;
   std::atomic<std::size_t> written_{0};
+
+  static constexpr std::size_t kResidentBytes = 1 << 20;
+  /// For each kResidentBytes: the second in which all of it was last seen in the page cache.
+  mutable std::vector<std::atomic<std::int32_t>> seen_resident_;
 };
 
 }  // namespace apogee::store
