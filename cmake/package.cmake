@@ -40,7 +40,7 @@ function(apogee_gather libraries objects_out targets_out links_out)
   set(${links_out} "${links}" PARENT_SCOPE)
 endfunction()
 
-set(client_libraries base protocol remoting client c)
+set(client_libraries base protocol remoting client admin c)
 set(testing_libraries base protocol remoting store namesrv broker embedded)
 
 apogee_gather("${client_libraries}" objects targets links)

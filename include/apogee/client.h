@@ -16,6 +16,7 @@
 /// from it share them.
 namespace apogee {
 
+class Admin;
 namespace client {
 class Instance;
 }
@@ -85,6 +86,9 @@ class APOGEE_API Client {
   /// Consumes from here on. Waits for routes and for brokers to check SQL filters. kExists: this
   /// client has a consumer of that group already. kInvalidArgument names the setting that is wrong.
   Result<PushConsumer> push_consumer(PushConsumerConfig config);
+
+  /// What operators ask: <apogee/admin.h>.
+  Admin admin() const;
 
   const std::string& id() const;  ///< As brokers and consoles show it: ip@instance.
 

@@ -240,6 +240,7 @@ void Instance::encode(const Prepared& prepared, Buffer& out, std::int32_t opaque
   protocol::CommandHead head{.code = prepared.code, .opaque = opaque};
   if (oneway) head.flag = protocol::kOnewayFlag;
   if (!prepared.remark.empty()) head.remark = prepared.remark;
+  head.language = prepared.language;
   protocol::CommandWriter writer{out, head};
   for (const auto& [name, text] : prepared.fields) writer.field(name, text);
   writer.finish(prepared.body.size());

@@ -67,11 +67,13 @@ class Instance final : public std::enable_shared_from_this<Instance> {
   // ---- Requests
   // ----------------------------------------------------------------------------------
   /// To a broker or name server, signed if the client has credentials. `header` and `body` are
-  /// encoded inside this call.
+  /// encoded inside this call. `language`: whom a broker takes us for.
   template <class Header>
   void call(const std::string& address, std::int32_t code, const Header& header, Bytes body,
-            std::chrono::milliseconds timeout, Answered done) {
+            std::chrono::milliseconds timeout, Answered done,
+            protocol::Language language = protocol::Language::kCpp) {
     auto frame = std::make_shared<Prepared>(prepare(code, header, body));
+    frame->language = language;
     send_prepared(address, std::move(frame), timeout, std::move(done));
   }
   template <class Header>
@@ -144,6 +146,7 @@ class Instance final : public std::enable_shared_from_this<Instance> {
  private:
   struct Prepared {
     std::int32_t code = 0;
+    protocol::Language language = protocol::Language::kCpp;
     std::string remark;
     std::vector<std::pair<std::string, std::string>> fields;
     Buffer body;

@@ -24,7 +24,7 @@ constexpr Command kCommands[] = {
     {"bench", "load for a broker: throughput and latencies", apogee::run_bench},
     {"inspect", "look into a store directory while no broker runs on it", apogee::run_inspect},
     {"completion", "print a completion script for bash or zsh", apogee::run_completion},
-    {"reference", "print the reference of configuration keys or request codes",
+    {"reference", "print the reference of configuration keys, request codes or admin commands",
      apogee::run_reference},
 };
 

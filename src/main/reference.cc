@@ -5,6 +5,7 @@
 
 #include "broker/broker.h"
 #include "broker/config_file.h"
+#include "main/admin_command.h"
 #include "main/commands.h"
 #include "main/process.h"
 #include "namesrv/name_server.h"
@@ -108,7 +109,11 @@ int print_codes() {
 int run_reference(std::span<const std::string> args) {
   if (args.empty() || args.front() == "configuration") return print_configuration();
   if (args.front() == "codes") return print_codes();
-  std::fprintf(stderr, "Usage: apogee reference [configuration|codes]\n");
+  if (args.front() == "commands") {
+    std::fputs(admin_reference().c_str(), stdout);
+    return 0;
+  }
+  std::fprintf(stderr, "Usage: apogee reference [configuration|codes|commands]\n");
   return args.front() == "--help" || args.front() == "-h" ? 0 : 2;
 }
 
