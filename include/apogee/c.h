@@ -244,6 +244,43 @@ APOGEE_C_API int32_t apogee_producer_queue_count(apogee_producer* producer, cons
                                                  int64_t timeout_ms, size_t* count,
                                                  apogee_error* error);
 
+/* ---- Push consumer ---- */
+
+typedef struct apogee_push_consumer apogee_push_consumer;
+
+/* As apogee_setting, a struct that never changes. */
+typedef struct apogee_subscription {
+  const char* topic;
+  const char* type;       /* "TAG" or "SQL92"; NULL: "TAG" */
+  const char* expression; /* "paid || refunded"; NULL: all */
+} apogee_subscription;
+
+typedef enum apogee_consumed {
+  APOGEE_CONSUMED = 0,
+  APOGEE_RETRY_LATER = 1 /* delivered again later; orderly: the queue waits a moment */
+} apogee_consumed;
+/* Several threads at once, unless orderly; may block. The messages are of one queue, and lent. */
+typedef int32_t (*apogee_consume_function)(void* context, const apogee_received* const* messages,
+                                           size_t count);
+/* "group" is required; besides PushConsumerConfig's, "orderly" = "true" takes one queue's messages
+ * one after the other. */
+APOGEE_C_API int32_t apogee_push_consumer_start(apogee_client* client,
+                                                const apogee_setting* settings, size_t count,
+                                                const apogee_subscription* subscriptions,
+                                                size_t subscription_count,
+                                                apogee_consume_function consume, void* context,
+                                                apogee_push_consumer** consumer,
+                                                apogee_error* error);
+/* Pulls no more; what is here is still consumed. */
+APOGEE_C_API void apogee_push_consumer_suspend(apogee_push_consumer* consumer);
+APOGEE_C_API void apogee_push_consumer_resume(apogee_push_consumer* consumer);
+/* How many queues this member of the group has now. */
+APOGEE_C_API size_t apogee_push_consumer_queue_count(const apogee_push_consumer* consumer);
+/* Waits for calls that run ("shutdown_wait"), stores the offsets, leaves the group. After it
+ * returns the function is not called any more; from inside the function it does not wait for that
+ * call. */
+APOGEE_C_API void apogee_push_consumer_free(apogee_push_consumer* consumer);
+
 #ifdef __cplusplus
 }
 #endif

@@ -119,6 +119,96 @@ TEST_F(FromC, CallsBackOncePerMessage) {
   EXPECT_EQ(counts.good, 100);
 }
 
+/// What a consuming function in C keeps.
+struct Kept {
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::vector<apogee_received*> messages;
+  int refuse = 0;  // so many calls come to APOGEE_RETRY_LATER
+  ~Kept() {
+    for (apogee_received* each : messages) apogee_received_free(each);
+  }
+  static int32_t consume(void* context, const apogee_received* const* messages, size_t count) {
+    auto& kept = *static_cast<Kept*>(context);
+    const std::lock_guard lock{kept.mutex};
+    if (kept.refuse-- > 0) return APOGEE_RETRY_LATER;
+    for (size_t i = 0; i < count; ++i) kept.messages.push_back(apogee_received_copy(messages[i]));
+    kept.changed.notify_all();
+    return APOGEE_CONSUMED;
+  }
+  bool wait(size_t count) {
+    std::unique_lock lock{mutex};
+    return changed.wait_for(lock, std::chrono::seconds{30},
+                            [&] { return messages.size() >= count; });
+  }
+};
+
+TEST_F(FromC, ConsumesWhatItSent) {
+  Kept kept;
+  const apogee_setting settings[] = {{"group", "billing"}, {"from", "first"}};
+  const apogee_subscription topics[] = {{"orders", nullptr, "paid"}};
+  apogee_push_consumer* consumer = nullptr;
+  ASSERT_EQ(apogee_push_consumer_start(client_, settings, 2, topics, 1, &Kept::consume, &kept,
+                                       &consumer, &error_),
+            APOGEE_OK)
+      << error_.detail;
+  apogee_message m = message("orders", "hello");
+  const char* keys[] = {"o-17", "c-42"};
+  const apogee_setting properties[] = {{"region", "eu"}};
+  m.tag = "paid";
+  m.keys = keys;
+  m.key_count = 2;
+  m.properties = properties;
+  m.property_count = 1;
+  apogee_receipt* receipt = nullptr;
+  ASSERT_EQ(apogee_producer_send(producer_, &m, 3'000, &receipt, &error_), APOGEE_OK);
+  ASSERT_TRUE(kept.wait(1));
+  EXPECT_GT(apogee_push_consumer_queue_count(consumer), 0u);
+  apogee_push_consumer_suspend(consumer);
+  apogee_push_consumer_resume(consumer);
+  apogee_push_consumer_free(consumer);
+  const apogee_received* got = kept.messages.front();
+  size_t length = 0;
+  const auto* body = static_cast<const char*>(apogee_received_body(got, &length));
+  EXPECT_EQ(std::string(body, length), "hello");
+  EXPECT_STREQ(apogee_received_topic(got), "orders");
+  EXPECT_STREQ(apogee_received_tag(got), "paid");
+  EXPECT_EQ(apogee_received_key_count(got), 2u);
+  EXPECT_STREQ(apogee_received_key(got, 1), "c-42");
+  EXPECT_EQ(apogee_received_key(got, 2), nullptr);
+  EXPECT_STREQ(apogee_received_property(got, "region"), "eu");
+  EXPECT_EQ(apogee_received_property(got, "none"), nullptr);
+  EXPECT_STREQ(apogee_received_message_id(got), apogee_receipt_message_id(receipt));
+  EXPECT_EQ(apogee_received_queue_offset(got), apogee_receipt_queue_offset(receipt));
+  EXPECT_GT(apogee_received_stored_ms(got), 0);
+  apogee_receipt_free(receipt);
+}
+
+TEST_F(FromC, ConsumesInOrderAndTriesAgain) {
+  Kept kept;
+  kept.refuse = 1;
+  const apogee_setting settings[] = {{"group", "billing"},
+                                     {"from", "first"},
+                                     {"orderly", "true"},
+                                     {"suspend_current_queue", "50"}};
+  const apogee_subscription topics[] = {{"orders", nullptr, nullptr}};
+  for (const char* body : {"1", "2", "3"}) {
+    const apogee_message m = message("orders", body);
+    ASSERT_EQ(apogee_producer_send_to(producer_, &m, "broker-a", 0, 3'000, nullptr, &error_), 0);
+  }
+  apogee_push_consumer* consumer = nullptr;
+  ASSERT_EQ(apogee_push_consumer_start(client_, settings, 4, topics, 1, &Kept::consume, &kept,
+                                       &consumer, &error_),
+            APOGEE_OK)
+      << error_.detail;
+  ASSERT_TRUE(kept.wait(3));
+  apogee_push_consumer_free(consumer);
+  std::string bodies;
+  for (const apogee_received* each : kept.messages)
+    bodies += *static_cast<const char*>(apogee_received_body(each, nullptr));
+  EXPECT_EQ(bodies, "123");
+}
+
 TEST_F(FromC, NamesWhatIsWrong) {
   const apogee_message empty = message("orders", "");
   EXPECT_EQ(apogee_producer_send(producer_, &empty, 3'000, nullptr, &error_),

@@ -131,7 +131,7 @@ std::int64_t apogee_received_stored_ms(const apogee_received* m) {
   return milliseconds_of(m->message.stored);
 }
 apogee_received* apogee_received_copy(const apogee_received* m) {
-  return new apogee_received{*m};
+  return new apogee_received{std::make_unique<const ReceivedMessage>(m->message)};
 }
 void apogee_received_free(apogee_received* m) {
   delete m;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -16,8 +17,13 @@ struct apogee_client {
 struct apogee_receipt {
   apogee::SendReceipt receipt;
 };
+/// Lends a message to a callback, or owns one.
 struct apogee_received {
-  apogee::ReceivedMessage message;
+  explicit apogee_received(const apogee::ReceivedMessage& lent) : message{lent} {}
+  explicit apogee_received(std::unique_ptr<const apogee::ReceivedMessage> owned)
+      : own{std::move(owned)}, message{*own} {}
+  const std::unique_ptr<const apogee::ReceivedMessage> own;
+  const apogee::ReceivedMessage& message;
 };
 
 namespace apogee::c {

@@ -173,7 +173,8 @@ std::int32_t apogee_producer_request(apogee_producer* producer, const apogee_mes
   if (!message) return c::fail(message.error(), error);
   auto answered = producer->any().request(*message, milliseconds{timeout_ms});
   if (!answered) return c::fail(answered.error(), error);
-  if (answer) *answer = new apogee_received{*std::move(answered)};
+  if (answer)
+    *answer = new apogee_received{std::make_unique<const ReceivedMessage>(*std::move(answered))};
   return APOGEE_OK;
 }
 

@@ -12,6 +12,19 @@ struct OptionNames<Compression> {
       {{"zlib", Compression::kZlib}, {"lz4", Compression::kLz4}, {"zstd", Compression::kZstd}}};
 };
 
+template <>
+struct OptionNames<MessageModel> {
+  static constexpr std::array<std::pair<std::string_view, MessageModel>, 2> kNames{
+      {{"clustering", MessageModel::kClustering}, {"broadcasting", MessageModel::kBroadcasting}}};
+};
+template <>
+struct OptionNames<StartFrom> {
+  static constexpr std::array<std::pair<std::string_view, StartFrom>, 3> kNames{
+      {{"last", StartFrom::kLast},
+       {"first", StartFrom::kFirst},
+       {"timestamp", StartFrom::kTimestamp}}};
+};
+
 namespace c {
 namespace {
 
@@ -99,6 +112,37 @@ OptionView setting(std::string_view name, std::vector<std::int32_t>& to, std::st
           }};
 }
 
+OptionView setting(std::string_view name, Allocation& to, std::string_view doc) {
+  return {.name = name,
+          .type = "AVG | AVG_BY_CIRCLE | CONSISTENT_HASH",
+          .value = to.name,
+          .range = {},
+          .doc = doc,
+          .set = [&to, name](std::string_view text) -> Result<Ok> {
+            for (auto& each : {average(), average_by_circle(), consistent_hash()}) {
+              if (each.name != text) continue;
+              to = each;
+              return Ok{};
+            }
+            return options_detail::bad_choice(name, text, "AVG | AVG_BY_CIRCLE | CONSISTENT_HASH");
+          }};
+}
+
+OptionView setting(std::string_view name, std::optional<std::chrono::system_clock::time_point>& to,
+                   std::string_view doc) {
+  return {.name = name,
+          .type = "ms",
+          .value = {},
+          .range = {},
+          .doc = doc,
+          .set = [&to, name](std::string_view text) -> Result<Ok> {
+            auto since_1970 = options_detail::parse_integer(name, text, 0, kMost / 1'000'000);
+            if (!since_1970) return since_1970.error();
+            to = std::chrono::system_clock::time_point{std::chrono::milliseconds{*since_1970}};
+            return Ok{};
+          }};
+}
+
 }  // namespace
 
 std::vector<OptionView> settings_of(ClientConfig& c) {
@@ -158,6 +202,53 @@ std::vector<OptionView> settings_of(ProducerConfig& c) {
       setting("trace", c.trace, "write each send to the trace topic"),
       setting("trace_topic", c.trace_topic, "its name"),
   };
+}
+
+std::vector<OptionView> settings_of(PushConsumerConfig& c) {
+  return {
+      setting("group", c.group, "required"),
+      setting("model", c.model, "to one member of the group, or to all"),
+      setting("from", c.from, "where a group without offset begins"),
+      setting("from_time", c.from_time, "for from=timestamp, Unix time; empty: half an hour ago"),
+      setting("allocation", c.allocation, "how queues are divided"),
+      setting("client_rebalance", c.client_rebalance, "false: brokers divide the queues"),
+      setting("consume_thread_min", c.consume_thread_min, "threads that call the function"),
+      setting("consume_thread_max", c.consume_thread_max, "not below the other"),
+      setting("consume_message_batch_max_size", c.consume_message_batch_max_size,
+              "messages a call"),
+      setting("max_reconsume_times", c.max_reconsume_times, "then it is a dead letter; -1: 16"),
+      setting("consume_timeout", c.consume_timeout, "a message held longer is sent back"),
+      setting("suspend_current_queue", c.suspend_current_queue, "orderly: before trying again"),
+      setting("pull_interval", c.pull_interval, "between two pulls of a queue"),
+      setting("pull_batch_size", c.pull_batch_size, "messages a pull"),
+      setting("pull_batch_size_in_bytes", c.pull_batch_size_in_bytes, "bytes a pull"),
+      setting("pull_threshold_for_queue", c.pull_threshold_for_queue,
+              "messages ahead of the program, a queue"),
+      setting("pull_threshold_size_for_queue", c.pull_threshold_size_for_queue,
+              "MiB ahead of the program, a queue"),
+      setting("pull_threshold_for_topic", c.pull_threshold_for_topic,
+              "messages ahead, all queues; -1: none"),
+      setting("pull_threshold_size_for_topic", c.pull_threshold_size_for_topic,
+              "MiB ahead, all queues; -1: none"),
+      setting("consume_concurrently_max_span", c.consume_concurrently_max_span,
+              "between first and last offset held"),
+      setting("post_subscription_when_pull", c.post_subscription_when_pull,
+              "send the expression with each pull"),
+      setting("pull_delay_when_exception", c.pull_delay_when_exception, "after a pull that failed"),
+      setting("pop_invisible_time", c.pop_invisible_time, "of messages popped"),
+      setting("pop_batch_nums", c.pop_batch_nums, "messages a pop"),
+      setting("pop_threshold_for_queue", c.pop_threshold_for_queue,
+              "messages waiting for their ack"),
+      setting("shutdown_wait", c.shutdown_wait, "for calls that run"),
+      setting("unit_mode", c.unit_mode, "as Java's"),
+      setting("offset_directory", c.offset_directory, "broadcasting: where offsets are kept"),
+      setting("trace", c.trace, "write each consumption to the trace topic"),
+      setting("trace_topic", c.trace_topic, "its name"),
+  };
+}
+
+OptionView orderly_setting(bool& orderly) {
+  return setting("orderly", orderly, "one queue's messages one after the other");
 }
 
 Result<Ok> apply(std::span<const apogee_setting> settings, std::vector<OptionView> known) {

@@ -15,6 +15,9 @@ namespace apogee::c {
 /// Bound to `config`, which must outlive them.
 std::vector<OptionView> settings_of(ClientConfig& config);
 std::vector<OptionView> settings_of(ProducerConfig& config);
+std::vector<OptionView> settings_of(PushConsumerConfig& config);
+/// A setting of the C API alone: which of the two functions a consumer has.
+OptionView orderly_setting(bool& orderly);
 
 /// kInvalidArgument names what is unknown, with the nearest name, or malformed.
 Result<Ok> apply(std::span<const apogee_setting> settings, std::vector<OptionView> known);

@@ -270,6 +270,31 @@ class TransactionalProducer(Producer):
             _lib.apogee_receipt_free(receipt)
 
 
+class PushConsumer(_Object):
+    """Takes messages until it is closed; close() waits for calls that run."""
+
+    _free = _lib.apogee_push_consumer_free
+    _consume = None  # lives as long as this
+
+    def suspend(self) -> None:
+        _lib.apogee_push_consumer_suspend(self._open)
+
+    def resume(self) -> None:
+        _lib.apogee_push_consumer_resume(self._open)
+
+    @property
+    def queue_count(self) -> int:
+        return _lib.apogee_push_consumer_queue_count(self._open)
+
+
+def _consumed(function, messages) -> int:
+    """0: done. False and exceptions: deliver them again later."""
+    try:
+        return 1 if function(messages()) is False else 0
+    except Exception:
+        return 1
+
+
 def _outcome(function, argument) -> int:
     """An exception must not cross the library: the broker asks again."""
     try:
@@ -301,6 +326,21 @@ class Client(_Object):
         error, handle, (pairs, count) = _library.Error(), ctypes.c_void_p(), _settings({"group": group, **settings})
         _check(_lib.apogee_producer_start(self._open, pairs, count, ctypes.byref(handle), ctypes.byref(error)), error)
         return Producer(handle)
+
+    def push_consumer(self, group: str, subscriptions: Dict[str, str], consume: Callable[[List[Received]], Optional[bool]], **settings) -> PushConsumer:
+        """`consume(messages)` runs on threads of the library's, several at once unless `orderly=True`; False or an exception: again later.
+        `subscriptions`: topic -> tags ("paid || refunded", "*"), or "sql: amount > 100"."""
+        topics = (_library.Subscription * len(subscriptions))()
+        for each, (topic, expression) in zip(topics, subscriptions.items()):
+            is_sql = expression.startswith("sql:")
+            each.topic, each.type, each.expression = topic.encode(), b"SQL92" if is_sql else b"TAG", (expression[4:].strip() if is_sql else expression).encode()
+        call = _library.ConsumeFunction(
+            lambda _, messages, count: _consumed(consume, lambda: [Received(_lib.apogee_received_copy(messages[at])) for at in range(count)]))
+        error, handle, (pairs, number) = _library.Error(), ctypes.c_void_p(), _settings({"group": group, **settings})
+        _check(_lib.apogee_push_consumer_start(self._open, pairs, number, topics, len(subscriptions), call, None, ctypes.byref(handle), ctypes.byref(error)), error)
+        consumer = PushConsumer(handle)
+        consumer._consume = call
+        return consumer
 
     def transactional_producer(self, group: str, check: Callable[[Received], int], **settings) -> TransactionalProducer:
         """`check(message)` tells the outcome when a broker asks; on a thread of the library's."""

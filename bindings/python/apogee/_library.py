@@ -21,10 +21,16 @@ class Message(Structure):
                 ("flag", c_int32), ("no_wait_store", c_int32)]
 
 
+class Subscription(Structure):
+    _fields_ = [("topic", c_char_p), ("type", c_char_p), ("expression", c_char_p)]
+
+
 LogFunction = CFUNCTYPE(None, c_void_p, c_int32, POINTER(c_char), c_size_t)
 SendCallback = CFUNCTYPE(None, c_void_p, c_void_p, POINTER(Error))
 CheckFunction = CFUNCTYPE(c_int32, c_void_p, c_void_p)
 LocalFunction = CFUNCTYPE(c_int32, c_void_p, c_void_p)
+
+ConsumeFunction = CFUNCTYPE(c_int32, c_void_p, POINTER(c_void_p), c_size_t)
 
 _OUT, _ERROR = POINTER(c_void_p), POINTER(Error)
 _FUNCTIONS = {
@@ -72,6 +78,11 @@ _FUNCTIONS = {
     "apogee_producer_reply": (c_int32, [c_void_p, c_void_p, c_char_p, c_size_t, c_int64, _ERROR]),
     "apogee_producer_recall": (c_int32, [c_void_p, c_char_p, c_char_p, c_int64, _ERROR]),
     "apogee_producer_queue_count": (c_int32, [c_void_p, c_char_p, c_int64, POINTER(c_size_t), _ERROR]),
+    "apogee_push_consumer_start": (c_int32, [c_void_p, POINTER(Setting), c_size_t, POINTER(Subscription), c_size_t, ConsumeFunction, c_void_p, _OUT, _ERROR]),
+    "apogee_push_consumer_suspend": (None, [c_void_p]),
+    "apogee_push_consumer_resume": (None, [c_void_p]),
+    "apogee_push_consumer_queue_count": (c_size_t, [c_void_p]),
+    "apogee_push_consumer_free": (None, [c_void_p]),
 }
 
 

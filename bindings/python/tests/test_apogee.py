@@ -83,6 +83,36 @@ class WithABroker(unittest.TestCase):
         self.assertTrue(answered.wait(20))
         self.assertTrue(all(error is None and receipt.message_id for receipt, error in results))
 
+    def test_consumes_what_it_sent_and_what_failed_comes_again(self):
+        got, came, tried = [], threading.Event(), []
+
+        def consume(messages):
+            for message in messages:
+                if message.body == b"hard" and not tried:
+                    tried.append(message.message_id)
+                    raise RuntimeError("not yet")
+                got.append(message)
+            if len(got) >= 3:
+                came.set()
+
+        with self.client.push_consumer("billing", {"orders": "wanted"}, consume, **{"from": "first"}):
+            sent = [self.producer.send(apogee.Message("orders", body, tag="wanted", keys=["a", "b"], properties={"region": "eu"})) for body in (b"one", b"two", b"hard")]
+            self.assertTrue(came.wait(60), got)
+        self.assertEqual({message.body for message in got}, {b"one", b"two", b"hard"})
+        one = next(message for message in got if message.body == b"one")
+        self.assertEqual((one.message_id, one.tag, one.keys, one.property("region"), one.property("none")), (sent[0].message_id, "wanted", ["a", "b"], "eu", None))
+        self.assertEqual(next(message for message in got if message.body == b"hard").reconsume_times, 1)
+
+    def test_a_question_gets_its_answer(self):
+        def answer(messages):
+            for message in messages:
+                self.producer.reply(message, b"re: " + message.body)
+
+        with self.client.push_consumer("answering", {"orders": "ask"}, answer, **{"from": "first"}), apogee.Client(name_servers=f"127.0.0.1:{self.names}") as other:
+            asking = other.producer("asking")
+            self.assertEqual(asking.request(apogee.Message("orders", b"how much?", tag="ask"), timeout=30).body, b"re: how much?")
+            asking.close()
+
     def test_names_what_is_wrong(self):
         with self.assertRaisesRegex(apogee.Error, "body length is zero") as raised:
             self.producer.send(apogee.Message("orders", b""))
