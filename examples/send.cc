@@ -14,9 +14,7 @@ int main(int argc, char** argv) {
 
   auto sent =
       producer->send({.topic = "orders", .body = "hello", .tag = "paid", .keys = {"o-17"}}, 3s);
-  if (!sent)
-    fail(sent.error());  // what happened, the broker's code, and whether it may be stored all the
-                         // same
+  if (!sent) fail(sent.error());  // what happened, and whether it may be stored all the same
 
   std::printf("%s lies in %s at %lld\n", sent->message_id.c_str(), to_string(sent->queue).c_str(),
               static_cast<long long>(sent->queue_offset));

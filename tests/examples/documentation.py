@@ -27,6 +27,12 @@ def stands_in(snippet, program):
     return None
 
 
+def plain(value):
+    """A default as it can be compared: 4 << 20 and 4194304 are the same."""
+    shift = re.fullmatch(r"(\d+) << (\d+)", value)
+    return str(int(shift.group(1)) << int(shift.group(2))) if shift else value.replace(" ", "")
+
+
 def members_of(struct, header):
     """name -> default, of a struct whose members are one declaration a line (or two, where the formatter broke it)."""
     text = (ROOT / "include/apogee" / header).read_text()
@@ -63,10 +69,11 @@ def main():
             continue
         members = members_of(struct, header)
         told = dict(re.findall(r"^\| `(\w+)` \| `?([^|`]*?)`? \|", rows.group(1), re.M))
+        wrong += [f"docs/client.md: {struct}::{name} is missing" for name, value in members.items() if value and name not in told]
         for name, value in told.items():
             if name not in members:
                 wrong.append(f"docs/client.md: {struct} has no {name}")
-            elif value.replace(",", "").replace(" ", "") != members[name].replace(" ", ""):
+            elif plain(value) != plain(members[name]):
                 wrong.append(f"docs/client.md: {struct}::{name} is {members[name]}, not {value}")
     for line in wrong:
         print(line)
