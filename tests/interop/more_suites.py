@@ -8,8 +8,9 @@ import threading
 from pathlib import Path
 
 import exchange
+import mixed
 import mqadmin
-from servers import BUILD
+from servers import BUILD, ROOT
 
 HERE = Path(__file__).resolve().parent
 TOOLS_VERSION = "5.5.0"
@@ -82,6 +83,36 @@ def python_suite(servers, only):
     return cases, None
 
 
+def cpp_suite(servers, only):
+    """Our own client, by its public headers alone."""
+    program = ROOT / "build/release/client_suite"
+    if not program.exists():
+        return None, f"{program.name} is not built; make build"
+    with open(servers.directory / "cpp.err", "w") as errors:
+        done = subprocess.run([str(program), servers.name_server, servers.broker_address, servers.cluster, servers.target, only], stdout=subprocess.PIPE, stderr=errors,
+                              text=True, timeout=LIMIT_SECONDS, cwd=servers.directory, env=dict(os.environ, HOME=str(servers.directory)))
+    cases = [(parts[1], parts[2], int(parts[3]), parts[4]) for parts in (line.split("\t") for line in done.stdout.splitlines()) if parts[0] == "CASE" and len(parts) >= 5]
+    if done.returncode != 0 or not cases:
+        cases.append(("the suite itself", "FAIL", 0, f"exit code {done.returncode} " + (servers.directory / "cpp.err").read_text()[-400:].replace("\n", " ")))
+    return cases, None
+
+
+def mixed_suite(servers, only):
+    """Groups whose members are of two languages."""
+    program = ROOT / "build/release/client_peer"
+    if why := missing_tools("java", "javac", "mvn") or (None if program.exists() else f"{program.name} is not built; make build"):
+        return None, why
+    classpath = tools_classpath()
+    java = ["java", "-Xmx256m", "-Drocketmq.client.logUseSlf4j=true", f"-Duser.home={servers.directory}", "-cp", f"{compiled('Peer', classpath)}:{classpath}", "Peer"]
+
+    def send(topic, body, count):
+        done = subprocess.run([str(program), servers.name_server, "send", "mixed-sender", topic], input=f"{body} {count}\n", stdout=subprocess.PIPE, text=True, timeout=60)
+        if f"SENT\t{body} {count}" not in done.stdout:
+            raise AssertionError(f"could not send to {topic}")
+
+    return mixed.run(servers, only, [str(program)], java, send), None
+
+
 def java_program(name):
     """A suite that is one Java program, java/src/<name>.java on the published client: `Name nameServer brokerAddress cluster only`, one
     `CASE<tab>name<tab>PASS|FAIL<tab>milliseconds<tab>detail` line a case. RESTART on its output restarts the broker (clean), KILL with -9;
@@ -115,6 +146,6 @@ def java_program(name):
     return run
 
 
-SUITES = {"python": python_suite, "mqadmin": mqadmin_suite, "exchange": exchange_suite}
+SUITES = {"cpp": cpp_suite, "mixed": mixed_suite, "python": python_suite, "mqadmin": mqadmin_suite, "exchange": exchange_suite}
 # A message kind adds its line here: SUITES["timer"] = java_program("Timer")
 SUITES["pop"] = java_program("Pop")

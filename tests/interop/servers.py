@@ -42,8 +42,12 @@ def wait_for_port(port, process, seconds, log):
     raise RuntimeError(f"port {port} did not open; the log ends with\n" + "\n".join(log.read_text(errors="replace").splitlines()[-15:]))
 
 
+VERSIONS = {"apache": "5.5.0", "apache49": "4.9.7"}
+CLASSPATHS = {"apache": "classpath-servers.txt", "apache49": "classpath-servers-4.9.7.txt"}
+
+
 class Servers:
-    """A name server and a broker of one kind on a store directory. target: 'apogee' or 'apache'."""
+    """A name server and a broker of one kind on a store directory. target: 'apogee', 'apache' (5.5.0) or 'apache49' (4.9.7)."""
 
     def __init__(self, target, apogee, directory=None, extra=""):
         self.target, self.apogee = target, apogee
@@ -65,8 +69,16 @@ class Servers:
             f"messageDelayLevel=1s 1s 2s 2s 3s 3s 4s 4s 5s 5s 6s 6s 7s 7s 8s 8s 9s 9s\ntransactionCheckInterval=2000\ntransactionTimeOut=2000\n"
             f"diskMaxUsedSpaceRatio=95\n{self.extra}")
 
+    def configure_logs(self):
+        """Apache's 4.9 does not start without these."""
+        (self.directory / "conf").mkdir(exist_ok=True)
+        for role in ("namesrv", "broker"):
+            (self.directory / f"conf/logback_{role}.xml").write_text("<configuration/>\n")
+
     def start(self):
         self.configure()
+        if self.target == "apache49":
+            self.configure_logs()
         self.spawn("namesrv", self.namesrv_port)
         self.spawn("broker", self.broker_port)
         return self
@@ -78,7 +90,7 @@ class Servers:
             command = [str(self.apogee), role, "-c", conf]
         else:
             main = {"namesrv": "org.apache.rocketmq.namesrv.NamesrvStartup", "broker": "org.apache.rocketmq.broker.BrokerStartup"}[role]
-            classpath = (BUILD / "classpath-servers.txt").read_text().strip()
+            classpath = (BUILD / CLASSPATHS[self.target]).read_text().strip()
             command = ["java", "-Xms256m", "-Xmx1g", "-XX:MaxDirectMemorySize=512m", f"-Duser.home={self.directory}", "-cp", classpath, main, "-c", conf]
         environment = dict(os.environ, ROCKETMQ_HOME=str(self.directory), HOME=str(self.directory))
         environment.pop("NAMESRV_ADDR", None)
