@@ -33,13 +33,23 @@ auto ConsumerOffsets::find_entry(AnyShard& shard, std::string_view group, std::s
   return found == topics->second.end() ? nullptr : &found->second;
 }
 
-ConsumerOffsets::ConsumerOffsets(Env& env, std::string path, std::int64_t version_step)
-    : env_{env}, path_{std::move(path)}, version_step_{std::max<std::int64_t>(version_step, 1)} {}
+ConsumerOffsets::ConsumerOffsets(Env& env, std::string path, std::int64_t version_step,
+                                 std::string lmq_path)
+    : env_{env},
+      path_{std::move(path)},
+      lmq_path_{std::move(lmq_path)},
+      version_step_{std::max<std::int64_t>(version_step, 1)} {}
 
 Result<Ok> ConsumerOffsets::load() {
-  auto table = load_table<protocol::ConsumerOffsetTable>(env_, path_);
+  // What the one file lacks of the other is empty.
+  auto table =
+      load_table<protocol::LmqConsumerOffsetTable>(env_, lmq_path_.empty() ? path_ : lmq_path_);
+  if (table && !*table && !lmq_path_.empty())
+    table = load_table<protocol::LmqConsumerOffsetTable>(env_, path_);
   if (!table) return table.error();
   if (!*table) return Ok{};
+  for (const auto& [key, offset] : (*table)->lmq_offset_table)
+    (*table)->offset_table[key].emplace(0, offset);
   for (auto& [key, offsets] : (*table)->offset_table) {
     // A topic has no '@'; a group may (server-side broadcast offsets: T@G@broadcast).
     const std::size_t separator = key.find('@');
@@ -56,6 +66,18 @@ Result<Ok> ConsumerOffsets::load() {
 }
 
 std::string ConsumerOffsets::to_json() const {
+  if (!lmq_path_.empty()) {
+    protocol::LmqConsumerOffsetTable file;
+    for_each([&](const std::string& group, const std::string& topic, const QueueOffsets& offsets) {
+      const std::string key = protocol::topic_at_group(topic, group);
+      if (!group.starts_with(protocol::kLmqPrefix))
+        file.offset_table.emplace(key, offsets);
+      else if (const auto offset = at(offsets, 0))
+        file.lmq_offset_table.emplace(key, *offset);
+    });
+    file.data_version = version();
+    return protocol::encode_body(file, protocol::JsonStyle::kPretty);
+  }
   protocol::ConsumerOffsetTable file;
   for_each([&](const std::string& group, const std::string& topic, const QueueOffsets& offsets) {
     file.offset_table.emplace(protocol::topic_at_group(topic, group), offsets);
@@ -71,7 +93,7 @@ Result<Ok> ConsumerOffsets::persist() {
   const std::string content = to_json();
   if (durable_ && !durable_())
     return Error{Errc::kIo, "the log before these offsets is not on disk"};
-  auto written = replace_file(env_.files, path_, content);
+  auto written = replace_file(env_.files, lmq_path_.empty() ? path_ : lmq_path_, content);
   if (written) persisted_changes_ = changes;
   return written;
 }

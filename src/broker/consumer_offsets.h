@@ -29,8 +29,10 @@ using QueueOffsets = std::map<std::int32_t, std::int64_t>;  ///< Queue id to the
 class ConsumerOffsets {
  public:
   /// `path`: <root>/config/consumerOffset.json. `version_step`: commits per step of the data
-  /// version (consumerOffsetUpdateVersionStep).
-  ConsumerOffsets(Env& env, std::string path, std::int64_t version_step = 500);
+  /// version (consumerOffsetUpdateVersionStep). `lmq_path` (enableLmq): lmqConsumerOffset.json,
+  /// written instead; while it is not there, what the other one holds is taken over.
+  ConsumerOffsets(Env& env, std::string path, std::int64_t version_step = 500,
+                  std::string lmq_path = {});
   ConsumerOffsets(const ConsumerOffsets&) = delete;
 
   /// `durable()` is asked before the file is written, when its content is already copied: it waits
@@ -114,7 +116,7 @@ class ConsumerOffsets {
   void committed_once();
 
   Env& env_;
-  const std::string path_;
+  const std::string path_, lmq_path_;  // lmq_path_ empty: enableLmq is off
   const std::int64_t version_step_;
   std::function<bool()> durable_;
   std::array<Shard, kShards> shards_;

@@ -57,6 +57,27 @@ TEST_F(Offsets, AResetHoldsAgainstCommitsUntilAPullTookIt) {
   EXPECT_EQ(offsets_.find("g", "t", 0), 6);
 }
 
+TEST_F(Offsets, OfLmqGroupsHaveATableAndAFileOfTheirOwn) {
+  constexpr const char* kLmqPath = "/store/config/lmqConsumerOffset.json";
+  offsets_.commit("g", "t", 1, 7);
+  ASSERT_TRUE(offsets_.persist());
+  ConsumerOffsets lmq{*disk_.env, kPath, 500, kLmqPath};
+  ASSERT_TRUE(lmq.load());
+  EXPECT_EQ(lmq.find("g", "t", 1), 7) << "taken over from the other file";
+  lmq.commit("%LMQ%x", "%LMQ%x", 0, 5);
+  ASSERT_TRUE(lmq.persist());
+  const auto text = read_file(disk_.env->files, kLmqPath);
+  ASSERT_TRUE(text);
+  const auto table = protocol::decode_body<protocol::LmqConsumerOffsetTable>(*text);
+  ASSERT_TRUE(table);
+  EXPECT_EQ(table->lmq_offset_table, (std::map<std::string, std::int64_t>{{"%LMQ%x@%LMQ%x", 5}}));
+  EXPECT_EQ(table->offset_table.size(), 1u);
+  ConsumerOffsets again{*disk_.env, kPath, 500, kLmqPath};
+  ASSERT_TRUE(again.load());
+  EXPECT_EQ(again.find("%LMQ%x", "%LMQ%x", 0), 5);
+  EXPECT_EQ(again.find("g", "t", 1), 7);
+}
+
 TEST_F(Offsets, SurviveARestart) {
   offsets_.commit("g", "t", 0, 7);
   offsets_.commit("g", "%RETRY%g", 0, 1);

@@ -33,19 +33,20 @@ struct Send {
   std::int32_t reply_queue_id = 0;
   std::string unique_key, message_ids;
   Buffer properties, records;
-  bool wait_durable = true;
+  bool wait_durable = true, inner_batch = false;
   store::Append append;
 };
 
 /// What an answer to a stored send says.
 void answer_stored(const Context& context, const remoting::Responder& responder,
                    std::int32_t response, std::string_view message_ids, std::string_view unique_key,
-                   std::int32_t queue_id, std::int64_t queue_offset) {
+                   std::int32_t queue_id, std::int64_t queue_offset, bool inner_batch) {
   protocol::SendMessageResponse header{
       .message_id = message_ids, .queue_id = queue_id, .queue_offset = queue_offset};
   header.region = context.settings().region_id;
   header.trace_on = trace_text(context);
   if (!unique_key.empty()) header.transaction_id = unique_key;
+  if (inner_batch) header.batch_unique_id = unique_key;
   responder.reply(response, {}, header);
 }
 
@@ -63,13 +64,14 @@ struct Stored {
   std::string message_ids, unique_key;
   std::int32_t queue_id;
   std::int64_t queue_offset;
+  bool inner_batch;
 };
 
 /// What a client's properties ask of the broker.
 struct Wishes {
   std::string_view unique_key;
   std::optional<std::string_view> delay;
-  bool prepared = false, timed = false, timed_already = false, wait = true;
+  bool prepared = false, timed = false, timed_already = false, wait = true, inner_num = false;
 
   /// Is this a property of the broker's own, which replaces what a client (or an earlier store) has
   /// put there?
@@ -92,6 +94,8 @@ struct Wishes {
       wait = value != "false";
     else if (name == property::kTimerOutMs)
       timed_already = true;
+    else if (name == property::kInnerNum)
+      inner_num = true;
     else if (is_timer(name))
       timed = true;
   }
@@ -190,6 +194,7 @@ class Sending {
                           : 0;
     send.reply_queue_id = send.queue_id;
     send.records.clear();
+    send.inner_batch = false;
     if (send.header.batch.value_or(false)) return prepare_batch(send, *topic, born);
     return prepare_single(send, *topic, born, may_create);
   }
@@ -246,11 +251,7 @@ class Sending {
   }
 
   Verdict check_content(const Send& send, const protocol::TopicConfig& topic) {
-    const auto type = topic.attributes.find("queue.type");
-    if (type != topic.attributes.end() && type->second == "BatchCQ")
-      return refuse(send, code::kMessageIllegal,
-                    "topics with queue.type=BatchCQ are not supported by this broker");
-    if ((send.header.sys_flag & protocol::sys_flag::kInnerBatch) != 0)
+    if ((send.header.sys_flag & protocol::sys_flag::kInnerBatch) != 0 && !is_batch_topic(topic))
       return refuse_put(send, store::PutStatus::kMessageIllegal);
     const auto policy = topic.attributes.find("cleanup.policy");
     if (policy != topic.attributes.end() && policy->second == "COMPACTION" &&
@@ -297,8 +298,12 @@ class Sending {
   /// One record of the send's topic and queue with these properties.
   Result<Ok> encode(Send& send, const protocol::TopicConfig& topic, const protocol::Host& born,
                     std::int32_t flag, Bytes body, std::string_view properties) {
+    constexpr std::int32_t kBatchFlags =
+        protocol::sys_flag::kInnerBatch | protocol::sys_flag::kNeedUnwrap;
     // Whether a message is half of a transaction is decided by its properties, not by this flag.
     std::int32_t flags = send.header.sys_flag & ~protocol::sys_flag::kTransactionMask;
+    if (send.header.batch.value_or(false)) flags &= ~kBatchFlags;
+    if (send.inner_batch) flags |= kBatchFlags;
     if (topic.topic_filter_type == "MULTI_TAG") flags |= protocol::sys_flag::kMultiTags;
     return protocol::encode_message(send.records,
                                     {.queue_id = send.queue_id,
@@ -326,6 +331,8 @@ class Sending {
     const std::string_view given = send.header.properties.value_or("");
     protocol::for_each_property(
         given, [&](std::string_view name, std::string_view value) { wishes.note(name, value); });
+    if (wishes.inner_num && (send.header.sys_flag & protocol::sys_flag::kInnerBatch) == 0)
+      return refuse_put(send, store::PutStatus::kMessageIllegal);
     std::int32_t delay_level = 0;
     if (wishes.delay && !protocol::from_text(*wishes.delay, delay_level))
       return refuse(send, code::kMessageIllegal,
@@ -435,6 +442,11 @@ class Sending {
       return refuse_put(send, store::PutStatus::kMessageIllegal);
     auto members = protocol::split_batch(send.request->command.body);
     if (!members) return refuse(send, code::kMessageIllegal, members.error().detail);
+    if (is_batch_topic(topic) && !of_batch.unique_key.empty()) {
+      send.wait_durable = of_batch.wait;
+      send.unique_key = of_batch.unique_key;
+      return prepare_inner_batch(send, topic, born, *members);
+    }
     for (const protocol::BatchMember& member : *members) {
       Wishes wishes;
       if (!may_be_in_batch(member.properties, wishes) ||
@@ -444,6 +456,30 @@ class Sending {
     send.wait_durable = of_batch.wait;
     send.unique_key = of_batch.unique_key;
     place(send, static_cast<std::int32_t>(members->size()));
+    return Verdict::kReady;
+  }
+
+  /// The batch stays one record, which its readers take apart.
+  Verdict prepare_inner_batch(Send& send, const protocol::TopicConfig& topic,
+                              const protocol::Host& born,
+                              const std::vector<protocol::BatchMember>& members) {
+    for (const protocol::BatchMember& member : members)
+      if (protocol::find_property(member.properties, property::kDelay).value_or("0") != "0" ||
+          protocol::find_property(member.properties, property::kTransactionPrepared) == "true")
+        return refuse_put(send, store::PutStatus::kMessageIllegal);
+    send.inner_batch = true;
+    Buffer& out = send.properties;
+    out.clear();
+    protocol::for_each_property(send.header.properties.value_or(""),
+                                [&](std::string_view name, std::string_view value) {
+                                  if (name != property::kInnerNum && name != property::kCluster)
+                                    protocol::append_property(out, name, value);
+                                });
+    protocol::append_property(out, property::kCluster, context_.settings().cluster_name);
+    protocol::append_property(out, property::kInnerNum, std::to_string(members.size()));
+    if (!encode(send, topic, born, send.header.flag, send.request->command.body, out))
+      return refuse_put(send, store::PutStatus::kMessageIllegal);
+    place(send, 1);
     return Verdict::kReady;
   }
 
@@ -472,18 +508,19 @@ class Sending {
         refuse_put(*send, append.status);
         continue;
       }
-      context_.stats.count_put(send->header.topic, append.count,
+      context_.stats.count_put(send->header.topic, std::max(append.count, append.queue_offset_step),
                                static_cast<std::int64_t>(append.records.size()));
       context_.stats.count_put_latency(send->header.topic, took_ms);
       write_message_ids(*send);
       if (!sync || !send->wait_durable) {
         answer_stored(context_, send->request->responder, code::kSuccess, send->message_ids,
-                      send->unique_key, send->reply_queue_id, append.queue_offset);
+                      send->unique_key, send->reply_queue_id, append.queue_offset,
+                      send->inner_batch);
         continue;
       }
       if (!waiting) waiting = std::make_shared<std::vector<Stored>>();
       waiting->push_back({send->request->responder, send->message_ids, send->unique_key,
-                          send->reply_queue_id, append.queue_offset});
+                          send->reply_queue_id, append.queue_offset, send->inner_batch});
       end =
           std::max(end, append.physical_offset + static_cast<std::int64_t>(append.records.size()));
     }
@@ -498,7 +535,7 @@ class Sending {
           for (const Stored& each : *waiting) {
             if (is_stored(status))
               answer_stored(context, each.responder, answer.code, each.message_ids, each.unique_key,
-                            each.queue_id, each.queue_offset);
+                            each.queue_id, each.queue_offset, each.inner_batch);
             else
               answer_refused(context, each.responder, answer.code, answer.remark);
           }
@@ -556,6 +593,10 @@ PutAnswer put_answer(store::PutStatus status, Context& context) {
       return {code::kSystemBusy, "[PC_SYNCHRONIZED]broker busy, start flow control for a while"};
     case PutStatus::kCreateFileFailed:
       return {code::kSystemError, "create mapped file failed, server is busy or broken."};
+    case PutStatus::kLmqNumberExceeded:
+      return {code::kSystemError,
+              "[LMQ_CONSUME_QUEUE_NUM_EXCEEDED]broker config enableLmq and enableMultiDispatch, "
+              "lmq consumeQueue num exceed maxLmqConsumeQueueNum config num, default limit 2w."};
     case PutStatus::kUnknownError:
       return {code::kSystemError, "UNKNOWN_ERROR"};
   }

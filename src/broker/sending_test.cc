@@ -216,11 +216,9 @@ TEST_F(SendingTest, IsForbiddenForOrderedTopicsOfAReadOnlyBrokerOnly) {
 
 TEST_F(SendingTest, TellsWhatTheStoreSays) {
   const std::pair<store::PutStatus, std::int32_t> cases[] = {
-      {store::PutStatus::kServiceNotAvailable, 14},
-      {store::PutStatus::kMessageIllegal, 13},
-      {store::PutStatus::kPageCacheBusy, 2},
-      {store::PutStatus::kCreateFileFailed, 1},
-      {store::PutStatus::kUnknownError, 1}};
+      {store::PutStatus::kServiceNotAvailable, 14}, {store::PutStatus::kMessageIllegal, 13},
+      {store::PutStatus::kPageCacheBusy, 2},        {store::PutStatus::kCreateFileFailed, 1},
+      {store::PutStatus::kLmqNumberExceeded, 1},    {store::PutStatus::kUnknownError, 1}};
   for (const auto& [status, code] : cases) {
     store_.next_status = status;
     EXPECT_EQ(put(to("t")).code, code) << name_of(status);
@@ -402,6 +400,39 @@ TEST_F(SendingTest, RefusesBatchesThatCannotBeWhole) {
   header.topic = "%RETRY%g";
   EXPECT_EQ(put(header, batch_of({{"1", ""}})).code, 13);
   EXPECT_EQ(stored_count("t"), 0);
+}
+
+TEST_F(SendingTest, KeepsABatchWholeInTopicsOfBatchQueues) {
+  protocol::TopicConfig config = *topics_.find("t");
+  config.topic_name = "b";
+  config.attributes["queue.type"] = "BatchCQ";
+  topics_.update(config);
+  const Buffer text = text_of({{"UNIQ_KEY", "whole"}, {"TAGS", "a"}, {"INNER_NUM", "7"}});
+  SendMessageV2 header = to("b");
+  header.batch = true;
+  header.properties = text;
+  const Buffer body = batch_of({{"1", ""}, {"2", ""}, {"3", ""}});
+  const auto answer = put(header, body);
+  ASSERT_EQ(answer.code, 0) << answer.remark;
+  EXPECT_EQ(answer.field("batchUniqId"), "whole");
+  EXPECT_EQ(answer.field("transactionId"), "whole");
+  const auto message = stored("b");
+  EXPECT_EQ(as_text(message.body), body);
+  EXPECT_EQ(message.sys_flag & 0xC0, 0xC0);
+  EXPECT_EQ(message.property("INNER_NUM"), "3");
+  EXPECT_EQ(message.property("TAGS"), "a");
+
+  header.properties = std::nullopt;  // from a client that does not name its batches
+  const auto old = put(header, batch_of({{"4", ""}, {"5", ""}}));
+  ASSERT_EQ(old.code, 0) << old.remark;
+  EXPECT_TRUE(old.field("batchUniqId").empty());
+  EXPECT_EQ(as_text(stored("b", 0, 1).body), "4");
+  EXPECT_EQ(stored("b", 0, 1).sys_flag & 0xC0, 0);
+
+  EXPECT_EQ(put("b", {{"INNER_NUM", "2"}}).code, 13) << "a batch by its property alone";
+  SendMessageV2 elsewhere = to("t");
+  elsewhere.sys_flag = 0x80;
+  EXPECT_EQ(put(elsewhere).code, 13);
 }
 
 // ---- Several sends in one read -----------------------------------------------------------------

@@ -1,11 +1,13 @@
 #include "broker/subscription_groups.h"
 
 #include "broker/table_file.h"
+#include "protocol/names.h"
 
 namespace apogee::broker {
 
-SubscriptionGroups::SubscriptionGroups(Env& env, const LiveConfig& config, std::string path)
-    : env_{env}, config_{config}, path_{std::move(path)} {
+SubscriptionGroups::SubscriptionGroups(Env& env, const LiveConfig& config, std::string path,
+                                       bool lmq)
+    : env_{env}, config_{config}, path_{std::move(path)}, lmq_{lmq} {
   for (const char* name :
        {"TOOLS_CONSUMER", "FILTERSRV_CONSUMER", "SELF_TEST_C_GROUP", "CID_ONS-HTTP-PROXY",
         "CID_ONSAPI_PULL", "CID_ONSAPI_PERMISSION", "CID_ONSAPI_OWNER", "CID_RMQ_SYS_TRANS"}) {
@@ -58,6 +60,11 @@ void SubscriptionGroups::persist_soon() {
 }
 
 GroupPtr SubscriptionGroups::find(std::string_view name) const {
+  if (lmq_ && name.starts_with(protocol::kLmqPrefix)) {
+    protocol::SubscriptionGroupConfig group;
+    group.group_name = name;
+    return std::make_shared<const protocol::SubscriptionGroupConfig>(std::move(group));
+  }
   std::shared_lock lock{mutex_};
   const auto found = groups_.find(name);
   return found == groups_.end() ? nullptr : found->second;
@@ -85,6 +92,7 @@ GroupPtr SubscriptionGroups::find_or_create(std::string_view name) {
 }
 
 void SubscriptionGroups::update(protocol::SubscriptionGroupConfig config) {
+  if (lmq_ && config.group_name.starts_with(protocol::kLmqPrefix)) return;
   {
     std::unique_lock lock{mutex_};
     const std::string name = config.group_name;

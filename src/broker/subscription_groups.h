@@ -26,7 +26,8 @@ using GroupPtr = std::shared_ptr<const protocol::SubscriptionGroupConfig>;
 
 class SubscriptionGroups {
  public:
-  SubscriptionGroups(Env& env, const LiveConfig& config, std::string path);
+  /// `lmq` (enableLmq): any name that begins with %LMQ% is a group, in no list.
+  SubscriptionGroups(Env& env, const LiveConfig& config, std::string path, bool lmq = false);
   SubscriptionGroups(const SubscriptionGroups&) = delete;
 
   Result<Ok> load();
@@ -64,6 +65,7 @@ class SubscriptionGroups {
   Env& env_;
   const LiveConfig& config_;
   const std::string path_;
+  const bool lmq_;
   mutable std::shared_mutex mutex_;
   std::unordered_map<std::string, GroupPtr, Hash, std::equal_to<>> groups_;  // guarded by mutex_
   Forbidden forbidden_;                                                      // guarded by mutex_

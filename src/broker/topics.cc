@@ -8,8 +8,13 @@ using protocol::perm::kInherit;
 using protocol::perm::kRead;
 using protocol::perm::kWrite;
 
-Topics::Topics(Env& env, const LiveConfig& config, std::string path)
-    : env_{env}, config_{config}, path_{std::move(path)} {
+bool is_batch_topic(const protocol::TopicConfig& topic) {
+  const auto type = topic.attributes.find("queue.type");
+  return type != topic.attributes.end() && type->second == "BatchCQ";
+}
+
+Topics::Topics(Env& env, const LiveConfig& config, std::string path, bool lmq)
+    : env_{env}, config_{config}, path_{std::move(path)}, lmq_{lmq} {
   const BrokerConfig& now = config_.now();
   constexpr std::int32_t kReadWrite = kRead | kWrite;
   add_built_in(std::string{protocol::kSelfTestTopic}, 1, kReadWrite);
@@ -67,6 +72,13 @@ Result<Ok> Topics::persist() {
 }
 
 TopicPtr Topics::find(std::string_view name) const {
+  if (lmq_ && name.starts_with(protocol::kLmqPrefix)) {
+    protocol::TopicConfig config;
+    config.topic_name = name;
+    config.read_queue_nums = config.write_queue_nums = 1;
+    config.perm = kRead | kWrite;
+    return std::make_shared<const protocol::TopicConfig>(std::move(config));
+  }
   std::shared_lock lock{mutex_};
   const auto found = topics_.find(name);
   return found == topics_.end() ? nullptr : found->second;
@@ -164,6 +176,10 @@ TopicPtr Topics::create_if_absent(std::string_view name, std::int32_t queue_nums
 }
 
 void Topics::update(std::vector<protocol::TopicConfig> configs) {
+  if (lmq_)
+    std::erase_if(configs, [](const protocol::TopicConfig& each) {
+      return each.topic_name.starts_with(protocol::kLmqPrefix);
+    });
   std::vector<TopicPtr> topics;
   protocol::DataVersion version;
   {

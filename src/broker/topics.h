@@ -27,6 +27,9 @@ namespace apogee::broker {
 
 using TopicPtr = std::shared_ptr<const protocol::TopicConfig>;
 
+/// queue.type=BatchCQ: its queues hold batches.
+bool is_batch_topic(const protocol::TopicConfig& topic);
+
 class Topics {
  public:
   /// `changed(topics, version)`: topics came into being or changed, which made the table's version
@@ -34,7 +37,8 @@ class Topics {
   /// something was removed.
   using Changed = std::function<void(const std::vector<TopicPtr>& topics,
                                      const protocol::DataVersion& version)>;
-  Topics(Env& env, const LiveConfig& config, std::string path);
+  /// `lmq` (enableLmq): any name that begins with %LMQ% is a topic of one queue, in no list.
+  Topics(Env& env, const LiveConfig& config, std::string path, bool lmq = false);
   Topics(const Topics&) = delete;
   void on_change(Changed changed) { changed_ = std::move(changed); }  ///< Before anything else.
 
@@ -78,6 +82,7 @@ class Topics {
   Env& env_;
   const LiveConfig& config_;
   const std::string path_;
+  const bool lmq_;
   Changed changed_;
   mutable std::shared_mutex mutex_;
   std::unordered_map<std::string, TopicPtr, Hash, std::equal_to<>> topics_;  // guarded by mutex_

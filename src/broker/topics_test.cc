@@ -56,6 +56,23 @@ TEST_F(Tables, HoldTheBuiltInTopics) {
   EXPECT_FALSE(disk_.env->files.stat(kTopicsPath)) << "written with the first change only";
 }
 
+TEST_F(Tables, KnowAnyLmqAndListNone) {
+  Topics topics{*disk_.env, config_, kTopicsPath, true};
+  SubscriptionGroups groups{*disk_.env, config_, kGroupsPath, true};
+  ASSERT_TRUE(topics.find("%LMQ%any"));
+  EXPECT_EQ(topics.find("%LMQ%any")->read_queue_nums, 1);
+  EXPECT_EQ(topics.find("%LMQ%any")->perm, 6);
+  ASSERT_TRUE(groups.find("%LMQ%any"));
+  protocol::TopicConfig config;
+  config.topic_name = "%LMQ%any";
+  config.perm = 2;
+  topics.update(config);
+  EXPECT_EQ(topics.find("%LMQ%any")->perm, 6);
+  EXPECT_FALSE(topics.table().topic_config_table.contains("%LMQ%any"));
+  EXPECT_FALSE(topics_.find("%LMQ%any")) << "without enableLmq";
+  EXPECT_FALSE(groups_.find("%LMQ%any"));
+}
+
 TEST_F(Tables, CreateATopicLikeItsTemplate) {
   std::vector<std::string> told;
   topics_.on_change([&](const std::vector<TopicPtr>& topics, const protocol::DataVersion&) {

@@ -40,7 +40,9 @@ inline constexpr std::string_view kKeys = "KEYS", kTags = "TAGS", kWait = "WAIT"
                                   kTimerDeliverMs = "TIMER_DELIVER_MS",
                                   kTimerOutMs = "TIMER_OUT_MS", kReplyToClient = "REPLY_TO_CLIENT",
                                   kMaxReconsumeTimes = "MAX_RECONSUME_TIMES",
-                                  kReconsumeTime = "RECONSUME_TIME", kCrc32 = "__CRC32#";
+                                  kReconsumeTime = "RECONSUME_TIME", kCrc32 = "__CRC32#",
+                                  kInnerMultiDispatch = "INNER_MULTI_DISPATCH",
+                                  kInnerMultiQueueOffset = "INNER_MULTI_QUEUE_OFFSET";
 }  // namespace property
 
 /// An address inside a record: 4 or 16 bytes and a port.

@@ -194,12 +194,15 @@ Result<Ok> CommitLog::roll(std::shared_ptr<Segment>& current) {
 }
 
 /// Patches the records of one entry for their place in the log and gives out the queue offsets.
-void CommitLog::place(Append& append, ConsumeQueue& queue, std::int64_t offset) {
+void CommitLog::place(const Slot& slot, std::int64_t offset) {
+  Append& append = *slot.append;
+  ConsumeQueue& queue = *slot.queue;
   const std::int64_t now = last_timestamp_.load(std::memory_order_relaxed);
   append.physical_offset = offset;
   append.store_timestamp = now;
   append.queue_offset = queue.next_offset;
   append.physical_offsets.clear();
+  for (const OffsetText& text : slot.texts) fill_in(text, append.records, append.queue_offset);
   MutableBytes rest = append.records;
   for (std::int32_t i = 0; i < append.count; ++i) {
     const auto size = static_cast<std::size_t>(read_big<std::int32_t>(rest, at::kSize));
@@ -213,6 +216,13 @@ void CommitLog::place(Append& append, ConsumeQueue& queue, std::int64_t offset) 
     offset += static_cast<std::int64_t>(size);
     rest = rest.subspan(size);
   }
+}
+
+/// Nothing of it is in the log: the next one gets its offsets.
+void CommitLog::take_back(const Slot& slot) {
+  slot.queue->next_offset = slot.append->queue_offset;
+  for (const OffsetText& text : slot.texts)
+    if (text.lmq) --text.lmq->next_offset;
 }
 
 void CommitLog::append(std::span<Slot> batch) {
@@ -240,7 +250,7 @@ void CommitLog::append(std::span<Slot> batch) {
       Append& append = *batch[i].append;
       if (append.physical_offset < 0) continue;
       append.status = done ? PutStatus::kOk : PutStatus::kServiceNotAvailable;
-      if (!done) batch[i].queue->next_offset = append.queue_offset;  // nothing of it is in the log
+      if (!done) take_back(batch[i]);
     }
     if (!done)
       env_.log.error("append failed: {}", done.error().detail);
@@ -286,7 +296,7 @@ void CommitLog::append(std::span<Slot> batch) {
       position = 0;
       first_unwritten = i;
     }
-    place(append, *batch[i].queue, current->base() + static_cast<std::int64_t>(position));
+    place(batch[i], current->base() + static_cast<std::int64_t>(position));
     pieces_.push_back(append.records);
     pending += size;
   }

@@ -10,6 +10,7 @@
 #include "base/env.h"
 #include "store/consume_queue.h"
 #include "store/message_store.h"
+#include "store/offset_texts.h"
 #include "store/segment.h"
 
 namespace apogee::store {
@@ -35,6 +36,7 @@ class CommitLog {
   struct Slot {
     Append* append = nullptr;
     ConsumeQueue* queue = nullptr;  ///< Whose next offset is given out.
+    std::vector<OffsetText> texts;  ///< Numbers in the only record.
   };
   void append(std::span<Slot> batch);
 
@@ -54,7 +56,8 @@ class CommitLog {
  private:
   Result<Ok> remove_last(const std::string& path);
   Result<Ok> roll(std::shared_ptr<Segment>& current);
-  void place(Append& append, ConsumeQueue& queue, std::int64_t at);
+  void place(const Slot& slot, std::int64_t at);
+  static void take_back(const Slot& slot);
   std::string path_of(std::int64_t base) const { return directory_ + "/" + segment_name(base); }
   void prepare();
 

@@ -70,6 +70,10 @@ struct StoreConfig {
   std::int32_t open_queue_files_max = 512;
   std::string delay_levels = "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h";
   std::int32_t delay_offset_flush_interval_ms = 10'000;
+  std::int32_t batch_queue_file_bytes = 13'800'000;
+  bool lmq = false;
+  bool multi_dispatch = false;
+  std::int32_t lmq_max = 20'000;
   using Self = StoreConfig;
   static constexpr auto kOptions = std::tuple{
       PlainOption{"storePathRootDir", &Self::root, "Directory of the store."},
@@ -161,7 +165,18 @@ struct StoreConfig {
       PlainOption{"messageDelayLevel", &Self::delay_levels,
                   "Delays of the levels 1, 2, ...; units s, m, h, d."},
       Option{"flushDelayOffsetInterval", &Self::delay_offset_flush_interval_ms, 100, 600'000,
-             "How often delayOffset.json is written, in ms."}};
+             "How often delayOffset.json is written, in ms."},
+      Option{"mapperFileSizeBatchConsumeQueue", &Self::batch_queue_file_bytes, 46, 2'147'483'600,
+             "Bytes per file of a topic with queue.type=BatchCQ, rounded up to a multiple of 46. "
+             "Cannot change once the store has files."},
+      PlainOption{"enableLmq", &Self::lmq,
+                  "Serve light message queues, topics named %LMQ%...; their groups' offsets are in "
+                  "lmqConsumerOffset.json, which replaces consumerOffset.json."},
+      PlainOption{"enableMultiDispatch", &Self::multi_dispatch,
+                  "With enableLmq: put a message into the LMQs its property INNER_MULTI_DISPATCH "
+                  "names as well."},
+      Option{"maxLmqConsumeQueueNum", &Self::lmq_max, 1, 10'000'000,
+             "Most LMQs; a message that would make one more is refused.", Change::kAtRunTime}};
 };
 
 }  // namespace apogee::store

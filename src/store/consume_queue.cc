@@ -2,23 +2,13 @@
 
 #include <charconv>
 
+#include "store/batch_consume_queue.h"
 #include "store/segment.h"
 
 namespace apogee::store {
 namespace {
 
-constexpr auto kUnit = static_cast<std::int64_t>(QueueEntry::kBytes);
 constexpr std::size_t kScanUnits = 4'096;
-constexpr std::int64_t kOffsetMax = std::int64_t{1}
-                                    << 48;  ///< Beyond it lies damage, not messages.
-
-QueueEntry decode(Bytes in) {
-  return {read_big<std::int64_t>(in, 0), read_big<std::int32_t>(in, 8),
-          read_big<std::int64_t>(in, 12)};
-}
-bool is_valid(const QueueEntry& entry) {
-  return entry.physical_offset >= 0 && entry.size > 0;
-}
 
 }  // namespace
 
@@ -56,26 +46,30 @@ void FileCache::forget(const std::string& path_prefix) {
 // ---- ConsumeQueue ------------------------------------------------------------------------------
 
 ConsumeQueue::ConsumeQueue(Env& env, FileCache& cache, std::string directory, std::string topic,
-                           std::int32_t queue_id, std::int64_t file_bytes)
+                           std::int32_t queue_id, std::int64_t file_bytes, std::int64_t unit_bytes)
     : env_{env},
-      cache_{cache},
       directory_{std::move(directory)},
       topic_{std::move(topic)},
       queue_id_{queue_id},
-      file_bytes_{file_bytes} {}
+      file_bytes_{(file_bytes + unit_bytes - 1) / unit_bytes * unit_bytes},
+      unit_bytes_{unit_bytes},
+      cache_{cache} {}
 
 std::string ConsumeQueue::path_of(std::int64_t base) const {
   return directory_ + "/" + segment_name(base);
 }
 
-void ConsumeQueue::encode(std::string& out, const QueueEntry& entry) {
-  append_big<std::int64_t>(out, entry.physical_offset);
-  append_big<std::int32_t>(out, entry.size);
-  append_big<std::int64_t>(out, entry.tags_code);
+std::int64_t ConsumeQueue::first_unit() const {
+  std::lock_guard lock{files_mutex_};
+  return bases_.empty() ? 0 : bases_.front() / unit_bytes_;
+}
+bool ConsumeQueue::has_files() const {
+  std::lock_guard lock{files_mutex_};
+  return !bases_.empty();
 }
 
-Result<Ok> ConsumeQueue::load(bool clean) {
-  names_synced_ = clean;
+/// Takes stock of the files; what was not on disk when the power went is dropped.
+Result<Ok> ConsumeQueue::load_files() {
   auto entries = env_.files.list(directory_);
   if (!entries) return entries.error();
   // Files of another configuration stand at other offsets.
@@ -112,24 +106,31 @@ Result<Ok> ConsumeQueue::load(bool clean) {
     }
     bases_.push_back(base);
   }
-  if (bases_.empty()) return Ok{};
+  return Ok{};
+}
 
+Result<Ok> ConsumeQueue::load(bool clean) {
+  names_synced_ = clean;
+  if (auto loaded = load_files(); !loaded) return loaded;
+  if (bases_.empty()) return Ok{};
   // The end is behind the last valid entry; files behind an invalid one are cut off with it.
   std::int64_t end = bases_.front(), physical_end = -1;
+  std::optional<QueueEntry> last;
   for (std::size_t f = bases_.size(); f-- > 0;) {
     std::int64_t position = bases_[f];
     const std::int64_t file_end = bases_[f] + file_bytes_;
     bool ended = false;
     while (position < file_end && !ended) {
-      max_.store(file_end / kUnit);  // read() looks no farther than this
-      auto units = read(position / kUnit, kScanUnits);
+      written_bytes_.store(file_end);  // read_units() looks no farther than this
+      auto units = read_units(position / unit_bytes_, kScanUnits);
       if (!units) return units.error();
       for (const QueueEntry& unit : *units) {
         if (!is_valid(unit)) {
           ended = true;
           break;
         }
-        position += kUnit;
+        position += unit_bytes_;
+        last = unit;
         if (!unit.is_blank()) physical_end = unit.physical_offset + unit.size;
       }
       if (units->empty()) ended = true;
@@ -139,13 +140,28 @@ Result<Ok> ConsumeQueue::load(bool clean) {
       break;
     }
   }
+  if (auto ended = end_at(end, last, physical_end); !ended) return ended;
+  const auto first = read_units(first_unit(), 1);
+  if (!first) return first.error();
+  min_ = first->empty() ? max_offset() : first->front().queue_offset;
+  synced_bytes_ = end;
+  return Ok{};
+}
+
+/// The queue ends at byte `end`, behind `last` if there is any.
+Result<Ok> ConsumeQueue::end_at(std::int64_t end, const std::optional<QueueEntry>& last,
+                                std::int64_t physical_end) {
+  const std::int64_t max =
+      last ? last->queue_offset + last->messages : first_offset(end / unit_bytes_);
+  written_bytes_ = end;
+  max_ = max;
+  min_ = std::min(min_.load(), max);
   physical_end_ = physical_end;
-  min_ = bases_.front() / kUnit;
-  max_ = end / kUnit;
-  next_offset = end / kUnit;
+  next_offset = max;
   pending_position_ = end;
   pending_physical_end_ = physical_end;
-  synced_bytes_ = end;
+  pending_max_ = max;
+  synced_bytes_ = std::min(synced_bytes_.load(), end);
   return cut_to(end);
 }
 
@@ -184,59 +200,20 @@ Result<Ok> ConsumeQueue::write(std::int64_t position, std::string_view bytes) {
   return Ok{};
 }
 
-void ConsumeQueue::put(std::int64_t queue_offset, const QueueEntry& entry) {
-  if (queue_offset < 0 || queue_offset > kOffsetMax) return refuse(queue_offset);
-  const std::int64_t position = queue_offset * kUnit;
-  std::int64_t end = pending_position_ + static_cast<std::int64_t>(pending_.size());
-  if (position < end && pending_physical_end_ < 0) {
-    // No entry is left and the log has older ones: a power cut took the files before this one.
-    begin_anew();
-    end = 0;
-  }
-  if (position < end || entry.physical_offset + entry.size <= pending_physical_end_)
-    return;  // dispatched before
-  if (position > end) {
-    bool empty;
-    {
-      std::lock_guard lock{files_mutex_};
-      empty = bases_.empty() && pending_.empty();
-    }
-    if (empty) {
-      // A queue that begins late: its first file is filled up to the first message.
-      pending_position_ = position / file_bytes_ * file_bytes_;
-      end = pending_position_;
-      min_.store(queue_offset, std::memory_order_release);
-    } else if (position - end > file_bytes_) {
-      return refuse(queue_offset);
-    } else {
-      env_.log.error(
-          "entries missing in a consume queue, filled with blanks: topic={} queue={} from={} to={}",
-          topic_, queue_id_, end / kUnit, queue_offset);
-    }
-    while (end < position) {
-      encode(pending_, {0, 0x7FFF'FFFF, 0});
-      end += kUnit;
-    }
-  }
-  encode(pending_, entry);
-  pending_physical_end_ = entry.physical_offset + entry.size;
-}
-
-/// No CRC covers a record's queue offset. Filling up to any number would fill the disk, and hide
-/// the messages that follow.
-void ConsumeQueue::refuse(std::int64_t queue_offset) {
+/// No CRC covers a record's queue offset. Believing any number would fill the disk, or hide the
+/// messages that follow.
+void ConsumeQueue::refuse(std::int64_t queue_offset, std::int64_t end) const {
   env_.log.error(
       "a record claims a queue offset far from its queue's end, it cannot be consumed: topic={} "
       "queue={} offset={} end={}",
-      topic_, queue_id_, queue_offset,
-      (pending_position_ + static_cast<std::int64_t>(pending_.size())) / kUnit);
+      topic_, queue_id_, queue_offset, end);
 }
 
 void ConsumeQueue::begin_anew() {
   if (auto removed = remove_all(); !removed)
     env_.log.error("a consume queue file stays: {}", removed.error().detail);
   pending_.clear();
-  pending_position_ = 0;
+  pending_position_ = pending_max_ = 0;
   synced_bytes_ = 0;
 }
 
@@ -247,18 +224,20 @@ Result<Ok> ConsumeQueue::write_pending() {
   pending_.clear();
   if (pending_.capacity() > 64 << 10) pending_.shrink_to_fit();
   physical_end_.store(pending_physical_end_, std::memory_order_relaxed);
-  max_.store(pending_position_ / kUnit, std::memory_order_release);
+  written_bytes_.store(pending_position_, std::memory_order_release);
+  max_.store(pending_max_, std::memory_order_release);
   return Ok{};
 }
 
-Result<std::vector<QueueEntry>> ConsumeQueue::read(std::int64_t offset, std::size_t count) const {
+Result<std::vector<QueueEntry>> ConsumeQueue::read_units(std::int64_t index,
+                                                         std::size_t count) const {
   std::vector<QueueEntry> entries;
-  const std::int64_t end = max_offset();
-  if (offset < 0 || offset >= end) return entries;
-  const std::int64_t position = offset * kUnit;
+  const std::int64_t end = end_unit();
+  if (index < 0 || index >= end) return entries;
+  const std::int64_t position = index * unit_bytes_;
   const std::int64_t inside = position % file_bytes_;
-  count = std::min({count, static_cast<std::size_t>(end - offset),
-                    static_cast<std::size_t>((file_bytes_ - inside) / kUnit)});
+  count = std::min({count, static_cast<std::size_t>(end - index),
+                    static_cast<std::size_t>((file_bytes_ - inside) / unit_bytes_)});
   const std::int64_t base = position - inside;
   {
     std::lock_guard lock{files_mutex_};
@@ -267,13 +246,14 @@ Result<std::vector<QueueEntry>> ConsumeQueue::read(std::int64_t offset, std::siz
   }
   auto file = cache_.open(path_of(base), FileSystem::Open::kExisting);
   if (!file) return file.error();
-  std::string bytes(count * QueueEntry::kBytes, '\0');
+  const auto unit = static_cast<std::size_t>(unit_bytes_);
+  std::string bytes(count * unit, '\0');
   auto got = (*file)->read_at(static_cast<std::uint64_t>(inside),
                               std::as_writable_bytes(std::span{bytes.data(), bytes.size()}));
   if (!got) return got.error();
   entries.reserve(count);
-  for (std::size_t i = 0; i + QueueEntry::kBytes <= *got; i += QueueEntry::kBytes)
-    entries.push_back(decode(as_bytes(bytes).subspan(i, QueueEntry::kBytes)));
+  for (std::size_t i = 0; i + unit <= *got; i += unit)
+    entries.push_back(decode(index++, as_bytes(bytes).subspan(i, unit)));
   return entries;
 }
 
@@ -303,19 +283,17 @@ Result<Ok> ConsumeQueue::cut_to(std::int64_t end) {
 }
 
 Result<Ok> ConsumeQueue::truncate_behind(std::int64_t physical_offset) {
-  std::int64_t end = max_offset(), physical_end = -1;
-  {
-    std::lock_guard lock{files_mutex_};
-    if (bases_.empty()) return Ok{};
-  }
-  const std::int64_t first = bases_.front() / kUnit;
-  bool found = false;
-  while (end > first && !found) {
+  if (!has_files()) return Ok{};
+  std::int64_t end = end_unit(), physical_end = -1;
+  const std::int64_t first = first_unit();
+  std::optional<QueueEntry> last;
+  while (end > first && !last) {
     // Backwards in chunks that do not cross a file.
-    const std::int64_t file_first = (end - 1) * kUnit / file_bytes_ * file_bytes_ / kUnit;
+    const std::int64_t file_first =
+        (end - 1) * unit_bytes_ / file_bytes_ * file_bytes_ / unit_bytes_;
     const std::int64_t from =
         std::max({first, file_first, end - static_cast<std::int64_t>(kScanUnits)});
-    auto units = read(from, static_cast<std::size_t>(end - from));
+    auto units = read_units(from, static_cast<std::size_t>(end - from));
     if (!units) return units.error();
     std::size_t keep = units->size();
     // A hole left by a power cut goes with what surrounds it.
@@ -326,20 +304,11 @@ Result<Ok> ConsumeQueue::truncate_behind(std::int64_t physical_offset) {
     while (keep > 0 && !stays((*units)[keep - 1])) --keep;
     end = from + static_cast<std::int64_t>(keep);
     if (keep > 0) {
-      found = true;
-      const QueueEntry& last = (*units)[keep - 1];
-      physical_end = last.is_blank() ? -1 : last.physical_offset + last.size;
+      last = (*units)[keep - 1];
+      physical_end = last->is_blank() ? -1 : last->physical_offset + last->size;
     }
   }
-  if (end == max_offset()) return Ok{};
-  max_ = end;
-  min_ = std::min(min_.load(), end);
-  physical_end_ = physical_end;
-  next_offset = end;
-  pending_position_ = end * kUnit;
-  pending_physical_end_ = physical_end;
-  synced_bytes_ = std::min(synced_bytes_.load(), end * kUnit);
-  return cut_to(end * kUnit);
+  return end == end_unit() ? Result<Ok>{Ok{}} : end_at(end * unit_bytes_, last, physical_end);
 }
 
 Result<Ok> ConsumeQueue::correct_min_offset(std::int64_t physical_offset) {
@@ -353,7 +322,7 @@ Result<Ok> ConsumeQueue::correct_min_offset(std::int64_t physical_offset) {
       if (bases_.size() == 1) break;
       base = bases_.front();
     }
-    auto last = read((base + file_bytes_) / kUnit - 1, 1);
+    auto last = read_units((base + file_bytes_) / unit_bytes_ - 1, 1);
     if (!last || last->empty() || last->front().physical_offset >= physical_offset) break;
     {
       std::lock_guard lock{files_mutex_};
@@ -366,12 +335,12 @@ Result<Ok> ConsumeQueue::correct_min_offset(std::int64_t physical_offset) {
   std::int64_t low, high;
   {
     std::lock_guard lock{files_mutex_};
-    low = bases_.front() / kUnit;
-    high = std::min((bases_.front() + file_bytes_) / kUnit, max_offset());
+    low = bases_.front() / unit_bytes_;
+    high = std::min((bases_.front() + file_bytes_) / unit_bytes_, end_unit());
   }
   while (low < high) {
     const std::int64_t middle = low + (high - low) / 2;
-    auto entry = read(middle, 1);
+    auto entry = read_units(middle, 1);
     if (!entry) return entry.error();
     if (entry->empty()) break;
     if (entry->front().is_blank() || entry->front().physical_offset < physical_offset)
@@ -379,7 +348,10 @@ Result<Ok> ConsumeQueue::correct_min_offset(std::int64_t physical_offset) {
     else
       high = middle;
   }
-  min_.store(std::min(low, max_offset()), std::memory_order_release);
+  auto first = read_units(low, 1);
+  if (!first) return first.error();
+  min_.store(first->empty() ? max_offset() : first->front().queue_offset,
+             std::memory_order_release);
   return Ok{};
 }
 
@@ -389,6 +361,7 @@ Result<Ok> ConsumeQueue::remove_all() {
     std::lock_guard lock{files_mutex_};
     bases.swap(bases_);
   }
+  written_bytes_ = 0;
   max_ = 0;
   min_ = 0;
   cache_.forget(directory_ + "/");
@@ -396,7 +369,7 @@ Result<Ok> ConsumeQueue::remove_all() {
 }
 
 Result<Ok> ConsumeQueue::sync(std::int64_t least_bytes) {
-  const std::int64_t end = max_offset() * kUnit,
+  const std::int64_t end = written_bytes_.load(std::memory_order_acquire),
                      from = synced_bytes_.load(std::memory_order_relaxed);
   if (end - from < std::max<std::int64_t>(least_bytes, 1)) return Ok{};
   for (std::int64_t base = from / file_bytes_ * file_bytes_; base < end; base += file_bytes_) {
@@ -421,21 +394,83 @@ Result<Ok> ConsumeQueue::sync(std::int64_t least_bytes) {
   return Ok{};
 }
 
+// ---- SimpleConsumeQueue ------------------------------------------------------------------------
+
+namespace {
+
+void append_unit(std::string& out, const QueueEntry& entry) {
+  append_big<std::int64_t>(out, entry.physical_offset);
+  append_big<std::int32_t>(out, entry.size);
+  append_big<std::int64_t>(out, entry.tags_code);
+}
+
+}  // namespace
+
+SimpleConsumeQueue::SimpleConsumeQueue(Env& env, FileCache& cache, std::string directory,
+                                       std::string topic, std::int32_t queue_id,
+                                       std::int64_t file_bytes)
+    : ConsumeQueue{env,      cache,      std::move(directory), std::move(topic),
+                   queue_id, file_bytes, QueueEntry::kBytes} {}
+
+QueueEntry SimpleConsumeQueue::decode(std::int64_t index, Bytes unit) const {
+  return {.physical_offset = read_big<std::int64_t>(unit, 0),
+          .size = read_big<std::int32_t>(unit, 8),
+          .tags_code = read_big<std::int64_t>(unit, 12),
+          .queue_offset = index};
+}
+
+void SimpleConsumeQueue::put(std::int64_t queue_offset, const QueueEntry& entry) {
+  if (queue_offset < 0 || queue_offset > QueueEntry::kOffsetMax)
+    return refuse(queue_offset, pending_end() / unit_bytes_);
+  const std::int64_t position = queue_offset * unit_bytes_;
+  std::int64_t end = pending_end();
+  if (position < end && pending_physical_end_ < 0) {
+    // No entry is left and the log has older ones: a power cut took the files before this one.
+    begin_anew();
+    end = 0;
+  }
+  if (position < end || entry.physical_offset + entry.size <= pending_physical_end_)
+    return;  // dispatched before
+  if (position > end) {
+    if (!has_files() && pending_.empty()) {
+      // A queue that begins late: its first file is filled up to the first message.
+      pending_position_ = position / file_bytes_ * file_bytes_;
+      end = pending_position_;
+      min_.store(queue_offset, std::memory_order_release);
+    } else if (position - end > file_bytes_) {
+      return refuse(queue_offset, end / unit_bytes_);
+    } else {
+      env_.log.error(
+          "entries missing in a consume queue, filled with blanks: topic={} queue={} from={} to={}",
+          topic_, queue_id_, end / unit_bytes_, queue_offset);
+    }
+    while (end < position) {
+      append_unit(pending_, {.size = 0x7FFF'FFFF});
+      end += unit_bytes_;
+    }
+  }
+  append_unit(pending_, entry);
+  pending_physical_end_ = entry.physical_offset + entry.size;
+  pending_max_ = queue_offset + 1;
+}
+
 // ---- ConsumeQueues -----------------------------------------------------------------------------
 
-ConsumeQueues::ConsumeQueues(Env& env, FileCache& cache, std::string directory,
-                             std::int64_t file_bytes)
-    : env_{env},
-      cache_{cache},
-      directory_{std::move(directory)},
-      file_bytes_{(file_bytes + kUnit - 1) / kUnit * kUnit} {}
+ConsumeQueues::ConsumeQueues(Env& env, FileCache& cache, Layout layout)
+    : env_{env}, cache_{cache}, layout_{std::move(layout)} {}
 
 Result<Ok> ConsumeQueues::load(bool clean) {
-  auto topics = env_.files.list(directory_);
+  for (const QueueKind kind : {QueueKind::kSimple, QueueKind::kBatch})
+    if (auto loaded = load(directory_of(kind), kind, clean); !loaded) return loaded;
+  return Ok{};
+}
+
+Result<Ok> ConsumeQueues::load(const std::string& directory, QueueKind kind, bool clean) {
+  auto topics = env_.files.list(directory);
   if (!topics) return topics.error().code == Errc::kNotFound ? Result<Ok>{Ok{}} : topics.error();
   for (const DirectoryEntry& topic : *topics) {
     if (!topic.is_directory) continue;
-    auto queues = env_.files.list(directory_ + "/" + topic.name);
+    auto queues = env_.files.list(directory + "/" + topic.name);
     if (!queues) return queues.error();
     for (const DirectoryEntry& queue : *queues) {
       std::int32_t id = -1;
@@ -444,7 +479,13 @@ Result<Ok> ConsumeQueues::load(bool clean) {
       if (!queue.is_directory || error != std::errc{} ||
           end != queue.name.data() + queue.name.size())
         continue;
-      if (auto loaded = find_or_create(topic.name, id)->load(clean); !loaded) return loaded;
+      const auto made = find_or_create(topic.name, id, kind);
+      if (made->kind() != kind) {
+        env_.log.warn("a queue of two kinds, this one is not read: directory={}/{}/{}", directory,
+                      topic.name, id);
+        continue;
+      }
+      if (auto loaded = made->load(clean); !loaded) return loaded;
     }
   }
   return Ok{};
@@ -462,14 +503,32 @@ std::shared_ptr<ConsumeQueue> ConsumeQueues::find(std::string_view topic,
 std::shared_ptr<ConsumeQueue> ConsumeQueues::find_or_create(std::string_view topic,
                                                             std::int32_t queue_id) {
   if (auto queue = find(topic, queue_id)) return queue;
+  return find_or_create(topic, queue_id, layout_.kind_of(topic));
+}
+
+std::shared_ptr<ConsumeQueue> ConsumeQueues::find_or_create(std::string_view topic,
+                                                            std::int32_t queue_id, QueueKind kind) {
   std::unique_lock lock{mutex_};
   auto& queue = topics_[std::string{topic}][queue_id];
   if (!queue) {
-    queue = std::make_shared<ConsumeQueue>(
-        env_, cache_, directory_ + "/" + std::string{topic} + "/" + std::to_string(queue_id),
-        std::string{topic}, queue_id, file_bytes_);
+    std::string directory =
+        directory_of(kind) + "/" + std::string{topic} + "/" + std::to_string(queue_id);
+    if (kind == QueueKind::kBatch)
+      queue = std::make_shared<BatchConsumeQueue>(env_, cache_, std::move(directory),
+                                                  std::string{topic}, queue_id,
+                                                  layout_.batch_file_bytes);
+    else
+      queue = std::make_shared<SimpleConsumeQueue>(env_, cache_, std::move(directory),
+                                                   std::string{topic}, queue_id,
+                                                   layout_.simple_file_bytes);
   }
   return queue;
+}
+
+std::size_t ConsumeQueues::topic_count(std::string_view prefix) const {
+  std::shared_lock lock{mutex_};
+  return static_cast<std::size_t>(std::ranges::count_if(
+      topics_, [&](const auto& each) { return each.first.starts_with(prefix); }));
 }
 
 std::vector<std::shared_ptr<ConsumeQueue>> ConsumeQueues::all() const {
@@ -503,8 +562,11 @@ void ConsumeQueues::remove_topic(std::string_view topic) {
     if (auto removed = queue->remove_all(); !removed)
       env_.log.error("cannot remove a consume queue: {}", removed.error().detail);
   }
-  if (auto removed = remove_tree(env_.files, directory_ + "/" + std::string{topic}); !removed)
-    env_.log.error("cannot remove a topic's directory: {}", removed.error().detail);
+  for (const QueueKind kind : {QueueKind::kSimple, QueueKind::kBatch}) {
+    if (auto removed = remove_tree(env_.files, directory_of(kind) + "/" + std::string{topic});
+        !removed)
+      env_.log.error("cannot remove a topic's directory: {}", removed.error().detail);
+  }
 }
 
 void ConsumeQueues::remove(const ConsumeQueue& queue) {

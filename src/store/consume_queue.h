@@ -1,9 +1,11 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <list>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <shared_mutex>
 #include <string>
 #include <unordered_map>
@@ -13,12 +15,23 @@
 
 namespace apogee::store {
 
-/// One unit of a consume queue: 20 bytes on disk.
+/// How the entries of a queue stand on disk.
+enum class QueueKind {
+  kSimple,  ///< consumequeue: an entry a message, found by its place.
+  kBatch,   ///< batchconsumequeue: an entry a batch of messages, found by searching.
+};
+
+/// One unit of a consume queue.
 struct QueueEntry {
   std::int64_t physical_offset = 0;
   std::int32_t size = 0;
   std::int64_t tags_code = 0;
-  static constexpr std::size_t kBytes = 20;
+  std::int64_t queue_offset = 0;              ///< Of its first message.
+  std::int32_t messages = 1;                  ///< Queue offsets it stands for.
+  std::int64_t store_timestamp = 0;           ///< Known to entries of batch queues only.
+  static constexpr std::int64_t kBytes = 20;  ///< Of an entry of a simple queue.
+  /// Beyond it lies damage, not messages.
+  static constexpr std::int64_t kOffsetMax = std::int64_t{1} << 48;
   /// Filler before the first message of a queue that does not begin at 0: (0, 2^31-1, 0).
   bool is_blank() const { return physical_offset == 0 && size == 0x7FFF'FFFF; }
 };
@@ -39,18 +52,22 @@ class FileCache {
   std::unordered_map<std::string, decltype(recent_)::iterator> by_path_;
 };
 
-/// The messages of one queue of a topic, in order: where in the log each is.
+/// The messages of one queue of a topic, in order: where in the log each is. Files of one length
+/// hold units of one length; SimpleConsumeQueue and BatchConsumeQueue know what is in a unit.
 /// Threads: put() and write_pending() by the dispatch thread (or recovery); `next_offset` under the
 /// append lock; reads by any thread, which see entries once write_pending() has published them.
 class ConsumeQueue {
  public:
   ConsumeQueue(Env& env, FileCache& cache, std::string directory, std::string topic,
-               std::int32_t queue_id, std::int64_t file_bytes);
+               std::int32_t queue_id, std::int64_t file_bytes, std::int64_t unit_bytes);
+  virtual ~ConsumeQueue() = default;
+  ConsumeQueue(const ConsumeQueue&) = delete;
 
   /// Finds the files and the last valid entry; what is behind it is cut off. Unless the last exit
   /// was clean, the names of the files may stand in memory only.
   Result<Ok> load(bool clean);
 
+  virtual QueueKind kind() const = 0;
   const std::string& topic() const { return topic_; }
   std::int32_t queue_id() const { return queue_id_; }
   std::int64_t min_offset() const { return min_.load(std::memory_order_acquire); }
@@ -59,14 +76,14 @@ class ConsumeQueue {
     return physical_end_.load(std::memory_order_relaxed);
   }  ///< Where the last entry's record ends; -1: no entry.
 
-  /// Takes an entry for `queue_offset`; entries that are there already are ignored, a gap is filled
-  /// with blanks.
-  void put(std::int64_t queue_offset, const QueueEntry& entry);
+  /// Takes an entry for `queue_offset`; entries that are there already are ignored.
+  virtual void put(std::int64_t queue_offset, const QueueEntry& entry) = 0;
   bool has_pending() const { return !pending_.empty(); }
   Result<Ok> write_pending();
 
-  /// Reads up to `count` entries from `offset`, fewer at the end of the queue or of a file.
-  Result<std::vector<QueueEntry>> read(std::int64_t offset, std::size_t count) const;
+  /// Reads up to `count` entries, the first one that with the message at `offset`; fewer at the end
+  /// of the queue or of a file.
+  virtual Result<std::vector<QueueEntry>> read(std::int64_t offset, std::size_t count) const = 0;
 
   /// Entries of records at or behind `physical_offset` go: the log ends there.
   Result<Ok> truncate_behind(std::int64_t physical_offset);
@@ -79,42 +96,93 @@ class ConsumeQueue {
 
   std::int64_t next_offset = 0;  ///< Append lock: the queue offset the next message gets.
 
- private:
-  std::string path_of(std::int64_t base) const;
-  Result<std::shared_ptr<File>> file_at(std::int64_t position, bool create);
-  Result<Ok> write(std::int64_t position, std::string_view bytes);
-  Result<Ok> cut_to(std::int64_t end);
+ protected:
+  /// The unit with this number, counted from position 0 of all files.
+  virtual QueueEntry decode(std::int64_t index, Bytes unit) const = 0;
+  virtual bool is_valid(const QueueEntry& entry) const = 0;
+  /// The queue offset the first message gets in a queue without entries whose files begin there.
+  virtual std::int64_t first_offset(std::int64_t index) const = 0;
+
+  /// Units from number `index` on, fewer at the end of the queue or of a file.
+  Result<std::vector<QueueEntry>> read_units(std::int64_t index, std::size_t count) const;
+  std::int64_t first_unit() const;
+  std::int64_t end_unit() const {
+    return written_bytes_.load(std::memory_order_acquire) / unit_bytes_;
+  }
+  bool has_files() const;
   void begin_anew();
-  void refuse(std::int64_t queue_offset);
-  static void encode(std::string& out, const QueueEntry& entry);
+  void refuse(std::int64_t queue_offset, std::int64_t end) const;
+  std::int64_t pending_end() const {
+    return pending_position_ + static_cast<std::int64_t>(pending_.size());
+  }
 
   Env& env_;
-  FileCache& cache_;
   const std::string directory_, topic_;
   const std::int32_t queue_id_;
-  const std::int64_t file_bytes_;
-
-  mutable std::mutex files_mutex_;
-  std::vector<std::int64_t> bases_;  // files mutex: first byte of each file, ascending
+  const std::int64_t file_bytes_, unit_bytes_;
 
   std::string pending_;                // dispatch thread: encoded entries from pending_position_
   std::int64_t pending_position_ = 0;  // dispatch thread: in bytes
-  std::int64_t pending_physical_end_ = -1;
-  std::atomic<std::int64_t> min_{0}, max_{0}, physical_end_{-1};
+  std::int64_t pending_physical_end_ = -1;  // dispatch thread
+  std::int64_t pending_max_ = 0;            // dispatch thread: max_offset() with what is pending
+  std::atomic<std::int64_t> min_{0};
+
+ private:
+  std::string path_of(std::int64_t base) const;
+  Result<Ok> load_files();
+  Result<std::shared_ptr<File>> file_at(std::int64_t position, bool create);
+  Result<Ok> write(std::int64_t position, std::string_view bytes);
+  Result<Ok> cut_to(std::int64_t end);
+  Result<Ok> end_at(std::int64_t end, const std::optional<QueueEntry>& last,
+                    std::int64_t physical_end);
+
+  FileCache& cache_;
+  mutable std::mutex files_mutex_;
+  std::vector<std::int64_t> bases_;  // files mutex: first byte of each file, ascending
+
+  std::atomic<std::int64_t> max_{0}, physical_end_{-1};
+  std::atomic<std::int64_t> written_bytes_{0};  // published before max_
   std::atomic<std::int64_t> synced_bytes_{0};
   std::atomic<bool> names_synced_{
       true};  // false: a file was made whose name may not survive a power cut
 };
 
+/// 20 bytes a message; a message's place is its queue offset.
+class SimpleConsumeQueue final : public ConsumeQueue {
+ public:
+  SimpleConsumeQueue(Env& env, FileCache& cache, std::string directory, std::string topic,
+                     std::int32_t queue_id, std::int64_t file_bytes);
+  QueueKind kind() const override { return QueueKind::kSimple; }
+  /// A gap is filled with blanks.
+  void put(std::int64_t queue_offset, const QueueEntry& entry) override;
+  Result<std::vector<QueueEntry>> read(std::int64_t offset, std::size_t count) const override {
+    return read_units(offset, count);
+  }
+
+ protected:
+  QueueEntry decode(std::int64_t index, Bytes unit) const override;
+  bool is_valid(const QueueEntry& entry) const override {
+    return entry.physical_offset >= 0 && entry.size > 0;
+  }
+  std::int64_t first_offset(std::int64_t index) const override { return index; }
+};
+
 /// All queues of the store. Threads: any.
 class ConsumeQueues {
  public:
-  ConsumeQueues(Env& env, FileCache& cache, std::string directory, std::int64_t file_bytes);
+  struct Layout {
+    std::string simple_directory, batch_directory;
+    std::int64_t simple_file_bytes, batch_file_bytes;
+    /// Asked when a queue comes into being; any thread.
+    std::function<QueueKind(std::string_view topic)> kind_of;
+  };
+  ConsumeQueues(Env& env, FileCache& cache, Layout layout);
   Result<Ok> load(bool clean);
   std::shared_ptr<ConsumeQueue> find(std::string_view topic, std::int32_t queue_id) const;
   std::shared_ptr<ConsumeQueue> find_or_create(std::string_view topic, std::int32_t queue_id);
   std::vector<std::shared_ptr<ConsumeQueue>> all() const;
   std::vector<std::shared_ptr<ConsumeQueue>> of_topic(std::string_view topic) const;
+  std::size_t topic_count(std::string_view prefix) const;  ///< Topics whose name begins so.
   /// Takes the topic's queues out of the table and removes their files.
   void remove_topic(std::string_view topic);
   void remove(const ConsumeQueue& queue);
@@ -126,10 +194,16 @@ class ConsumeQueues {
       return std::hash<std::string_view>{}(text);
     }
   };
+  Result<Ok> load(const std::string& directory, QueueKind kind, bool clean);
+  std::shared_ptr<ConsumeQueue> find_or_create(std::string_view topic, std::int32_t queue_id,
+                                               QueueKind kind);
+  const std::string& directory_of(QueueKind kind) const {
+    return kind == QueueKind::kBatch ? layout_.batch_directory : layout_.simple_directory;
+  }
+
   Env& env_;
   FileCache& cache_;
-  const std::string directory_;
-  const std::int64_t file_bytes_;
+  const Layout layout_;
   mutable std::shared_mutex mutex_;
   std::unordered_map<std::string, std::map<std::int32_t, std::shared_ptr<ConsumeQueue>>, Hash,
                      std::equal_to<>>

@@ -4,8 +4,10 @@
 
 #include <pthread.h>
 
+#include "protocol/field.h"
 #include "protocol/message.h"
 #include "protocol/names.h"
+#include "store/offset_texts.h"
 
 namespace apogee::store {
 namespace {
@@ -82,6 +84,19 @@ std::int64_t Dispatcher::tags_code(const protocol::Message& message, const Wante
   return protocol::tags_code(wanted.tags);
 }
 
+namespace {
+
+/// How many queue offsets a record stands for (CommitLog.setBatchSizeIfNeeded).
+std::int32_t messages_of(const protocol::Message& message) {
+  std::int32_t number = 1;
+  if ((message.sys_flag & protocol::sys_flag::kInnerBatch) != 0)
+    if (const auto text = message.property(protocol::property::kInnerNum))
+      if (!protocol::from_text(*text, number) || number < 1 || number > 32'767) number = 1;
+  return number;
+}
+
+}  // namespace
+
 void Dispatcher::take(const protocol::Message& message) {
   const Wanted wanted{message.properties};
   const std::int32_t type = message.sys_flag & protocol::sys_flag::kTransactionMask;
@@ -90,16 +105,11 @@ void Dispatcher::take(const protocol::Message& message) {
         last_queue_->topic() != message.topic)
       last_queue_ = queues_.find_or_create(message.topic, message.queue_id);
     if (!last_queue_->has_pending()) touched_.push_back(last_queue_);
-    const QueueEntry entry{message.physical_offset, message.size, tags_code(message, wanted)};
-    last_queue_->put(message.queue_offset, entry);
-    arrivals_.push_back({.topic = message.topic,
-                         .queue_id = message.queue_id,
-                         .queue_offset = message.queue_offset,
-                         .tags_code = entry.tags_code,
-                         .store_timestamp = message.store_timestamp,
-                         .physical_offset = message.physical_offset,
-                         .size = message.size,
-                         .record = {}});
+    const std::int64_t tags = tags_code(message, wanted);
+    take_into(*last_queue_, message.queue_offset,
+              last_queue_->kind() == QueueKind::kBatch ? messages_of(message) : 1, tags, message);
+    if (config_.lmq && config_.multi_dispatch && may_name_lmqs(message.topic))
+      take_into_lmqs(tags, message);
   }
   if (config_.index_enable) {
     index_.put({.topic = message.topic,
@@ -110,6 +120,34 @@ void Dispatcher::take(const protocol::Message& message) {
                 .sys_flag = message.sys_flag});
   }
   taken_timestamp_ = message.store_timestamp;
+}
+
+void Dispatcher::take_into(ConsumeQueue& queue, std::int64_t queue_offset, std::int32_t messages,
+                           std::int64_t tags_code, const protocol::Message& message) {
+  queue.put(queue_offset, {.physical_offset = message.physical_offset,
+                           .size = message.size,
+                           .tags_code = tags_code,
+                           .queue_offset = queue_offset,
+                           .messages = messages,
+                           .store_timestamp = message.store_timestamp});
+  arrivals_.push_back({.topic = queue.topic(),
+                       .queue_id = queue.queue_id(),
+                       .queue_offset = queue_offset + messages - 1,
+                       .tags_code = tags_code,
+                       .store_timestamp = message.store_timestamp,
+                       .physical_offset = message.physical_offset,
+                       .size = message.size,
+                       .record = {}});
+}
+
+/// The record goes into each LMQ at the offset it was given when it was stored, so that a log that
+/// is read again makes the same queues again.
+void Dispatcher::take_into_lmqs(std::int64_t tags_code, const protocol::Message& message) {
+  for (const LmqPlace& place : lmq_places(message)) {
+    const auto queue = queues_.find_or_create(place.name, 0);
+    if (!queue->has_pending()) touched_.push_back(queue);
+    take_into(*queue, place.offset, 1, tags_code, message);
+  }
 }
 
 void Dispatcher::redispatch(const protocol::Message& message) {
@@ -153,9 +191,10 @@ bool Dispatcher::round() {
       at = check.size > 0 ? at + static_cast<std::size_t>(check.size) : bytes.size();
       continue;
     }
+    const std::size_t before = arrivals_.size();
     take(check.message);
-    if (!arrivals_.empty() && arrivals_.back().physical_offset == check.message.physical_offset)
-      arrivals_.back().record = bytes.subspan(at, static_cast<std::size_t>(check.size));
+    for (std::size_t i = before; i < arrivals_.size(); ++i)
+      arrivals_[i].record = bytes.subspan(at, static_cast<std::size_t>(check.size));
     at += static_cast<std::size_t>(check.size);
   }
   while (!stopping_) {

@@ -40,6 +40,9 @@ class Dispatcher {
   void run();
   bool round();
   void take(const protocol::Message& message);
+  void take_into(ConsumeQueue& queue, std::int64_t queue_offset, std::int32_t messages,
+                 std::int64_t tags_code, const protocol::Message& message);
+  void take_into_lmqs(std::int64_t tags_code, const protocol::Message& message);
   struct Wanted;
   std::int64_t tags_code(const protocol::Message& message, const Wanted& wanted) const;
 

@@ -1,5 +1,7 @@
 #include "store/message_store.h"
 
+#include <list>
+
 #include <unistd.h>
 
 #include "protocol/message.h"
@@ -9,6 +11,7 @@
 #include "store/dispatcher.h"
 #include "store/flusher.h"
 #include "store/index.h"
+#include "store/offset_texts.h"
 #include "store/retention.h"
 
 namespace apogee::store {
@@ -56,7 +59,16 @@ class LocalStore final : public MessageStore, private RetentionTarget {
         queue_directory_{config.root + "/consumequeue"},
         cache_{env.files, static_cast<std::size_t>(config.open_queue_files_max)},
         log_{env, config_.now(), commit_log_directory_},
-        queues_{env, cache_, queue_directory_, config.consume_queue_file_bytes},
+        queues_{env,
+                cache_,
+                {.simple_directory = queue_directory_,
+                 .batch_directory = config.root + "/batchconsumequeue",
+                 .simple_file_bytes = config.consume_queue_file_bytes,
+                 .batch_file_bytes = config.batch_queue_file_bytes,
+                 .kind_of =
+                     [&events](std::string_view topic) {
+                       return events.is_batch_topic(topic) ? QueueKind::kBatch : QueueKind::kSimple;
+                     }}},
         index_{env,
                {.directory = config.root + "/index",
                 .slot_count = config.index_slots,
@@ -120,6 +132,7 @@ class LocalStore final : public MessageStore, private RetentionTarget {
   void set_disk_full(bool full, std::string_view why) override;
 
   PutStatus refuse_all() const;
+  PutStatus prepare(CommitLog::Slot& slot, std::list<Buffer>& rewritten);
   void flush_queues(bool thorough);
   static std::vector<QueueInfo> infos(const std::vector<std::shared_ptr<ConsumeQueue>>& queues);
   std::int64_t store_time_of(const QueueEntry& entry);
@@ -412,6 +425,7 @@ void LocalStore::append(std::span<Append* const> batch) {
   static thread_local std::vector<std::shared_ptr<ConsumeQueue>> keep;
   slots.clear();
   keep.clear();
+  std::list<Buffer> rewritten;
   for (Append* each : batch) {
     const bool retry = protocol::is_retry_topic(each->topic) || protocol::is_dlq_topic(each->topic);
     if (each->topic.size() > (retry ? protocol::kRetryTopicLengthMax : protocol::kTopicLengthMax) ||
@@ -423,11 +437,41 @@ void LocalStore::append(std::span<Append* const> batch) {
     if (keep.empty() || keep.back()->queue_id() != each->queue_id ||
         keep.back()->topic() != each->topic)
       keep.push_back(queues_.find_or_create(each->topic, each->queue_id));
-    slots.push_back({each, keep.back().get()});
+    CommitLog::Slot slot{each, keep.back().get(), {}};
+    if (const PutStatus refused = prepare(slot, rewritten); refused != PutStatus::kOk)
+      each->status = refused;
+    else
+      slots.push_back(std::move(slot));
   }
   if (slots.empty()) return;
   log_.append(slots);
   dispatcher_.wake();
+}
+
+/// Makes room in a record that tells its queue offsets.
+PutStatus LocalStore::prepare(CommitLog::Slot& slot, std::list<Buffer>& rewritten) {
+  Append& append = *slot.append;
+  append.queue_offset_step = 1;
+  if (append.count != 1) return PutStatus::kOk;
+  const StoreConfig& config = config_.now();
+  Buffer record;
+  const auto room = make_room(append.records, config.lmq && config.multi_dispatch, record);
+  if (!room) return PutStatus::kMessageIllegal;
+  if (record.empty()) return PutStatus::kOk;
+  if (room->messages > 1 && slot.queue->kind() != QueueKind::kBatch)
+    return PutStatus::kMessageIllegal;
+  append.queue_offset_step = room->messages;
+  for (const std::size_t at : room->own) slot.texts.push_back({at, nullptr});
+  for (std::size_t i = 0; i < room->lmq.size(); ++i) {
+    const std::string& name = room->lmq_names[i];
+    if (!queues_.find(name, 0) &&
+        queues_.topic_count(protocol::kLmqPrefix) >= static_cast<std::size_t>(config.lmq_max))
+      return PutStatus::kLmqNumberExceeded;
+    slot.texts.push_back({room->lmq[i], queues_.find_or_create(name, 0)});
+  }
+  Buffer& kept = rewritten.emplace_back(std::move(record));
+  append.records = std::as_writable_bytes(std::span{kept.data(), kept.size()});
+  return PutStatus::kOk;
 }
 
 // ---- Reading -----------------------------------------------------------------------------------
@@ -453,7 +497,7 @@ GetResult LocalStore::get(const GetRequest& request) {
     return end_with(GetStatus::kOffsetOverflowBadly, result.max_offset);
 
   const auto entries_max =
-      std::max<std::size_t>(static_cast<std::size_t>(config.filter_bytes_max) / QueueEntry::kBytes,
+      std::max<std::size_t>(static_cast<std::size_t>(config.filter_bytes_max / QueueEntry::kBytes),
                             static_cast<std::size_t>(std::max(request.max_messages, 1)));
   // Without a filter nothing behind the wanted messages is looked at.
   auto entries = queue->read(
@@ -478,11 +522,12 @@ GetResult LocalStore::get(const GetRequest& request) {
           in_memory ? config.transfer_bytes_in_memory : config.transfer_bytes_on_disk;
       const std::int32_t count =
           in_memory ? config.transfer_count_in_memory : config.transfer_count_on_disk;
-      if (result.message_count >= request.max_messages || result.message_count >= count ||
+      if (result.message_count + entry.messages > request.max_messages ||
+          result.message_count + entry.messages > count ||
           result.total_bytes + entry.size > std::min(bytes, bytes_max))
         break;
     }
-    ++result.next_offset;
+    result.next_offset = entry.queue_offset + entry.messages;
     if (entry.is_blank() || entry.physical_offset < skip_before) continue;
     if (request.filter && !request.filter->matches_tags_code(entry.tags_code)) continue;
     if (!segment || entry.physical_offset < segment->base() ||
@@ -508,7 +553,7 @@ GetResult LocalStore::get(const GetRequest& request) {
       last->bytes = {last->bytes.data(), last->bytes.size() + record.size()};
     else
       result.records.push_back({record, segment});
-    ++result.message_count;
+    result.message_count += entry.messages;
     result.total_bytes += entry.size;
     result.status = GetStatus::kFound;
   }
@@ -570,12 +615,14 @@ std::int64_t LocalStore::max_offset(std::string_view topic, std::int32_t queue_i
 
 std::int64_t LocalStore::store_time_of(const QueueEntry& entry) {
   if (entry.is_blank()) return -1;
+  if (entry.store_timestamp > 0) return entry.store_timestamp;
   const RecordBytes record = record_at(entry.physical_offset);
   return record ? protocol::check_record(record.bytes, false).message.store_timestamp : -1;
 }
 
 /// ConsumeQueue.binarySearchInQueueByTime: LOWER the first message at or after `timestamp` (one
-/// behind the last if there is none), UPPER the last at or before it.
+/// behind the last if there is none), UPPER the last at or before it. In a batch queue the offset
+/// is that of a batch's first message, of the last batch's if there is nothing at or after.
 std::int64_t LocalStore::offset_by_time(std::string_view topic, std::int32_t queue_id,
                                         std::int64_t timestamp, Boundary boundary) {
   const auto queue = queues_.find(topic, queue_id);
@@ -585,8 +632,13 @@ std::int64_t LocalStore::offset_by_time(std::string_view topic, std::int32_t que
     const auto entry = queue->read(offset, 1);
     return entry && !entry->empty() ? store_time_of(entry->front()) : -1;
   };
+  const auto found = [&](std::int64_t offset) {
+    if (queue->kind() == QueueKind::kSimple) return offset;
+    const auto entry = queue->read(std::min(offset, end - 1), 1);
+    return entry && !entry->empty() ? entry->front().queue_offset : offset;
+  };
   if (first >= end) return end;
-  if (time_at(end - 1) < timestamp) return boundary == Boundary::kLower ? end : end - 1;
+  if (time_at(end - 1) < timestamp) return found(boundary == Boundary::kLower ? end : end - 1);
   if (time_at(first) > timestamp) return boundary == Boundary::kLower ? first : 0;
   // The first whose time is (LOWER) not before, or (UPPER) after the time asked for.
   std::int64_t low = first, high = end;
@@ -599,7 +651,7 @@ std::int64_t LocalStore::offset_by_time(std::string_view topic, std::int32_t que
     else
       high = middle;
   }
-  return std::clamp(boundary == Boundary::kLower ? low : low - 1, first, end);
+  return found(std::clamp(boundary == Boundary::kLower ? low : low - 1, first, end));
 }
 
 std::int64_t LocalStore::store_time(std::string_view topic, std::int32_t queue_id,
@@ -737,6 +789,8 @@ std::string_view name_of(PutStatus status) {
       return "OS_PAGE_CACHE_BUSY";
     case PutStatus::kCreateFileFailed:
       return "CREATE_MAPPED_FILE_FAILED";
+    case PutStatus::kLmqNumberExceeded:
+      return "LMQ_CONSUME_QUEUE_NUM_EXCEEDED";
     case PutStatus::kUnknownError:
       return "UNKNOWN_ERROR";
   }

@@ -31,26 +31,28 @@ enum class PutStatus {
   kMessageIllegal,       ///< Too large, too long a topic, bad batch. Not stored.
   kPageCacheBusy,        ///< The append lock has been held for too long. Not stored.
   kCreateFileFailed,     ///< No next segment. Not stored.
+  kLmqNumberExceeded,    ///< It names an LMQ more than maxLmqConsumeQueueNum. Not stored.
   kUnknownError,
 };
 std::string_view name_of(PutStatus status);
 
 /// One append: one or several encoded records (protocol/message.h) of the same topic and queue,
 /// stored back to back in one segment with consecutive queue offsets. append() patches queue
-/// offset, physical offset and store timestamp in place and, with several records, each of them.
+/// offset, physical offset and store timestamp in place and, with several records, each of them. A
+/// record of an inner batch or of a message for LMQs is stored with one more property, and
+/// `records` says nothing any more.
 struct Append {
   std::string_view topic;
   std::int32_t queue_id = 0;
   MutableBytes records;
   std::int32_t count = 1;
-  std::int32_t queue_offset_step =
-      1;  ///< Queue offsets one record takes: 1, or the INNER_NUM of an inner batch.
   // Filled in:
   PutStatus status = PutStatus::kUnknownError;
   std::int64_t physical_offset = -1;  ///< Of the first record.
   std::int64_t queue_offset = -1;     ///< Of the first record.
   std::int64_t store_timestamp = 0;
   std::vector<std::int64_t> physical_offsets;  ///< Of each record when count > 1.
+  std::int32_t queue_offset_step = 1;          ///< Queue offsets one record takes: 1, or INNER_NUM.
 };
 
 /// A record (or several contiguous ones) in a mapped segment; `owner` keeps the mapping.
@@ -109,7 +111,7 @@ struct GetResult {
 struct Arrival {
   std::string_view topic;
   std::int32_t queue_id;
-  std::int64_t queue_offset;  ///< Its own; queue_offset + 1 is the queue's new maximum.
+  std::int64_t queue_offset;  ///< Its own, of a batch the last; + 1 is the queue's new maximum.
   std::int64_t tags_code;
   std::int64_t store_timestamp;
   std::int64_t physical_offset;
@@ -120,6 +122,9 @@ class StoreEvents {
  public:
   virtual ~StoreEvents() = default;
   virtual void on_arrivals(std::span<const Arrival>) {}  ///< One dispatch round.
+  /// queue.type=BatchCQ? Asked by any thread, and while the store is opened, when a queue of the
+  /// topic comes into being.
+  virtual bool is_batch_topic(std::string_view) { return false; }
   /// Delivery time of a SCHEDULE_TOPIC_XXXX record of this delay level, stored in its queue entry's
   /// tag code.
   virtual std::int64_t deliver_time(std::int32_t delay_level, std::int64_t store_timestamp) {
