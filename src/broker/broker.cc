@@ -4,6 +4,7 @@
 #include "broker/clients.h"
 #include "broker/config_file.h"
 #include "broker/context.h"
+#include "broker/filter_data.h"
 #include "broker/offsets.h"
 #include "broker/popping.h"
 #include "broker/pulling.h"
@@ -46,9 +47,11 @@ struct Broker::State final : store::StoreEvents {
         outgoing_tls{std::move(setup.outgoing_tls)},
         open_store{std::move(setup.open_store)},
         config{completed(std::move(setup.broker))},
-        topics{env, config, config_path("topics.json")},
-        groups{env, config, config_path("subscriptionGroup.json")},
-        offsets{env, config_path("consumerOffset.json"), config.now().consumer_offset_version_step},
+        topics{env, config, config_path("topics.json"), store_config.lmq},
+        groups{env, config, config_path("subscriptionGroup.json"), store_config.lmq},
+        offsets{env, config_path("consumerOffset.json"), config.now().consumer_offset_version_step,
+                store_config.lmq ? config_path("lmqConsumerOffset.json") : ""},
+        filter_data{env, config, config_path("consumerFilter.json")},
         stats{env.clock, config.now().cluster_name},
         consumers{env.clock, notify_members(config)},
         producers{env.clock},
@@ -64,6 +67,10 @@ struct Broker::State final : store::StoreEvents {
   void on_arrivals(std::span<const store::Arrival> arrivals) override {
     long_polling.on_arrivals(arrivals);
     if (popping) popping->on_arrivals(arrivals);
+  }
+  bool is_batch_topic(std::string_view name) override {
+    const TopicPtr topic = topics.find(name);
+    return topic && broker::is_batch_topic(*topic);
   }
   std::int64_t deliver_time(std::int32_t level, std::int64_t store_timestamp) override {
     return sending.levels.deliver_time(level, store_timestamp);
@@ -108,6 +115,7 @@ struct Broker::State final : store::StoreEvents {
   Topics topics;
   SubscriptionGroups groups;
   ConsumerOffsets offsets;
+  FilterData filter_data;
   Stats stats;
   Consumers consumers;
   Producers producers;
@@ -138,6 +146,7 @@ Result<Ok> Broker::State::load() {
   if (auto loaded = topics.load(); !loaded) return loaded;
   if (auto loaded = groups.load(); !loaded) return loaded;
   if (auto loaded = offsets.load(); !loaded) return loaded;
+  if (auto loaded = filter_data.load(); !loaded) return loaded;
   if (auto loaded = request_modes.load(); !loaded) return loaded;
   auto opened = open_store(env, store_config, *this);
   if (!opened) return opened.error();
@@ -165,7 +174,7 @@ void Broker::State::add_processors() {
   add_pop_acks(*processors, *popping);
   add_pop_queries(*processors, *popping);
   add_assignment(*processors, *context, request_modes, *routes);
-  add_clients(*processors, *context);
+  add_clients(*processors, *context, &filter_data);
   add_offsets(*processors, *context);
   add_queries(*processors, *context);
   add_statistics(*processors, *context, [this](auto& table) { add_runtime_info(table); });
@@ -288,6 +297,8 @@ void Broker::State::persist() {
   };
   report("consumer offsets", offsets.persist());
   if (popping) report("consumption in order", popping->persist());
+  report("filter data",
+         filter_data.persist([this](const std::string& group) { return consumers.online(group); }));
   report("topics", topics.persist());
   report("consumer groups", groups.persist());
 }

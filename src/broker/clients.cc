@@ -20,8 +20,9 @@ constexpr std::int32_t kUnitSubFlag = 2;                    // topicSysFlag: sub
 // ---- Heartbeats --------------------------------------------------------------------------------
 
 /// Registers one consumer group of a heartbeat; true: the broker's view of it differs.
-bool register_group(Context& context, const Request& request, const ClientInfo& client,
-                    const protocol::HeartbeatData& heartbeat, protocol::ConsumerData& data) {
+bool register_group(Context& context, FilterData* filter_data, const Request& request,
+                    const ClientInfo& client, const protocol::HeartbeatData& heartbeat,
+                    protocol::ConsumerData& data) {
   if (context.settings().reject_pull_consumer &&
       data.consume_type == protocol::ConsumeType::kActively)
     return false;
@@ -34,12 +35,15 @@ bool register_group(Context& context, const Request& request, const ClientInfo& 
   context.topics.create_if_absent(protocol::retry_topic(data.group_name), group->retry_queue_nums,
                                   protocol::perm::kRead | protocol::perm::kWrite,
                                   data.unit_mode ? kUnitSubFlag : 0, orderly);
+  const bool without_subscriptions = heartbeat.heartbeat_fingerprint != 0 && heartbeat.without_sub;
+  if (filter_data && !without_subscriptions)
+    filter_data->registered(data.group_name, data.subscription_data_set);
   const auto registered = context.consumers.register_consumer(
       request.peer(), client,
       {.group = data.group_name,
        .mode = {data.consume_type, data.message_model, data.consume_from_where},
        .subscriptions = std::move(data.subscription_data_set),
-       .without_subscriptions = heartbeat.heartbeat_fingerprint != 0 && heartbeat.without_sub,
+       .without_subscriptions = without_subscriptions,
        .fingerprint = heartbeat.heartbeat_fingerprint,
        .notify = group->notify_consumer_ids_changed_enable});
   if (registered.changed)
@@ -48,13 +52,13 @@ bool register_group(Context& context, const Request& request, const ClientInfo& 
   return registered.subscription_changed;
 }
 
-Answer heartbeat(Context& context, const Request& request) {
+Answer heartbeat(Context& context, FilterData* filter_data, const Request& request) {
   auto heartbeat = protocol::decode_body<protocol::HeartbeatData>(request.command.body);
   if (!heartbeat) return Answer::error(code::kSystemError, heartbeat.error().detail);
   const ClientInfo client{heartbeat->client_id, request.command.language, request.command.version};
   bool changed = false;
   for (protocol::ConsumerData& each : heartbeat->consumer_data_set)
-    changed = register_group(context, request, client, *heartbeat, each) || changed;
+    changed = register_group(context, filter_data, request, client, *heartbeat, each) || changed;
   for (const protocol::ProducerData& each : heartbeat->producer_data_set)
     context.producers.register_producer(request.peer(), client, each.group_name);
   const bool v1 = heartbeat->heartbeat_fingerprint == 0;
@@ -298,11 +302,12 @@ void consumer_status(Context& context, const protocol::ConsumerStatusRequest& he
 
 }  // namespace
 
-void add_clients(remoting::Processors& processors, Context& context) {
+void add_clients(remoting::Processors& processors, Context& context, FilterData* filter_data) {
   using protocol::NoFields;
-  processors.on_code<NoFields>(
-      request_code::kHeartBeat,
-      [&](const NoFields&, const Request& request) { return heartbeat(context, request); });
+  processors.on_code<NoFields>(request_code::kHeartBeat,
+                               [&context, filter_data](const NoFields&, const Request& request) {
+                                 return heartbeat(context, filter_data, request);
+                               });
   processors.on<protocol::UnregisterClientRequest>(
       [&](const protocol::UnregisterClientRequest& header, const Request& request) {
         return unregister(context, header, request);

@@ -72,6 +72,9 @@ struct BrokerConfig {
   bool store_reply_message = true;
   bool mixed_message_type = false;
   std::int64_t shutdown_grace_ms = 5'000;
+  std::int32_t bloom_error_percent = 20;
+  std::int32_t bloom_consumers = 32;
+  std::int64_t filter_data_kept_ms = 24 * 3'600 * 1'000;
 
   using Self = BrokerConfig;
   static constexpr auto kOptions = std::tuple{
@@ -180,7 +183,16 @@ struct BrokerConfig {
       PlainOption{"enableMixedMessageType", &Self::mixed_message_type,
                   "Allow topics of message type MIXED.", Change::kAtRunTime},
       Option{"shutdownWaitTimeMs", &Self::shutdown_grace_ms, 0, 600'000,
-             "Longest wait for answers in flight when stopping, in ms."}};
+             "Longest wait for answers in flight when stopping, in ms."},
+      Option{"maxErrorRateOfBloomFilter", &Self::bloom_error_percent, 1, 49,
+             "With expectConsumerNumUseFilter: how long the bit patterns in consumerFilter.json "
+             "are. A file of other values is dropped at start."},
+      Option{"expectConsumerNumUseFilter", &Self::bloom_consumers, 1, 1'000'000,
+             "Groups with SQL92 subscriptions expected; see maxErrorRateOfBloomFilter."},
+      Option{"filterDataCleanTimeSpan", &Self::filter_data_kept_ms, 0, std::int64_t{1} << 40,
+             "How long the SQL92 subscription of a group that has left is kept in "
+             "consumerFilter.json, in ms.",
+             Change::kAtRunTime}};
 };
 
 using LiveConfig = Live<BrokerConfig>;

@@ -286,6 +286,46 @@ struct SubscriptionData {
 Result<SubscriptionData> subscription_from(std::string_view topic, std::string_view expression,
                                            std::string_view type, std::int64_t version);
 
+/// consumerFilter.json: topic -> group -> its subscription by expression (ConsumerFilterManager).
+struct BloomPattern {
+  std::int32_t bit_num = 0;
+  std::vector<std::int32_t> bit_pos;
+  bool operator==(const BloomPattern&) const = default;
+  using Self = BloomPattern;
+  static constexpr auto kFields =
+      std::tuple{Field{"bitNum", &Self::bit_num}, Field{"bitPos", &Self::bit_pos}};
+};
+struct ConsumerFilterData {
+  BloomPattern bloom_filter_data;
+  std::int64_t born_time = 0, client_version = 0;
+  std::string consumer_group;
+  std::int64_t dead_time = 0;
+  std::string expression, expression_type, topic;
+  bool operator==(const ConsumerFilterData&) const = default;
+  using Self = ConsumerFilterData;
+  static constexpr auto kFields = std::tuple{Field{"bloomFilterData", &Self::bloom_filter_data},
+                                             Field{"bornTime", &Self::born_time},
+                                             Field{"clientVersion", &Self::client_version},
+                                             Field{"consumerGroup", &Self::consumer_group},
+                                             Field{"deadTime", &Self::dead_time},
+                                             Field{"expression", &Self::expression},
+                                             Field{"expressionType", &Self::expression_type},
+                                             Field{"topic", &Self::topic}};
+};
+struct ConsumerFiltersOfTopic {
+  std::map<std::string, ConsumerFilterData> group_filter_data;
+  std::string topic;
+  using Self = ConsumerFiltersOfTopic;
+  static constexpr auto kFields =
+      std::tuple{Field{"groupFilterData", &Self::group_filter_data}, Field{"topic", &Self::topic}};
+};
+struct ConsumerFilterTable {
+  std::map<std::string, ConsumerFiltersOfTopic> filter_data_by_topic;
+  using Self = ConsumerFilterTable;
+  static constexpr auto kFields =
+      std::tuple{Field{"filterDataByTopic", &Self::filter_data_by_topic}};
+};
+
 struct ProducerData {
   std::string group_name;
   using Self = ProducerData;
@@ -377,6 +417,16 @@ struct ConsumerOffsetTable {
   std::map<std::string, std::map<std::int32_t, std::int64_t>> offset_table;
   using Self = ConsumerOffsetTable;
   static constexpr auto kFields = std::tuple{Field{"dataVersion", &Self::data_version},
+                                             Field{"offsetTable", &Self::offset_table}};
+};
+/// lmqConsumerOffset.json: groups of LMQs have one offset a topic.
+struct LmqConsumerOffsetTable {
+  DataVersion data_version;
+  std::map<std::string, std::int64_t> lmq_offset_table;
+  std::map<std::string, std::map<std::int32_t, std::int64_t>> offset_table;
+  using Self = LmqConsumerOffsetTable;
+  static constexpr auto kFields = std::tuple{Field{"dataVersion", &Self::data_version},
+                                             Field{"lmqOffsetTable", &Self::lmq_offset_table},
                                              Field{"offsetTable", &Self::offset_table}};
 };
 /// delayOffset.json and GET_ALL_DELAY_OFFSET: level -> next queue offset.
