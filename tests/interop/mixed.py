@@ -142,6 +142,10 @@ class Mixed:
         self.send(f"topic-{name}", "makes", 8)
         pair = {language: self.peer(language, "transact", f"group-{name}", f"topic-{name}").ready() for language in ("cpp", "java")}
         inbox = self.peer("cpp", "consume", f"inbox-{name}", f"topic-{name}").ready()
+        for language, each in pair.items():  # a producer becomes known to a broker when it has sent something to it
+            each.tell(f"first of {language}")
+            each.wait(lambda lines: any(line[0] == "SENT" for line in lines), "not sent")
+        time.sleep(2)
         pair[gone].tell("half")
         pair[gone].wait(lambda lines: ["SENT", "half"] in lines, "not sent")
         pair[gone].end()

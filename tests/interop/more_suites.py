@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import exchange
@@ -106,9 +107,13 @@ def mixed_suite(servers, only):
     java = ["java", "-Xmx256m", "-Drocketmq.client.logUseSlf4j=true", f"-Duser.home={servers.directory}", "-cp", f"{compiled('Peer', classpath)}:{classpath}", "Peer"]
 
     def send(topic, body, count):
-        done = subprocess.run([str(program), servers.name_server, "send", "mixed-sender", topic], input=f"{body} {count}\n", stdout=subprocess.PIPE, text=True, timeout=60)
-        if f"SENT\t{body} {count}" not in done.stdout:
-            raise AssertionError(f"could not send to {topic}")
+        for _ in range(30):  # a broker that has just started takes its time to tell the name server
+            done = subprocess.run([str(program), servers.name_server, "send", "mixed-sender", topic], input=f"{body} {count}\n", stdout=subprocess.PIPE,
+                                  stderr=subprocess.DEVNULL, text=True, timeout=60)
+            if f"SENT\t{body} {count}" in done.stdout:
+                return
+            time.sleep(1)
+        raise AssertionError(f"could not send to {topic}")
 
     return mixed.run(servers, only, [str(program)], java, send), None
 

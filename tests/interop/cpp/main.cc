@@ -115,7 +115,7 @@ int main(int argc, char** argv) {
            2;
   const std::string only = argc > 5 ? argv[5] : "";
   std::vector<Case> cases;
-  for (const auto& list : {producing_cases(), consuming_cases()})
+  for (const auto& list : {producing_cases(), consuming_cases(), administering_cases()})
     for (const Case& each : list)
       if (std::string_view{each.name}.find(only) != std::string_view::npos) cases.push_back(each);
   const auto run_id =

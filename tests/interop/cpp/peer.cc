@@ -60,7 +60,8 @@ int main(int argc, char** argv) {
     producer.emplace(must(client.producer({.group = group + "-replies"})));
     config.on_messages = [&](std::span<const ReceivedMessage> batch) {
       for (const auto& each : batch)
-        must(producer->reply(each, "re " + each.body + " from cpp", 3s));
+        if (each.property("REPLY_TO_CLIENT"))
+          must(producer->reply(each, "re " + each.body + " from cpp", 3s));
       return Consumed::kDone;
     };
   } else if (mode == "ask" || mode == "send") {

@@ -43,6 +43,7 @@ struct Case {
 };
 std::vector<Case> producing_cases();
 std::vector<Case> consuming_cases();
+std::vector<Case> administering_cases();
 
 struct Failed : std::runtime_error {
   using std::runtime_error::runtime_error;
