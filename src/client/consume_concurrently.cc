@@ -37,7 +37,6 @@ class Concurrent final : public Consumption {
   Clock& clock() { return consumer_.instance().env().clock; }
   void post(Batch batch);
   void run(const Batch& batch);
-  Consumed call(const Batch& batch, ConsumeContext& context, ConsumeOutcome& outcome);
   void settle(const Batch& batch, const ConsumeContext& context, Consumed result);
   void send_back(const Batch& batch, std::size_t index, std::int32_t delay_level);
   void done(const Batch& batch, std::span<const ReceivedMessage> messages);
@@ -69,40 +68,14 @@ void Concurrent::run(const Batch& batch) {
   for (ReceivedMessage& each : batch.span) each.properties["CONSUME_START_TIME"] = started;
   batch.messages->begin_consuming(batch.span);
   ConsumeContext context{.queue = consumer_.visible(batch.queue)};
-  auto outcome = ConsumeOutcome::kSuccess;
   const auto began = clock().now();
-  const Consumed result = call(batch, context, outcome);
+  const Consumed result = consumer_.call_program(batch.span, context);
   // Given to another member meanwhile: that one gets these messages, too.
   if (batch.messages->dropped) return;
   const bool good = result == Consumed::kDone;
   consumer_.consume_statistics().consumed(batch.queue.topic, good ? batch.span.size() : 0,
                                           good ? 0 : batch.span.size(), since(clock(), began));
   settle(batch, context, result);
-}
-
-Consumed Concurrent::call(const Batch& batch, ConsumeContext& context, ConsumeOutcome& outcome) {
-  const PushConsumerConfig& config = consumer_.config();
-  const CallbackScope scope{CallbackScope::Where::kOwnThread};
-  ConsumeEvent event{.group = config.group, .queue = context.queue, .messages = batch.span};
-  if (config.before_consume) config.before_consume(event);
-  const auto began = clock().now();
-  Consumed result = Consumed::kRetryLater;
-  try {
-    result = config.on_messages(batch.span, context);
-    outcome = result == Consumed::kDone ? ConsumeOutcome::kSuccess : ConsumeOutcome::kFailed;
-  } catch (const std::exception& thrown) {
-    outcome = ConsumeOutcome::kException;
-    consumer_.instance().env().log.warn("on_messages threw: group={} queue={} what=\"{}\"",
-                                        config.group, to_string(batch.queue), thrown.what());
-  } catch (...) {
-    outcome = ConsumeOutcome::kException;
-  }
-  event.took = since(clock(), began);
-  if (outcome != ConsumeOutcome::kException && event.took >= config.consume_timeout)
-    outcome = ConsumeOutcome::kTimeOut;
-  event.outcome = outcome;
-  if (config.after_consume) config.after_consume(event);
-  return result;
 }
 
 void Concurrent::settle(const Batch& batch, const ConsumeContext& context, Consumed result) {

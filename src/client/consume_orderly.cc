@@ -51,8 +51,6 @@ class Orderly final : public Consumption {
                   const ProcessQueuePtr& messages);
   void run(const MessageQueue& queue, const ProcessQueuePtr& messages);
   Next consume_some(const MessageQueue& queue, const ProcessQueuePtr& messages);
-  ConsumedOrderly call(const MessageQueue& queue, std::span<const ReceivedMessage> batch,
-                       OrderlyContext& context);
   Next settle(const MessageQueue& queue, const ProcessQueuePtr& messages, const Batch& batch,
               const OrderlyContext& context, ConsumedOrderly result);
   Next suspend(const MessageQueue& queue, const ProcessQueuePtr& messages, const Batch& batch,
@@ -115,42 +113,16 @@ Orderly::Next Orderly::consume_some(const MessageQueue& queue, const ProcessQueu
   const auto began = clock().now();
   ConsumedOrderly result;
   if (batch.size() == 1) {
-    result = call(queue, {batch.front().get(), 1}, context);
+    result = consumer_.call_program({batch.front().get(), 1}, context);
   } else {
     std::vector<ReceivedMessage> together;  // they may come from different pulls
     for (const MessagePtr& each : batch) together.push_back(*each);
-    result = call(queue, together, context);
+    result = consumer_.call_program(together, context);
   }
   const bool good = result == ConsumedOrderly::kDone || result == ConsumedOrderly::kCommit;
   consumer_.consume_statistics().consumed(queue.topic, good ? batch.size() : 0,
                                           good ? 0 : batch.size(), since(clock(), began));
   return settle(queue, messages, batch, context, result);
-}
-
-ConsumedOrderly Orderly::call(const MessageQueue& queue, std::span<const ReceivedMessage> batch,
-                              OrderlyContext& context) {
-  const PushConsumerConfig& config = consumer_.config();
-  const CallbackScope scope{CallbackScope::Where::kOwnThread};
-  ConsumeEvent event{.group = config.group, .queue = context.queue, .messages = batch};
-  if (config.before_consume) config.before_consume(event);
-  const auto began = clock().now();
-  auto result = ConsumedOrderly::kSuspend;
-  auto outcome = ConsumeOutcome::kException;
-  try {
-    result = config.on_messages_orderly(batch, context);
-    const bool bad = result == ConsumedOrderly::kSuspend || result == ConsumedOrderly::kRollback;
-    outcome = bad ? ConsumeOutcome::kFailed : ConsumeOutcome::kSuccess;
-  } catch (const std::exception& thrown) {
-    consumer_.instance().env().log.warn("on_messages_orderly threw: group={} queue={} what=\"{}\"",
-                                        config.group, to_string(queue), thrown.what());
-  } catch (...) {
-  }
-  event.took = since(clock(), began);
-  if (outcome != ConsumeOutcome::kException && event.took >= config.consume_timeout)
-    outcome = ConsumeOutcome::kTimeOut;
-  event.outcome = outcome;
-  if (config.after_consume) config.after_consume(event);
-  return result;
 }
 
 Orderly::Next Orderly::settle(const MessageQueue& queue, const ProcessQueuePtr& messages,

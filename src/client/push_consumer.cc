@@ -1,6 +1,7 @@
 #include "client/push_consumer.h"
 
 #include <cstdlib>
+#include <exception>
 #include <future>
 #include <thread>
 
@@ -19,9 +20,10 @@ namespace request_code = protocol::request_code;
 namespace response = protocol::response_code;
 
 constexpr auto kRebalanceInterval = 20s;
-constexpr auto kRebalanceAgain = 1s;     // after a round that could not do all it should
-constexpr auto kLockAgain = 500ms;       // the same, for want of locks
-constexpr int kRoundsWithRoutes = 10;    // failed rounds that ask for missing routes
+constexpr auto kRebalanceAgain = 1s;         // after a round that could not do all it should
+constexpr auto kLockAgain = 500ms;           // the same, for want of locks
+constexpr auto kMissingRoutesFirst = 250ms;  // asked for again in double the time, and so on
+constexpr auto kMissingRoutesMost = 16s;
 constexpr auto kFirstPullDelay = 500ms;  // whoever had the queue stores its offset meanwhile
 constexpr auto kPausedDelay = 1'000ms;
 constexpr auto kFlowControlDelay = 50ms;  // of our own making
@@ -47,6 +49,13 @@ std::int32_t most_reconsume_times(const PushConsumerConfig& config) {
 std::string home_directory() {
   const char* home = std::getenv("HOME");
   return home != nullptr ? home : ".";
+}
+
+bool is_good(Consumed result) {
+  return result == Consumed::kDone;
+}
+bool is_good(ConsumedOrderly result) {
+  return result == ConsumedOrderly::kDone || result == ConsumedOrderly::kCommit;
 }
 
 /// Java keeps the instance name DEFAULT for broadcasting, so that the file is found again.
@@ -120,6 +129,9 @@ PushConsumerCore::PushConsumerCore(std::shared_ptr<Instance> instance, PushConsu
       consumption_{orderly() ? make_orderly(*this) : make_concurrent(*this)},
       started_ms_{instance_->env().clock.wall_ms()} {
   count_thresholds(1);
+  if (config_.trace)
+    trace_ = std::make_unique<TraceSender>(
+        instance_, wrapped(config_.trace_topic, instance_->config().name_space));
 }
 
 PushConsumerCore::~PushConsumerCore() = default;
@@ -131,6 +143,7 @@ Result<Ok> PushConsumerCore::begin_work() {
   instance_->heartbeat_to_all();
   consumption_->begin();
   rebalance_soon();
+  learn_missing_routes(kMissingRoutesFirst);
   return Ok{};
 }
 
@@ -148,13 +161,19 @@ void PushConsumerCore::learn_routes(const std::vector<std::string>& topics) {
 }
 
 /// The retry topic comes into being with the group's first heartbeat, a moment after the start: its
-/// route is not waited for until the next poll.
-void PushConsumerCore::learn_missing_routes(const std::vector<std::string>& topics) {
-  for (const std::string& topic : topics) {
-    if (!instance_->routes().subscribe(topic))
+/// route is not waited for until the next poll. A route that arrives begins a rebalance.
+void PushConsumerCore::learn_missing_routes(Clock::Duration delay) {
+  if (delay > kMissingRoutesMost) return;
+  after(delay, [this, delay] {
+    bool missing = false;
+    for (const std::string& topic : topics()) {
+      if (instance_->routes().subscribe(topic)) continue;
+      missing = true;
       instance_->refresh_route(topic, instance_->config().api_timeout,
                                [](const Result<PublishInfoPtr>&) {});
-  }
+    }
+    if (missing) learn_missing_routes(delay * 2);
+  });
 }
 
 /// Tags need no check. One broker is asked about each other filter.
@@ -197,6 +216,7 @@ void PushConsumerCore::finish() {
   if (!queues.empty()) store_->persist(queues);
   if (orderly() && clustering()) locks_.unlock(queues);
   rebalance_.drop_all();
+  if (trace_) trace_->flush();
 }
 
 void PushConsumerCore::shutdown() {
@@ -307,10 +327,6 @@ void PushConsumerCore::rebalance_round() {
   const auto names = topics();
   const bool balanced = rebalance_.run({names.begin(), names.end()});
   if (ended()) return finish();
-  if (balanced)
-    failed_rounds_ = 0;
-  else if (++failed_rounds_ <= kRoundsWithRoutes)
-    learn_missing_routes(names);
   rebalance_after(balanced ? Clock::Duration{kRebalanceInterval}
                            : Clock::Duration{orderly() ? kLockAgain : kRebalanceAgain});
 }
@@ -354,7 +370,22 @@ bool PushConsumerCore::let_go(const MessageQueue& queue, ProcessQueue& messages)
   return true;
 }
 
-void PushConsumerCore::pop_from(const std::string&, const std::set<MessageQueue>&) {}
+void PushConsumerCore::pop_from(const std::string& topic, const std::set<MessageQueue>& queues) {
+  if (!queues.empty()) {
+    std::lock_guard lock{mutex_};  // brokers give out what comes again along with the topic
+    subscriptions_.erase(protocol::pop_retry_topic_v1(group_, topic));
+  }
+  popping_.pop_from(topic, queues);
+}
+
+/// What was popped before, and failed, comes again in a topic of its own.
+void PushConsumerCore::pull_from(const std::string& topic) {
+  if (protocol::is_retry_topic(topic)) return;
+  const std::string again = protocol::pop_retry_topic_v1(group_, topic);
+  if (subscription(again)) return;
+  if (auto added = add_subscription(again, all()); !added) return;
+  rebalance_soon();
+}
 
 void PushConsumerCore::divided(const std::string& topic, const Division& division, bool changed) {
   if (!changed) return;
@@ -454,6 +485,7 @@ void PushConsumerCore::pulled(const QueuePullPtr& next, Clock::Instant began,
     if (!busy)
       instance_->env().log.warn("pull failed: queue={} reason=\"{}\"", to_string(next->queue),
                                 answer.error().detail);
+    if (answer.error().response_code == response::kSubscriptionNotExist) introduce_again();
     return pull_after(busy ? Clock::Duration{kBrokerBusyDelay}
                            : Clock::Duration{config_.pull_delay_when_exception},
                       next);
@@ -475,16 +507,25 @@ void PushConsumerCore::pulled(const QueuePullPtr& next, Clock::Instant began,
   pull(next);
 }
 
+/// The broker does not know the group: it was started anew, or took this client for dead. Java
+/// waits for the next heartbeat, up to half a minute.
+void PushConsumerCore::introduce_again() {
+  instance_->forget_heartbeats();
+  instance_->heartbeat_soon();
+}
+
 void PushConsumerCore::found(const QueuePullPtr& next, PullAnswer& answer) {
-  if (config_.accept) {
-    const CallbackScope scope{CallbackScope::Where::kIoThread};
-    std::erase_if(*answer.messages,
-                  [&](const ReceivedMessage& each) { return !config_.accept(each); });
-  }
+  std::erase_if(*answer.messages, [&](const ReceivedMessage& each) { return !accepts(each); });
   if (answer.messages->empty()) return;
   for (ReceivedMessage& each : *answer.messages) prepare(each);
   const bool idle = next->messages->put(answer.messages);
   consumption_->submit(next->queue, next->messages, answer.messages, idle);
+}
+
+bool PushConsumerCore::accepts(const ReceivedMessage& message) const {
+  if (!config_.accept) return true;
+  const CallbackScope scope{CallbackScope::Where::kIoThread};
+  return config_.accept(message);
 }
 
 /// Java's resetRetryAndNamespace: a retry shows the topic it comes from.
@@ -507,6 +548,52 @@ void PushConsumerCore::offset_illegal(const QueuePullPtr& next, std::int64_t nex
     self->let_go(next->queue, *next->messages);
     self->rebalance_soon();
   });
+}
+
+// ---- The program's function
+// ---------------------------------------------------------------------
+
+/// The hooks around it, and the trace.
+template <class Outcome, class Call>
+Outcome PushConsumerCore::observed(std::span<const ReceivedMessage> messages,
+                                   const MessageQueue& queue, Outcome failure, const Call& call) {
+  const CallbackScope scope{CallbackScope::Where::kOwnThread};
+  ConsumeEvent event{.group = config_.group, .queue = queue, .messages = messages};
+  const std::string trace = trace_ ? trace_->before(group_, messages) : std::string{};
+  if (config_.before_consume) config_.before_consume(event);
+  Clock& clock = instance_->env().clock;
+  const auto began = clock.now();
+  Outcome result = failure;
+  auto outcome = ConsumeOutcome::kException;
+  try {
+    result = call();
+    outcome = is_good(result) ? ConsumeOutcome::kSuccess : ConsumeOutcome::kFailed;
+  } catch (const std::exception& thrown) {
+    instance_->env().log.warn("the consuming function threw: group={} queue={} what=\"{}\"",
+                              config_.group, to_string(queue), thrown.what());
+  } catch (...) {
+    instance_->env().log.warn("the consuming function threw: group={} queue={}", config_.group,
+                              to_string(queue));
+  }
+  event.took = std::chrono::duration_cast<std::chrono::milliseconds>(clock.now() - began);
+  if (outcome != ConsumeOutcome::kException && event.took >= config_.consume_timeout)
+    outcome = ConsumeOutcome::kTimeOut;
+  event.outcome = outcome;
+  if (config_.after_consume) config_.after_consume(event);
+  if (trace_) trace_->after(group_, trace, messages, event.took, outcome);
+  return result;
+}
+
+Consumed PushConsumerCore::call_program(std::span<const ReceivedMessage> messages,
+                                        ConsumeContext& context) {
+  return observed(messages, context.queue, Consumed::kRetryLater,
+                  [&] { return config_.on_messages(messages, context); });
+}
+
+ConsumedOrderly PushConsumerCore::call_program(std::span<const ReceivedMessage> messages,
+                                               OrderlyContext& context) {
+  return observed(messages, context.queue, ConsumedOrderly::kSuspend,
+                  [&] { return config_.on_messages_orderly(messages, context); });
 }
 
 // ---- What brokers ask
@@ -564,6 +651,7 @@ MessageQueue PushConsumerCore::visible(const MessageQueue& queue) const {
 std::vector<MessageQueue> PushConsumerCore::queues() const {
   std::vector<MessageQueue> all;
   for (const MessageQueue& each : rebalance_.names()) all.push_back(visible(each));
+  for (const MessageQueue& each : popping_.queues()) all.push_back(visible(each));
   return all;
 }
 

@@ -15,10 +15,12 @@
 #include "client/gate.h"
 #include "client/instance.h"
 #include "client/offset_store.h"
+#include "client/pop_consumption.h"
 #include "client/puller.h"
 #include "client/queue_locks.h"
 #include "client/rebalance.h"
 #include "client/send_back.h"
+#include "client/trace_sender.h"
 
 /// What stands behind a PushConsumer (Java's DefaultMQPushConsumerImpl): which queues it has, and
 /// one never-ending pull for each of them. What becomes of the messages is a Consumption's.
@@ -67,6 +69,7 @@ class PushConsumerCore final : public ConsumerRole,
              std::int64_t offset) override;
   bool let_go(const MessageQueue& queue, ProcessQueue& messages) override;
   void pop_from(const std::string& topic, const std::set<MessageQueue>& queues) override;
+  void pull_from(const std::string& topic) override;
   void divided(const std::string& topic, const Division& division, bool changed) override;
 
   // ---- For its Consumption
@@ -80,6 +83,12 @@ class PushConsumerCore final : public ConsumerRole,
   const Rebalance& table() const { return rebalance_; }
   bool clustering() const { return config_.model == MessageModel::kClustering; }
   bool orderly() const { return static_cast<bool>(config_.on_messages_orderly); }
+  bool paused() const { return paused_; }
+  /// Calls the program's function with its hooks; what it throws is a failure. The caller holds a
+  /// pass.
+  Consumed call_program(std::span<const ReceivedMessage> messages, ConsumeContext& context);
+  ConsumedOrderly call_program(std::span<const ReceivedMessage> messages, OrderlyContext& context);
+  bool accepts(const ReceivedMessage& message) const;
   /// On one of the threads that call the program's function.
   void on_consume_thread(std::function<void()> work) { consume_threads_->post(std::move(work)); }
   /// On the thread for waiting.
@@ -107,9 +116,12 @@ class PushConsumerCore final : public ConsumerRole,
   Result<Ok> begin_work();
   Result<Ok> add_subscription(const std::string& topic, const Filter& filter);
   void learn_routes(const std::vector<std::string>& topics);
-  void learn_missing_routes(const std::vector<std::string>& topics);
+  void learn_missing_routes(Clock::Duration delay);
   Result<Ok> check_filters();
   void finish();
+  template <class Outcome, class Call>
+  Outcome observed(std::span<const ReceivedMessage> messages, const MessageQueue& queue,
+                   Outcome failure, const Call& call);
 
   void rebalance_soon();
   void rebalance_after(Clock::Duration delay);
@@ -118,6 +130,7 @@ class PushConsumerCore final : public ConsumerRole,
   void pull(const QueuePullPtr& pull);
   void pull_after(Clock::Duration delay, const QueuePullPtr& pull);
   void pulled(const QueuePullPtr& pull, Clock::Instant began, Result<PullAnswer> answer);
+  void introduce_again();
   void found(const QueuePullPtr& pull, PullAnswer& answer);
   void offset_illegal(const QueuePullPtr& pull, std::int64_t next_offset);
   bool must_wait(QueuePull& pull);
@@ -136,12 +149,13 @@ class PushConsumerCore final : public ConsumerRole,
   Puller puller_;
   ConsumeStatistics statistics_;
   std::unique_ptr<Consumption> consumption_;
+  PopConsumption popping_{*this};
+  std::unique_ptr<TraceSender> trace_;  // null: nothing is traced
   const std::int64_t started_ms_;
   Gate gate_;
   std::atomic<bool> paused_{false};
   std::atomic<std::uint64_t> round_{0};  // of rebalancing: what was planned before is void
   std::atomic<bool> round_planned_{false};
-  int failed_rounds_ = 0;  // one after the other; the thread for waiting
   std::atomic<std::int64_t> threshold_count_, threshold_bytes_;
 
   mutable std::mutex mutex_;

@@ -1,109 +1,18 @@
 #include <atomic>
-#include <condition_variable>
 #include <filesystem>
 #include <future>
-#include <mutex>
-#include <thread>
+#include <set>
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
-#include "apogee/client.h"
-#include "apogee/consumer.h"
-#include "apogee/testing/broker.h"
+#include "testing/consumer_fixture.h"
 
 namespace apogee {
 namespace {
 
-using namespace std::chrono_literals;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::UnorderedElementsAre;
 
-/// What a consumer's function was given, to be waited for.
-class Received {
- public:
-  void add(const ReceivedMessage& message) {
-    std::lock_guard lock{mutex_};
-    messages_.push_back(message);
-    changed_.notify_all();
-  }
-  /// False: not within the limit.
-  bool wait_for(std::size_t count, std::chrono::milliseconds limit = 15s) {
-    std::unique_lock lock{mutex_};
-    return changed_.wait_for(lock, limit, [&] { return messages_.size() >= count; });
-  }
-  std::vector<ReceivedMessage> all() const {
-    std::lock_guard lock{mutex_};
-    return messages_;
-  }
-  std::vector<std::string> bodies() const {
-    std::vector<std::string> out;
-    for (const auto& each : all()) out.push_back(each.body);
-    return out;
-  }
-  OnMessages keep() {
-    return [this](std::span<const ReceivedMessage> batch) {
-      for (const auto& each : batch) add(each);
-      return Consumed::kDone;
-    };
-  }
-
- private:
-  mutable std::mutex mutex_;
-  std::condition_variable changed_;
-  std::vector<ReceivedMessage> messages_;
-};
-
-bool eventually(const std::function<bool()>& condition, std::chrono::milliseconds limit = 15s) {
-  const auto until = std::chrono::steady_clock::now() + limit;
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > until) return false;
-    std::this_thread::sleep_for(2ms);
-  }
-  return true;
-}
-
-/// A whole broker in this process, and clients of it.
-class Consuming : public ::testing::Test {
- protected:
-  void SetUp() override {
-    auto started = testing::Broker::start({.topics = {{"orders", 4}}});
-    ASSERT_TRUE(started) << started.error().detail;
-    broker_.emplace(*std::move(started));
-    client_.emplace(client());
-    producer_.emplace(*client_->producer({.group = "checkout"}));
-  }
-  Client client(ClientConfig config = {}) {
-    config.name_servers = {broker_->name_server()};
-    auto made = Client::start(std::move(config));
-    EXPECT_TRUE(made) << made.error().detail;
-    return *std::move(made);
-  }
-  PushConsumer consumer(PushConsumerConfig config) {
-    return consumer_of(*client_, std::move(config));
-  }
-  PushConsumer consumer_of(Client& of, PushConsumerConfig config) {
-    if (config.group.empty()) config.group = "billing";
-    if (config.subscriptions.empty()) config.subscriptions = {{"orders", all()}};
-    auto made = of.push_consumer(std::move(config));
-    EXPECT_TRUE(made) << made.error().detail;
-    return *std::move(made);
-  }
-  void send(Message message) {
-    if (message.topic.empty()) message.topic = "orders";
-    const auto sent = producer_->send(message, 5s);
-    ASSERT_TRUE(sent) << sent.error().detail;
-  }
-  void send_bodies(int count) {
-    for (int i = 0; i < count; ++i) send({.body = std::to_string(i)});
-  }
-
-  std::optional<testing::Broker> broker_;
-  std::optional<Client> client_;
-  std::optional<Producer> producer_;
-  Received received_;
-};
+using Consuming = ConsumerFixture;
 
 TEST_F(Consuming, GetsEachMessageOnce) {
   send_bodies(100);
@@ -445,10 +354,10 @@ TEST_F(Consuming, CommitsWhenToldTo) {
 // ---- Broadcasting
 // --------------------------------------------------------------------------------
 
-class Broadcasting : public Consuming {
+class Broadcasting : public ConsumerFixture {
  protected:
   void SetUp() override {
-    Consuming::SetUp();
+    ConsumerFixture::SetUp();
     directory_ = broker_->directory() + "-offsets";
   }
   void TearDown() override { std::filesystem::remove_all(directory_); }

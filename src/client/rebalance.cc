@@ -74,11 +74,12 @@ Result<Division> Rebalance::divide(const std::string& topic) const {
 }
 
 bool Rebalance::by_client(const std::string& topic) {
+  // Nothing to divide yet: a route that arrives begins a round.
+  if (!instance_->routes().subscribe(topic)) return true;
   const auto division = divide(topic);
   if (!division) {
-    if (!protocol::is_retry_topic(topic))
-      instance_->env().log.warn("queues not divided: group={} topic={} reason=\"{}\"",
-                                settings_.group, topic, division.error().detail);
+    instance_->env().log.warn("queues not divided: group={} topic={} reason=\"{}\"",
+                              settings_.group, topic, division.error().detail);
     return false;
   }
   bool balanced = true;
@@ -90,6 +91,7 @@ bool Rebalance::by_client(const std::string& topic) {
 /// Java's getRebalanceResultFromBroker, with the way back to the client's own algorithm that its
 /// last versions have lost: a broker of version 4 does not know the question.
 bool Rebalance::by_broker(const std::string& topic) {
+  if (!instance_->routes().subscribe(topic)) return true;
   const auto assigned = ask_broker(topic);
   if (!assigned) {
     const Error& why = assigned.error();
@@ -114,6 +116,7 @@ bool Rebalance::by_broker(const std::string& topic) {
     else
       popped_.insert(topic);
   }
+  if (assigned->pop.empty() && !assigned->pull.empty()) owner_.pull_from(topic);
   Division division;
   division.mine.assign(assigned->pull.begin(), assigned->pull.end());
   division.mine.insert(division.mine.end(), assigned->pop.begin(), assigned->pop.end());

@@ -44,6 +44,8 @@ class QueueOwner {
   virtual bool let_go(const MessageQueue& queue, ProcessQueue& messages) = 0;
   /// These queues are to be popped from, and no others of this topic.
   virtual void pop_from(const std::string& /*topic*/, const std::set<MessageQueue>& /*queues*/) {}
+  /// Brokers divide, and this topic is to be pulled.
+  virtual void pull_from(const std::string& /*topic*/) {}
   /// After each round of a topic. `changed`: a queue came or went.
   virtual void divided(const std::string& topic, const Division& division, bool changed) = 0;
 };
