@@ -154,3 +154,4 @@ def java_program(name):
 SUITES = {"cpp": cpp_suite, "mixed": mixed_suite, "python": python_suite, "mqadmin": mqadmin_suite, "exchange": exchange_suite}
 # A message kind adds its line here: SUITES["timer"] = java_program("Timer")
 SUITES["pop"] = java_program("Pop")
+SUITES["kinds"] = java_program("Kinds")
