@@ -97,7 +97,7 @@ struct QueueProgress {
   std::int64_t lag() const { return broker_offset - consumer_offset; }
   std::int64_t in_flight() const { return pull_offset - consumer_offset; }
 };
-struct Progress {
+struct APOGEE_API Progress {
   std::vector<QueueProgress> queues;
   double consumed_per_second = 0;
   std::int64_t lag() const;

@@ -281,6 +281,20 @@ APOGEE_C_API size_t apogee_push_consumer_queue_count(const apogee_push_consumer*
  * call. */
 APOGEE_C_API void apogee_push_consumer_free(apogee_push_consumer* consumer);
 
+/* ---- Administration ---- */
+
+/* On all masters of `cluster`; NULL: of all clusters. A topic that exists gets the new number. */
+APOGEE_C_API int32_t apogee_create_topic(apogee_client* client, const char* topic, int32_t queues,
+                                         const char* cluster, int64_t timeout_ms,
+                                         apogee_error* error);
+/* On all masters of the cluster and at the name servers. */
+APOGEE_C_API int32_t apogee_delete_topic(apogee_client* client, const char* topic,
+                                         const char* cluster, int64_t timeout_ms,
+                                         apogee_error* error);
+/* How many messages of `topic` the group has not consumed yet; NULL: of all its topics. */
+APOGEE_C_API int32_t apogee_group_lag(apogee_client* client, const char* group, const char* topic,
+                                      int64_t timeout_ms, int64_t* lag, apogee_error* error);
+
 #ifdef __cplusplus
 }
 #endif

@@ -209,6 +209,23 @@ TEST_F(FromC, ConsumesInOrderAndTriesAgain) {
   EXPECT_EQ(bodies, "123");
 }
 
+TEST_F(FromC, MakesAndDeletesTopicsAndCountsWhatWaits) {
+  ASSERT_EQ(apogee_create_topic(client_, "invoices", 6, nullptr, 5'000, &error_), APOGEE_OK)
+      << error_.detail;
+  std::size_t queues = 0;
+  for (int i = 0; i < 100 && queues != 6; ++i)  // the broker tells the name server soon
+    (void)apogee_producer_queue_count(producer_, "invoices", 3'000, &queues, &error_);
+  EXPECT_EQ(queues, 6u);
+  std::int64_t lag = -1;
+  EXPECT_EQ(apogee_group_lag(client_, "billing", "invoices", 3'000, &lag, &error_), APOGEE_OK)
+      << error_.detail;
+  EXPECT_EQ(lag, 0) << "nothing was sent";
+  EXPECT_EQ(apogee_delete_topic(client_, "invoices", "DefaultCluster", 5'000, &error_), APOGEE_OK)
+      << error_.detail;
+  EXPECT_EQ(apogee_delete_topic(client_, nullptr, nullptr, 5'000, &error_),
+            APOGEE_INVALID_ARGUMENT);
+}
+
 TEST_F(FromC, NamesWhatIsWrong) {
   const apogee_message empty = message("orders", "");
   EXPECT_EQ(apogee_producer_send(producer_, &empty, 3'000, nullptr, &error_),

@@ -1,5 +1,6 @@
 // Takes the address of what the headers declare, so that a symbol the library forgot to export does
 // not link.
+#include <apogee/admin.h>
 #include <apogee/client.h>
 
 namespace {
@@ -36,7 +37,8 @@ bool client() {
   using apogee::Client;
   return there(&Client::start) && there(&Client::shutdown) && there(&Client::producer) &&
          there(&Client::transactional_producer) && there(&Client::push_consumer) &&
-         there(&Client::id) && there(&apogee::by_key) && there(&apogee::by_random);
+         there(&Client::admin) && there(&Client::id) && there(&apogee::by_key) &&
+         there(&apogee::by_random);
 }
 
 bool push_consumer() {
@@ -48,8 +50,16 @@ bool push_consumer() {
          there(&apogee::consistent_hash) && there(&apogee::by_nearby_room);
 }
 
+bool admin() {
+  using A = apogee::Admin;
+  return there(&A::brokers) && there(&A::masters) && there(&A::create_topic) &&
+         there(&A::delete_topic) && there(&A::create_group) && there(&A::progress) &&
+         there(&A::reset_offsets) && there(&A::queues) && there(&A::message_by_offset_id) &&
+         there(&apogee::admin::Progress::lag);
+}
+
 }  // namespace
 
 int main() {
-  return producer() && client() && push_consumer() ? 0 : 1;
+  return producer() && client() && push_consumer() && admin() ? 0 : 1;
 }

@@ -322,6 +322,21 @@ class Client(_Object):
     def shutdown(self) -> None:
         _lib.apogee_client_shutdown(self._open)
 
+    def create_topic(self, topic: str, queues: int = 8, cluster: Optional[str] = None, timeout: float = 5.0) -> None:
+        """On all masters of the cluster, or of all clusters."""
+        error = _library.Error()
+        _check(_lib.apogee_create_topic(self._open, topic.encode(), queues, cluster.encode() if cluster else None, int(timeout * 1000), ctypes.byref(error)), error)
+
+    def delete_topic(self, topic: str, cluster: str, timeout: float = 5.0) -> None:
+        error = _library.Error()
+        _check(_lib.apogee_delete_topic(self._open, topic.encode(), cluster.encode(), int(timeout * 1000), ctypes.byref(error)), error)
+
+    def lag(self, group: str, topic: Optional[str] = None, timeout: float = 5.0) -> int:
+        """How many messages the group has not consumed yet."""
+        error, count = _library.Error(), ctypes.c_int64()
+        _check(_lib.apogee_group_lag(self._open, group.encode(), topic.encode() if topic else None, int(timeout * 1000), ctypes.byref(count), ctypes.byref(error)), error)
+        return count.value
+
     def producer(self, group: str, **settings) -> Producer:
         error, handle, (pairs, count) = _library.Error(), ctypes.c_void_p(), _settings({"group": group, **settings})
         _check(_lib.apogee_producer_start(self._open, pairs, count, ctypes.byref(handle), ctypes.byref(error)), error)

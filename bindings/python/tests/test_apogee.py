@@ -103,6 +103,10 @@ class WithABroker(unittest.TestCase):
         self.assertEqual((one.message_id, one.tag, one.keys, one.property("region"), one.property("none")), (sent[0].message_id, "wanted", ["a", "b"], "eu", None))
         self.assertEqual(next(message for message in got if message.body == b"hard").reconsume_times, 1)
 
+    def test_makes_and_deletes_topics(self):
+        self.client.create_topic("invoices", queues=6)
+        self.client.delete_topic("invoices", "DefaultCluster")
+
     def test_a_question_gets_its_answer(self):
         def answer(messages):
             for message in messages:
