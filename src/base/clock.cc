@@ -95,9 +95,8 @@ std::unique_ptr<Clock> make_system_clock() {
 }
 
 struct Periodic::State : std::enable_shared_from_this<State> {
-  State(Clock& clock_in, Executor& executor_in, Clock::Duration period_in,
-        std::function<void()> work_in)
-      : clock{clock_in}, executor{executor_in}, period{period_in}, work{std::move(work_in)} {}
+  State(Clock& clock_in, Executor& executor_in, std::function<Clock::Duration()> work_in)
+      : clock{clock_in}, executor{executor_in}, work{std::move(work_in)} {}
 
   void arm(Clock::Duration delay) {
     std::lock_guard lock{mutex};
@@ -112,13 +111,13 @@ struct Periodic::State : std::enable_shared_from_this<State> {
       if (stopped) return;
       running = std::this_thread::get_id();
     }
-    work();
+    const Clock::Duration pause = work();
     {
       std::lock_guard lock{mutex};
       running = {};
     }
     idle.notify_all();
-    arm(period);
+    arm(pause);
   }
   void stop() {
     Clock::TimerId pending;
@@ -136,8 +135,7 @@ struct Periodic::State : std::enable_shared_from_this<State> {
 
   Clock& clock;
   Executor& executor;
-  const Clock::Duration period;
-  const std::function<void()> work;
+  const std::function<Clock::Duration()> work;
   std::mutex mutex;
   std::condition_variable idle;
   Clock::TimerId timer = 0;
@@ -147,7 +145,13 @@ struct Periodic::State : std::enable_shared_from_this<State> {
 
 Periodic::Periodic(Clock& clock, Executor& executor, Clock::Duration first, Clock::Duration period,
                    std::function<void()> work)
-    : state_{std::make_shared<State>(clock, executor, period, std::move(work))} {
+    : Periodic{clock, executor, first, [period, work = std::move(work)] {
+                 work();
+                 return period;
+               }} {}
+Periodic::Periodic(Clock& clock, Executor& executor, Clock::Duration first,
+                   std::function<Clock::Duration()> work)
+    : state_{std::make_shared<State>(clock, executor, std::move(work))} {
   state_->arm(first);
 }
 Periodic::~Periodic() {

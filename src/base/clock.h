@@ -45,6 +45,9 @@ class Periodic {
  public:
   Periodic(Clock& clock, Executor& executor, Clock::Duration first, Clock::Duration period,
            std::function<void()> work);
+  /// The same for work that says after each run how long to wait for the next.
+  Periodic(Clock& clock, Executor& executor, Clock::Duration first,
+           std::function<Clock::Duration()> work);
   ~Periodic();
   Periodic(const Periodic&) = delete;
 

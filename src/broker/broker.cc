@@ -9,12 +9,14 @@
 #include "broker/popping.h"
 #include "broker/pulling.h"
 #include "broker/queries.h"
+#include "broker/recalling.h"
 #include "broker/refusals.h"
 #include "broker/registration.h"
 #include "broker/scheduled_messages.h"
 #include "broker/send_back.h"
 #include "broker/sending.h"
 #include "broker/statistics.h"
+#include "broker/timer_messages.h"
 #include "broker/topic_admin.h"
 #include "protocol/codes.h"
 #include "protocol/names.h"
@@ -124,6 +126,7 @@ struct Broker::State final : store::StoreEvents {
   std::unique_ptr<store::MessageStore> store;
   LongPolling long_polling;
   std::unique_ptr<ScheduledMessages> scheduled;
+  std::unique_ptr<TimerMessages> timer;  // absent: timerWheelEnable=false
   InFlight in_flight;
   std::unique_ptr<Context> context;
   std::unique_ptr<Popping> popping;
@@ -155,13 +158,18 @@ Result<Ok> Broker::State::load() {
   scheduled = std::make_unique<ScheduledMessages>(
       env, *store, sending.levels, config_path("delayOffset.json"),
       config.now().delay_offset_version_step, store_config.delay_offset_flush_interval_ms);
-  return scheduled->load();
+  if (auto loaded = scheduled->load(); !loaded) return loaded;
+  if (!store_config.timer_enable) return Ok{};
+  timer = std::make_unique<TimerMessages>(env, *store, store_config.root);
+  sending.timer = timer.get();
+  return timer->load();
 }
 
 void Broker::State::add_runtime_info(std::map<std::string, std::string>& table) {
   for (const auto& [level, offset] : scheduled->offsets().offset_table)
     table[fmt::format("scheduleMessageOffset_{}", level)] =
         fmt::format("{},{}", offset, store->max_offset(protocol::kScheduleTopic, level - 1));
+  if (timer) add_timer_info(timer->snapshot(), table);
 }
 
 /// All this broker can be asked.
@@ -169,6 +177,7 @@ void Broker::State::add_processors() {
   add_refusals(*processors);
   add_sending(*processors, *context, sending);
   add_send_back(*processors, *context, sending);
+  add_recalling(*processors, *context, sending);
   add_pulling(*processors, *context);
   add_popping(*processors, *popping);
   add_pop_acks(*processors, *popping);
@@ -265,6 +274,7 @@ Result<Ok> Broker::State::listen() {
   server = *std::move(started);
   open_fast_port();
   scheduled->start();
+  if (timer) timer->start();
   popping->start();
   registration->start(kFirstRegistrationLimit);
   return Ok{};
@@ -319,6 +329,7 @@ void Broker::State::stop() {
   server.reset();
   fast_server.reset();
   if (scheduled) scheduled->stop();
+  if (timer) timer->stop();
   if (popping) popping->stop();
   if (store) store->stop();
   persist();

@@ -71,6 +71,8 @@ struct BrokerConfig {
   bool server_load_balancer = true;
   bool store_reply_message = true;
   bool mixed_message_type = false;
+  bool recall_message = false;
+  bool recall_when_not_writable = true;
   std::int64_t shutdown_grace_ms = 5'000;
   std::int32_t bloom_error_percent = 20;
   std::int32_t bloom_consumers = 32;
@@ -182,6 +184,12 @@ struct BrokerConfig {
                   "Store replies of request-reply besides pushing them.", Change::kAtRunTime},
       PlainOption{"enableMixedMessageType", &Self::mixed_message_type,
                   "Allow topics of message type MIXED.", Change::kAtRunTime},
+      PlainOption{"recallMessageEnable", &Self::recall_message,
+                  "Producers may recall timer messages that are not delivered yet.",
+                  Change::kAtRunTime},
+      PlainOption{"allowRecallWhenBrokerNotWriteable", &Self::recall_when_not_writable,
+                  "Recalls are taken although brokerPermission forbids writing.",
+                  Change::kAtRunTime},
       Option{"shutdownWaitTimeMs", &Self::shutdown_grace_ms, 0, 600'000,
              "Longest wait for answers in flight when stopping, in ms."},
       Option{"maxErrorRateOfBloomFilter", &Self::bloom_error_percent, 1, 49,

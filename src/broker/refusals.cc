@@ -16,7 +16,7 @@ const std::vector<Refusal>& refusals() {
   static const std::vector<Refusal> all{
       {"static topics are not supported", {513}},
       {"this is a broker, not a container of brokers", {902, 903}},
-      {"replication is not supported", {60, 906}},
+      {"replication is not supported", {906}},
       {"this broker has no controller", {1008}},
       {"cold reads have threads of their own and are not throttled", {2001, 2002, 2003}},
       {"how the commit log is read ahead is not switched while running", {2004}},

@@ -11,8 +11,7 @@
 namespace apogee::broker {
 namespace {
 
-constexpr std::string_view kFirstPopTime = "1ST_POP_TIME", kOriginGroup = "ORIGIN_GROUP",
-                           kTimerDequeueMs = "TIMER_DEQUEUE_MS";
+constexpr std::string_view kFirstPopTime = "1ST_POP_TIME", kOriginGroup = "ORIGIN_GROUP";
 /// One round of one queue brings back so much at once, and then goes on.
 constexpr std::size_t kRoundMessages = 512, kRoundBytes = 8 << 20;
 /// Records read from one queue before the others have their turn.
@@ -128,7 +127,7 @@ void Revive::apply(Queue& queue, const protocol::Message& record) {
     if (!what)
       return context_.env.log.warn("not a check point: offset={} why={}", record.queue_offset,
                                    what.error().detail);
-    const bool by_timer = record.property(kTimerDequeueMs).has_value();
+    const bool by_timer = record.property(protocol::property::kTimerDequeueMs).has_value();
     add(queue, record.queue_offset, *std::move(what), by_timer ? kTimerGraceMs : kGraceMs);
   } else if (tag == protocol::kAckTag || tag == protocol::kBatchAckTag) {
     auto ack = protocol::parse_ack(as_text(record.body));

@@ -4,8 +4,10 @@
 #include <deque>
 
 #include "broker/send_back.h"
+#include "broker/timing.h"
 #include "protocol/headers.h"
 #include "protocol/names.h"
+#include "protocol/recall_handle.h"
 
 namespace apogee::broker {
 namespace {
@@ -31,7 +33,7 @@ struct Send {
   std::string topic;  // where it goes: may differ from the header's
   std::int32_t queue_id = 0;
   std::int32_t reply_queue_id = 0;
-  std::string unique_key, message_ids;
+  std::string unique_key, message_ids, recall_handle;
   Buffer properties, records;
   bool wait_durable = true, inner_batch = false;
   store::Append append;
@@ -40,13 +42,15 @@ struct Send {
 /// What an answer to a stored send says.
 void answer_stored(const Context& context, const remoting::Responder& responder,
                    std::int32_t response, std::string_view message_ids, std::string_view unique_key,
-                   std::int32_t queue_id, std::int64_t queue_offset, bool inner_batch) {
+                   std::string_view recall_handle, std::int32_t queue_id, std::int64_t queue_offset,
+                   bool inner_batch) {
   protocol::SendMessageResponse header{
       .message_id = message_ids, .queue_id = queue_id, .queue_offset = queue_offset};
   header.region = context.settings().region_id;
   header.trace_on = trace_text(context);
   if (!unique_key.empty()) header.transaction_id = unique_key;
   if (inner_batch) header.batch_unique_id = unique_key;
+  if (!recall_handle.empty()) header.recall_handle = recall_handle;
   responder.reply(response, {}, header);
 }
 
@@ -61,7 +65,7 @@ void answer_refused(const Context& context, const remoting::Responder& responder
 /// A stored send whose answer waits for the disk; owns what the answer needs.
 struct Stored {
   remoting::Responder responder;
-  std::string message_ids, unique_key;
+  std::string message_ids, unique_key, recall_handle;
   std::int32_t queue_id;
   std::int64_t queue_offset;
   bool inner_batch;
@@ -71,17 +75,14 @@ struct Stored {
 struct Wishes {
   std::string_view unique_key;
   std::optional<std::string_view> delay;
-  bool prepared = false, timed = false, timed_already = false, wait = true, inner_num = false;
+  TimerWish timer;
+  bool prepared = false, wait = true, inner_num = false;
 
   /// Is this a property of the broker's own, which replaces what a client (or an earlier store) has
   /// put there?
   static bool is_brokers(std::string_view name) {
     return name == property::kPopCheckpoint || name == property::kRegion ||
            name == property::kTraceOn || name == property::kCluster;
-  }
-  static bool is_timer(std::string_view name) {
-    return name == property::kTimerDelaySec || name == property::kTimerDelayMs ||
-           name == property::kTimerDeliverMs;
   }
   void note(std::string_view name, std::string_view value) {
     if (name == property::kUniqueKey)
@@ -92,12 +93,10 @@ struct Wishes {
       prepared = value == "true";
     else if (name == property::kWait)
       wait = value != "false";
-    else if (name == property::kTimerOutMs)
-      timed_already = true;
     else if (name == property::kInnerNum)
       inner_num = true;
-    else if (is_timer(name))
-      timed = true;
+    else
+      timer.note(name, value);
   }
 };
 
@@ -193,6 +192,7 @@ class Sending {
                                 static_cast<std::uint64_t>(topic->write_queue_nums)))
                           : 0;
     send.reply_queue_id = send.queue_id;
+    send.recall_handle.clear();
     send.records.clear();
     send.inner_batch = false;
     if (send.header.batch.value_or(false)) return prepare_batch(send, *topic, born);
@@ -340,13 +340,18 @@ class Sending {
     if (dead) delay_level = 0;
     if (wishes.prepared && !(send.header.reconsume_times.value_or(0) > 0 && delay_level > 0))
       return refuse_transaction(send);
-    if (wishes.timed && !wishes.timed_already && delay_level <= 0)
-      return refuse(send, code::kMessageIllegal,
-                    "messages timed by TIMER_* properties are not supported by this broker; use "
-                    "delay levels");
+    TimerTime time;
+    if (wishes.timer.any() && delay_level <= 0) {
+      time = timer_time(wishes.timer, context_, settings_);
+      if (time.verdict != TimerVerdict::kAtOnce && time.verdict != TimerVerdict::kLater) {
+        const PutAnswer answer = timer_refusal(time.verdict, context_);
+        return refuse(send, answer.code, answer.remark);
+      }
+    }
     send.wait_durable = wishes.wait;
     write_properties(send, given, wishes, dead, delay_level);
     if (delay_level > 0) delay(send, delay_level);
+    if (time.verdict == TimerVerdict::kLater) put_into_timer(send, time.out_ms);
     if (auto encoded = encode(send, topic, born, send.header.flag, send.request->command.body,
                               send.properties);
         !encoded)
@@ -371,7 +376,7 @@ class Sending {
     out.clear();
     protocol::for_each_property(given, [&](std::string_view name, std::string_view value) {
       if (Wishes::is_brokers(name) || (dead && name == property::kDelay) ||
-          (delay_level > 0 && Wishes::is_timer(name)))
+          (delay_level > 0 && TimerWish::is_wish(name)))
         return;
       protocol::append_property(out, name, value);
     });
@@ -388,12 +393,26 @@ class Sending {
 
   /// HookUtils.transformDelayLevelMessage: the message waits in the queue of its level.
   void delay(Send& send, std::int32_t level) {
-    level = std::min(level, settings_.levels.highest());
+    wait_in(send, protocol::kScheduleTopic, std::min(level, settings_.levels.highest()) - 1);
+  }
+
+  /// HookUtils.transformTimerMessage: the message waits for its time, and can be recalled until
+  /// then (SendMessageProcessor.attachRecallHandle).
+  void put_into_timer(Send& send, std::int64_t out_ms) {
+    protocol::append_property(send.properties, property::kTimerOutMs, std::to_string(out_ms));
+    if (!protocol::is_retry_topic(send.topic))
+      send.recall_handle =
+          protocol::encode_recall_handle({send.topic, context_.settings().broker_name,
+                                          std::to_string(out_ms + 1), send.unique_key});
+    wait_in(send, protocol::kTimerTopic, 0);
+  }
+
+  static void wait_in(Send& send, std::string_view topic, std::int32_t queue_id) {
     protocol::append_property(send.properties, property::kRealTopic, send.topic);
     protocol::append_property(send.properties, property::kRealQueueId,
                               std::to_string(send.queue_id));
-    send.topic = protocol::kScheduleTopic;
-    send.queue_id = level - 1;
+    send.topic = topic;
+    send.queue_id = queue_id;
   }
 
   /// SendMessageProcessor.handleRetryAndDLQ: a client that retries by itself.
@@ -436,7 +455,7 @@ class Sending {
       protocol::for_each_property(properties, [&](std::string_view name, std::string_view value) {
         wishes.note(name, value);
       });
-      return (!wishes.delay || *wishes.delay == "0") && !wishes.prepared && !wishes.timed;
+      return (!wishes.delay || *wishes.delay == "0") && !wishes.prepared && !wishes.timer.any();
     };
     if (!may_be_in_batch(send.header.properties.value_or(""), of_batch))
       return refuse_put(send, store::PutStatus::kMessageIllegal);
@@ -514,13 +533,14 @@ class Sending {
       write_message_ids(*send);
       if (!sync || !send->wait_durable) {
         answer_stored(context_, send->request->responder, code::kSuccess, send->message_ids,
-                      send->unique_key, send->reply_queue_id, append.queue_offset,
-                      send->inner_batch);
+                      send->unique_key, send->recall_handle, send->reply_queue_id,
+                      append.queue_offset, send->inner_batch);
         continue;
       }
       if (!waiting) waiting = std::make_shared<std::vector<Stored>>();
       waiting->push_back({send->request->responder, send->message_ids, send->unique_key,
-                          send->reply_queue_id, append.queue_offset, send->inner_batch});
+                          send->recall_handle, send->reply_queue_id, append.queue_offset,
+                          send->inner_batch});
       end =
           std::max(end, append.physical_offset + static_cast<std::int64_t>(append.records.size()));
     }
@@ -535,7 +555,7 @@ class Sending {
           for (const Stored& each : *waiting) {
             if (is_stored(status))
               answer_stored(context, each.responder, answer.code, each.message_ids, each.unique_key,
-                            each.queue_id, each.queue_offset, each.inner_batch);
+                            each.recall_handle, each.queue_id, each.queue_offset, each.inner_batch);
             else
               answer_refused(context, each.responder, answer.code, answer.remark);
           }

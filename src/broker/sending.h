@@ -13,10 +13,13 @@
 /// to be made first goes on on a worker and is answered when the topic is on disk.
 namespace apogee::broker {
 
+class TimerMessages;
+
 /// What the send path needs to know besides the tables. Outlives the processors.
 struct SendSettings {
   protocol::Host store_host;  ///< brokerIP1:listenPort, written into records and message ids.
   DelayLevels levels;
+  const TimerMessages* timer = nullptr;  ///< Absent: timer messages are refused.
   /// Stored sends whose answers wait for the disk: who stops the broker waits for them before it
   /// closes connections.
   mutable InFlight waiting_answers;

@@ -137,7 +137,7 @@ TEST_F(SendingTest, RefusesWithTheCodesOfThePublishedBroker) {
       {"no such queue", "t", 2, {}, 29},
       {"unknown topic and no template for it", "unknown", 0, {}, 17},
       {"transactional", "t", 0, {{"TRAN_MSG", "true"}, {"PGROUP", "p"}}, 13},
-      {"timed", "t", 0, {{"TIMER_DELAY_SEC", "10"}}, 13},
+      {"timed without a timer", "t", 0, {{"TIMER_DELAY_SEC", "10"}}, 1},
       {"delay that is no number", "t", 0, {{"DELAY", "soon"}}, 13}};
   for (const Refused& each : cases) {
     SCOPED_TRACE(each.why);

@@ -437,6 +437,20 @@ struct DelayOffsetTable {
   static constexpr auto kFields = std::tuple{Field{"dataVersion", &Self::data_version},
                                              Field{"offsetTable", &Self::offset_table}};
 };
+/// config/timermetrics and GET_TIMER_METRICS: how many timer messages of each topic wait.
+struct TimingCount {
+  std::int64_t count = 0, timestamp = 0;
+  using Self = TimingCount;
+  static constexpr auto kFields =
+      std::tuple{Field{"count", &Self::count}, Field{"timeStamp", &Self::timestamp}};
+};
+struct TimerMetrics {
+  DataVersion data_version;
+  std::map<std::string, TimingCount> timing_count;
+  using Self = TimerMetrics;
+  static constexpr auto kFields = std::tuple{Field{"dataVersion", &Self::data_version},
+                                             Field{"timingCount", &Self::timing_count}};
+};
 struct ResetOffsetBody {
   std::map<MessageQueue, std::int64_t> offset_table;
   using Self = ResetOffsetBody;

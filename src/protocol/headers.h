@@ -132,6 +132,12 @@ struct RecallMessageRequest {
       std::tuple{Field{"producerGroup", &Self::producer_group}, Field{"topic", &Self::topic},
                  Field{"recallHandle", &Self::recall_handle}};
 };
+struct RecallMessageResponse {
+  std::string region, message_id;
+  using Self = RecallMessageResponse;
+  static constexpr auto kFields =
+      std::tuple{Field{"MSG_REGION", &Self::region}, Field{"msgId", &Self::message_id}};
+};
 /// A reply on its way to the client that asked.
 struct PushReplyMessageRequest {
   static constexpr std::int32_t kCode = request_code::kPushReplyMessageToClient;

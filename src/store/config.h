@@ -74,6 +74,15 @@ struct StoreConfig {
   bool lmq = false;
   bool multi_dispatch = false;
   std::int32_t lmq_max = 20'000;
+  bool timer_enable = true;
+  std::int32_t timer_precision_ms = 1'000;
+  std::int32_t timer_log_file_bytes = 100 << 20;
+  std::int32_t timer_roll_window_slots = 172'800;
+  std::int32_t timer_delay_sec_max = 259'200;
+  std::int32_t timer_flush_interval_ms = 1'000;
+  std::int32_t timer_slot_messages_max = 2'147'483'647;
+  bool timer_stop_enqueue = false, timer_stop_dequeue = false;
+  bool timer_delete_key_with_topic = false;
   using Self = StoreConfig;
   static constexpr auto kOptions = std::tuple{
       PlainOption{"storePathRootDir", &Self::root, "Directory of the store."},
@@ -176,7 +185,33 @@ struct StoreConfig {
                   "With enableLmq: put a message into the LMQs its property INNER_MULTI_DISPATCH "
                   "names as well."},
       Option{"maxLmqConsumeQueueNum", &Self::lmq_max, 1, 10'000'000,
-             "Most LMQs; a message that would make one more is refused.", Change::kAtRunTime}};
+             "Most LMQs; a message that would make one more is refused.", Change::kAtRunTime},
+      PlainOption{"timerWheelEnable", &Self::timer_enable,
+                  "Deliver messages at the time their TIMER_* properties say; false: refuse them."},
+      Option{"timerPrecisionMs", &Self::timer_precision_ms, 1, 60'000,
+             "Width of a timer slot in ms: 100, 200, 500 or 1000; others count as the next lower "
+             "one. Part of the format of the timer's files."},
+      Option{"mappedFileSizeTimerLog", &Self::timer_log_file_bytes, 1'024, 2'147'483'647,
+             "Bytes per timer log file. Cannot change once the store has such files."},
+      Option{"timerRollWindowSlot", &Self::timer_roll_window_slots, 0, 2'147'483'647,
+             "Slots a timer message waits at most before it is written to the log anew. Below 2 or "
+             "above a week: a week."},
+      Option{"timerMaxDelaySec", &Self::timer_delay_sec_max, 1, 2'147'483'647,
+             "Longest delay of a timer message in s; a later one is refused.", Change::kAtRunTime},
+      Option{"timerFlushIntervalMs", &Self::timer_flush_interval_ms, 1, 600'000,
+             "How often the timer's files are written, in ms."},
+      Option{"timerCongestNumEachSlot", &Self::timer_slot_messages_max, 1, 2'147'483'647,
+             "From so many messages in one slot on, sends to it are refused now and then, and from "
+             "twice as many always.",
+             Change::kAtRunTime},
+      PlainOption{"timerStopEnqueue", &Self::timer_stop_enqueue,
+                  "Let new timer messages wait outside the timer.", Change::kAtRunTime},
+      PlainOption{"timerStopDequeue", &Self::timer_stop_dequeue,
+                  "Hold back timer messages that are due.", Change::kAtRunTime},
+      PlainOption{"appendTopicForTimerDeleteKey", &Self::timer_delete_key_with_topic,
+                  "A recall names its message by topic and unique key, as brokers before 5.4 do; "
+                  "false: by unique key.",
+                  Change::kAtRunTime}};
 };
 
 }  // namespace apogee::store

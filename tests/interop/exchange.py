@@ -70,17 +70,17 @@ def tell(story, first, second, how):
         servers.stop()
 
 
-def run(servers, only, classpath, classes):
+def run(servers, only, classpath, classes, story_of=Story, tell=tell, what=""):
     if servers.target != "apogee":
         return None, "both brokers take part; it runs with the target apogee"
     cases = []
     for how, words in ((signal.SIGTERM, "a clean stop"), (signal.SIGKILL, "kill -9")):
         for first, second in (("apache", "apogee"), ("apogee", "apache")):
-            name = f"{first}, {second}, {first} share a directory with {words} between them"
+            name = f"{first}, {second}, {first} share {what or 'a directory'} with {words} between them"
             if only not in name:
                 continue
             began = time.monotonic()
-            story = Story(servers.apogee, classpath, classes)
+            story = story_of(servers.apogee, classpath, classes)
             wrong = ""
             try:
                 tell(story, first, second, how)

@@ -11,6 +11,7 @@ from pathlib import Path
 import exchange
 import mixed
 import mqadmin
+import timer_exchange
 from servers import BUILD, ROOT
 
 HERE = Path(__file__).resolve().parent
@@ -50,14 +51,19 @@ def mqadmin_suite(servers, only):
     return mqadmin.run(servers, only, classpath, compiled("Admin", classpath))
 
 
-def exchange_suite(servers, only):
-    if why := missing_tools("java", "javac", "mvn"):
-        return None, why
-    brokers = BUILD / "classpath-servers.txt"
-    if not brokers.exists():
-        resolve_brokers(brokers)
-    classpath = tools_classpath()
-    return exchange.run(servers, only, classpath, compiled("Exchange", classpath))
+def exchange_suite(story, program):
+    """Stores that change hands: `story`.run with the steps of java/src/<program>.java."""
+
+    def run(servers, only):
+        if why := missing_tools("java", "javac", "mvn"):
+            return None, why
+        brokers = BUILD / "classpath-servers.txt"
+        if not brokers.exists():
+            resolve_brokers(brokers)
+        classpath = tools_classpath()
+        return story.run(servers, only, classpath, compiled(program, classpath))
+
+    return run
 
 
 def resolve_brokers(output):
@@ -151,7 +157,9 @@ def java_program(name):
     return run
 
 
-SUITES = {"cpp": cpp_suite, "mixed": mixed_suite, "python": python_suite, "mqadmin": mqadmin_suite, "exchange": exchange_suite}
-# A message kind adds its line here: SUITES["timer"] = java_program("Timer")
+SUITES = {"cpp": cpp_suite, "mixed": mixed_suite, "python": python_suite, "mqadmin": mqadmin_suite, "exchange": exchange_suite(exchange, "Exchange"),
+          "timer-exchange": exchange_suite(timer_exchange, "TimerExchange")}
+# A message kind adds its line here.
 SUITES["pop"] = java_program("Pop")
 SUITES["kinds"] = java_program("Kinds")
+SUITES["timer"] = java_program("Timer")
