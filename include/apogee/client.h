@@ -10,6 +10,7 @@
 #include "apogee/consumer.h"
 #include "apogee/export.h"
 #include "apogee/producer.h"
+#include "apogee/pull_consumer.h"
 #include "apogee/result.h"
 
 /// The RocketMQ client. One Client owns the threads and connections; producers and consumers made
@@ -86,6 +87,8 @@ class APOGEE_API Client {
   /// Consumes from here on. Waits for routes and for brokers to check SQL filters. kExists: this
   /// client has a consumer of that group already. kInvalidArgument names the setting that is wrong.
   Result<PushConsumer> push_consumer(PushConsumerConfig config);
+  Result<LitePullConsumer> lite_pull_consumer(LitePullConsumerConfig config);
+  Result<PullConsumer> pull_consumer(PullConsumerConfig config);
 
   /// What operators ask: <apogee/admin.h>.
   Admin admin() const;

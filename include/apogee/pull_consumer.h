@@ -1,0 +1,181 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "apogee/consumer.h"
+#include "apogee/export.h"
+#include "apogee/message.h"
+#include "apogee/result.h"
+
+/// Consuming at the program's own pace: it asks for messages when it wants some.
+namespace apogee {
+
+namespace client {
+class LitePullCore;
+class PullCore;
+}  // namespace client
+
+// ---- Lite pull: the client pulls ahead, the program polls
+// ----------------------------------------
+
+/// Defaults, ranges and names are those of Java's DefaultLitePullConsumer.
+struct LitePullConsumerConfig {
+  std::string group;  ///< 1..120 characters of letters, digits, %, |, _ and -.
+  StartFrom from = StartFrom::kLast;
+  /// For StartFrom::kTimestamp. None: half an hour before the start.
+  std::optional<std::chrono::system_clock::time_point> from_time;
+  /// Of subscribe(); assign() takes what it is given.
+  Allocation allocation = average();
+  /// poll() commits what earlier polls have returned, this often.
+  bool auto_commit = true;
+  std::chrono::milliseconds auto_commit_interval{5'000};  ///< At least a second.
+  std::int32_t pull_batch_size = 10;                      ///< 1..1024 messages a pull.
+  std::int64_t pull_threshold_for_all = 10'000;           ///< Messages ahead of the program.
+  std::int64_t pull_threshold_for_queue = 1'000;
+  std::int64_t pull_threshold_size_for_queue = 100;  ///< MiB.
+  std::int64_t consume_max_span = 2'000;             ///< Between first and last offset of a queue.
+  std::chrono::milliseconds poll_timeout{5'000};     ///< Of poll() without one.
+  std::chrono::milliseconds broker_suspend_max_time{20'000};
+  /// At least broker_suspend_max_time.
+  std::chrono::milliseconds consumer_timeout_when_suspend{30'000};
+  bool unit_mode = false;
+  /// subscribe(): the queues of a topic were divided anew.
+  std::function<void(const std::string& topic, std::span<const MessageQueue> all,
+                     std::span<const MessageQueue> mine)>
+      queues_divided;
+};
+
+/// Movable; ends its work when destroyed: offsets are stored, the group is left. No thread of its
+/// own waits for a queue: pulls continue on io threads, however many queues there are.
+///
+/// Threads: every member from any thread; those that ask a broker block, which says so.
+class APOGEE_API LitePullConsumer {
+ public:
+  using Milliseconds = std::chrono::milliseconds;
+  using Messages = std::vector<ReceivedMessage>;
+
+  LitePullConsumer(LitePullConsumer&&) noexcept;
+  LitePullConsumer& operator=(LitePullConsumer&&) noexcept;
+  ~LitePullConsumer();
+  void shutdown();  ///< Idempotent, from anywhere.
+
+  /// Queues are divided among the members of the group. kInvalidArgument: not beside assign().
+  Result<Ok> subscribe(const std::string& topic, Filter filter = all());
+  void unsubscribe(const std::string& topic);
+  /// These queues, whoever else has them; instead of those assigned before. `filter` is that of
+  /// all of them. kInvalidArgument: not beside subscribe(); no queues.
+  Result<Ok> assign(const std::vector<MessageQueue>& queues, Filter filter = all());
+  std::vector<MessageQueue> assignment() const;  ///< What it has now.
+
+  /// Messages of one queue; none if there are none within the time. Blocks.
+  Messages poll();
+  Messages poll(Milliseconds timeout);
+
+  /// Where poll() goes on in a queue it has. Blocks. kInvalidArgument: the queue is not one of
+  /// ours; an offset the queue does not have.
+  Result<Ok> seek(const MessageQueue& queue, std::int64_t offset);
+  Result<Ok> seek_to_begin(const MessageQueue& queue);
+  Result<Ok> seek_to_end(const MessageQueue& queue);
+  void pause(const std::vector<MessageQueue>& queues);
+  void resume(const std::vector<MessageQueue>& queues);
+  bool is_paused(const MessageQueue& queue) const;  ///< Also true: it is not one of ours.
+
+  /// What was polled is done. Kept here first; stored at the brokers every
+  /// persist_consumer_offset_interval, or at once with `persist`.
+  void commit();
+  void commit(const std::set<MessageQueue>& queues, bool persist);
+  void commit(const std::map<MessageQueue, std::int64_t>& offsets, bool persist);
+  /// Where the group stands. nullopt: nowhere yet. Blocks.
+  Result<std::optional<std::int64_t>> committed(const MessageQueue& queue);
+
+  /// The offset of the first message stored at or after a time. Blocks.
+  Result<std::int64_t> offset_for_time(const MessageQueue& queue,
+                                       std::chrono::system_clock::time_point time);
+  /// All readable queues of a topic. Blocks.
+  Result<std::vector<MessageQueue>> queues(const std::string& topic);
+  /// Called on a worker with the first queues of a topic that are known, and then whenever they are
+  /// others than before; name servers are asked every poll_name_server_interval.
+  void on_queues_changed(const std::string& topic,
+                         std::function<void(const std::set<MessageQueue>& queues)> listener);
+
+  explicit LitePullConsumer(std::shared_ptr<client::LitePullCore> core);
+
+ private:
+  std::shared_ptr<client::LitePullCore> core_;
+};
+
+// ---- Pull: every request is the program's
+// --------------------------------------------------------
+
+struct PullConsumerConfig {
+  std::string group;
+  std::chrono::milliseconds pull_timeout{10'000};
+  std::chrono::milliseconds broker_suspend_max_time{20'000};  ///< Of pull_block_if_not_found().
+  std::chrono::milliseconds timeout_when_suspend{30'000};
+  std::int32_t max_reconsume_times = 16;
+  bool unit_mode = false;
+};
+
+struct PullResult {
+  enum class Status {
+    kFound,
+    kNoNewMessage,      ///< The queue ends there.
+    kNoMatchedMessage,  ///< Nothing the filter wants up to next_offset.
+    kOffsetIllegal,     ///< The queue has no such offset; next_offset is one it has.
+  } status = Status::kNoNewMessage;
+  std::vector<ReceivedMessage> messages;
+  std::int64_t next_offset = 0, min_offset = 0, max_offset = 0;
+};
+
+/// Movable; ends its work when destroyed. Threads: every member from any thread. Blocking calls not
+/// from inside this client's callbacks on io threads.
+class APOGEE_API PullConsumer {
+ public:
+  using Done = std::function<void(Result<PullResult>)>;
+
+  PullConsumer(PullConsumer&&) noexcept;
+  PullConsumer& operator=(PullConsumer&&) noexcept;
+  ~PullConsumer();
+  void shutdown();  ///< Offsets are stored. Idempotent, from anywhere.
+
+  /// At most `max` messages from `offset` on. Blocks; or calls back on an io thread.
+  Result<PullResult> pull(const MessageQueue& queue, const Filter& filter, std::int64_t offset,
+                          std::int32_t max);
+  void pull(const MessageQueue& queue, const Filter& filter, std::int64_t offset, std::int32_t max,
+            Done done);
+  /// Waits at the broker for new messages, broker_suspend_max_time at the longest.
+  Result<PullResult> pull_block_if_not_found(const MessageQueue& queue, const Filter& filter,
+                                             std::int64_t offset, std::int32_t max);
+  void pull_block_if_not_found(const MessageQueue& queue, const Filter& filter, std::int64_t offset,
+                               std::int32_t max, Done done);
+
+  /// How far the group is, kept here and stored every persist_consumer_offset_interval.
+  void update_offset(const MessageQueue& queue, std::int64_t offset);
+  /// `from_store`: as the broker (or the file) has it, else as it is here first. nullopt: nowhere
+  /// yet. Blocks.
+  Result<std::optional<std::int64_t>> fetch_offset(const MessageQueue& queue, bool from_store);
+  Result<std::int64_t> min_offset(const MessageQueue& queue);
+  Result<std::int64_t> max_offset(const MessageQueue& queue);
+  Result<std::int64_t> offset_for_time(const MessageQueue& queue,
+                                       std::chrono::system_clock::time_point time);
+  Result<std::vector<MessageQueue>> queues(const std::string& topic);
+
+  /// The message comes again later, to members of the group that subscribe. Blocks.
+  Result<Ok> send_back(const ReceivedMessage& message, std::int32_t delay_level);
+
+  explicit PullConsumer(std::shared_ptr<client::PullCore> core);
+
+ private:
+  std::shared_ptr<client::PullCore> core_;
+};
+
+}  // namespace apogee

@@ -1,0 +1,650 @@
+#include "client/lite_pull.h"
+
+#include <algorithm>
+#include <future>
+#include <thread>
+
+#include <fmt/format.h>
+
+#include "client/consumer_config.h"
+#include "client/consumption.h"
+#include "client/namespaces.h"
+#include "client/pull_consumer.h"
+#include "client/validation.h"
+#include "protocol/codes.h"
+
+namespace apogee::client {
+namespace {
+
+constexpr auto kRebalanceInterval = 20s;
+constexpr auto kRebalanceAgain = 1s;
+constexpr auto kPausedDelay = 1'000ms;
+constexpr auto kFlowControlDelay = 50ms;
+constexpr auto kBrokerBusyDelay = 20ms;
+constexpr auto kExceptionDelay = 1'000ms;
+constexpr auto kFirstOffsetAgain = 3'000ms;
+constexpr auto kShutdownWait = 5s;
+constexpr std::int32_t kBrokerFlowControl = 215;
+constexpr std::int64_t kMiB = 1 << 20;
+constexpr std::int64_t kHalfAnHourMs = 1'800'000;
+
+Error invalid(std::string text) {
+  return Error{Errc::kInvalidArgument, std::move(text)};
+}
+
+/// A thread that may be let go of on itself.
+std::shared_ptr<Executor> own_thread() {
+  return {make_thread_pool(1, "rebalance").release(),
+          [](Executor* pool) { std::thread{[pool] { delete pool; }}.detach(); }};
+}
+
+Result<Ok> check(const LitePullConsumerConfig& config) {
+  if (auto checked = check_group(config.group); !checked) return checked;
+  if (!config.allocation.divide) return invalid("allocateMessageQueueStrategy is null");
+  if (config.consumer_timeout_when_suspend < config.broker_suspend_max_time)
+    return invalid(
+        "Long polling mode, the consumer consumerTimeoutMillisWhenSuspend must greater than "
+        "brokerSuspendMaxTimeMillis");
+  if (config.auto_commit_interval < 1s) return invalid("autoCommitIntervalMillis is at least 1000");
+  if (config.pull_batch_size < 1 || config.pull_batch_size > 1'024)
+    return invalid("pullBatchSize Out of range [1, 1024]");
+  if (config.pull_threshold_for_all < 1 || config.pull_threshold_for_queue < 1 ||
+      config.pull_threshold_size_for_queue < 1 || config.consume_max_span < 1)
+    return invalid("the thresholds of a consumer must be above zero");
+  return Ok{};
+}
+
+}  // namespace
+
+// ---- Life
+// ----------------------------------------------------------------------------------------
+
+Result<std::shared_ptr<LitePullCore>> LitePullCore::start(std::shared_ptr<Instance> instance,
+                                                          LitePullConsumerConfig config) {
+  if (auto checked = check(config); !checked) return checked.error();
+  std::shared_ptr<LitePullCore> core{new LitePullCore{std::move(instance), std::move(config)}};
+  if (auto added = core->instance_->add(core); !added) return added.error();
+  return core;
+}
+
+LitePullCore::LitePullCore(std::shared_ptr<Instance> instance, LitePullConsumerConfig config)
+    : instance_{std::move(instance)},
+      config_{std::move(config)},
+      group_{wrapped(config_.group, instance_->config().name_space)},
+      started_ms_{instance_->env().clock.wall_ms()},
+      waiting_thread_{own_thread()},
+      store_{make_remote_offsets(instance_, group_)},
+      rebalance_{instance_,
+                 {.group = group_, .allocation = config_.allocation, .drop_idle = false},
+                 *this},
+      puller_{instance_},
+      next_commit_{instance_->env().clock.now() + config_.auto_commit_interval} {}
+
+LitePullCore::~LitePullCore() = default;
+
+void LitePullCore::stop() {
+  gate_.close([self = shared_from_this()] { self->finish(); });
+  {
+    std::lock_guard lock{mutex_};
+    changed_.notify_all();  // poll() ends
+  }
+  if (!CallbackScope::inside()) gate_.wait(kShutdownWait);
+}
+
+/// Nothing is under way any more.
+void LitePullCore::finish() {
+  if (config_.auto_commit) commit();
+  std::set<MessageQueue> names;
+  {
+    std::lock_guard lock{mutex_};
+    for (const auto& [queue, each] : pulls_) {
+      each->messages->dropped = true;
+      names.insert(queue);
+    }
+  }
+  if (!names.empty()) store_->persist(names);
+  rebalance_.drop_all();
+}
+
+void LitePullCore::shutdown() {
+  stop();
+  instance_->remove_consumer(group_);
+}
+
+void LitePullCore::after(Clock::Duration delay, std::function<void()> work) {
+  instance_->env().clock.run_after(delay, [weak = weak_from_this(), work = std::move(work)] {
+    const auto self = weak.lock();
+    if (!self) return;
+    if (const auto pass = self->gate_.enter()) work();
+  });
+}
+
+MessageQueue LitePullCore::wire(const MessageQueue& queue) const {
+  return {wrapped(queue.topic, instance_->config().name_space), queue.broker, queue.queue_id};
+}
+MessageQueue LitePullCore::visible(const MessageQueue& queue) const {
+  return {unwrapped(queue.topic, instance_->config().name_space), queue.broker, queue.queue_id};
+}
+
+// ---- Subscribing and assigning
+// -------------------------------------------------------------------
+
+Result<Ok> LitePullCore::subscribe(const std::string& topic, const Filter& filter) {
+  if (ended()) return Error{Errc::kStopped, "The consumer not running, please start it first."};
+  const std::string name = wrapped(topic, instance_->config().name_space);
+  auto data =
+      subscription_of(topic.empty() ? topic : name, filter, instance_->env().clock.wall_ms());
+  if (!data) return data.error();
+  {
+    std::lock_guard lock{mutex_};
+    if (kind_ == Kind::kAssigned) return invalid("Subscribe and assign are mutually exclusive.");
+    kind_ = Kind::kSubscribed;
+    subscriptions_[name] = std::make_shared<protocol::SubscriptionData>(*std::move(data));
+  }
+  // Brokers know the group once they have heard of it; only then can queues be divided.
+  instance_->refresh_route(name, instance_->config().api_timeout,
+                           [weak = weak_from_this()](const Result<PublishInfoPtr>&) {
+                             const auto self = weak.lock();
+                             if (!self || self->ended()) return;
+                             self->instance_->forget_heartbeats();
+                             self->instance_->heartbeat_to_all();
+                             self->rebalance_soon();
+                           });
+  return Ok{};
+}
+
+void LitePullCore::unsubscribe(const std::string& topic) {
+  {
+    std::lock_guard lock{mutex_};
+    subscriptions_.erase(wrapped(topic, instance_->config().name_space));
+  }
+  instance_->forget_heartbeats();
+  instance_->heartbeat_soon();
+  rebalance_soon();
+}
+
+Result<Ok> LitePullCore::assign(const std::vector<MessageQueue>& queues, const Filter& filter) {
+  if (ended()) return Error{Errc::kStopped, "The consumer not running, please start it first."};
+  if (queues.empty()) return invalid("Message queues can not be null or empty.");
+  std::map<std::string, std::shared_ptr<const protocol::SubscriptionData>> subscriptions;
+  std::set<MessageQueue> wanted;
+  for (const MessageQueue& each : queues) {
+    const MessageQueue queue = wire(each);
+    auto data = subscription_of(queue.topic, filter, instance_->env().clock.wall_ms());
+    if (!data) return data.error();
+    subscriptions[queue.topic] = std::make_shared<protocol::SubscriptionData>(*std::move(data));
+    wanted.insert(queue);
+  }
+  std::vector<QueuePullPtr> fresh;
+  std::vector<MessageQueue> gone;
+  {
+    std::lock_guard lock{mutex_};
+    if (kind_ == Kind::kSubscribed) return invalid("Subscribe and assign are mutually exclusive.");
+    kind_ = Kind::kAssigned;
+    subscriptions_ = std::move(subscriptions);
+    for (const auto& [queue, each] : pulls_)
+      if (!wanted.contains(queue)) gone.push_back(queue);
+    for (const MessageQueue& each : wanted) {
+      if (pulls_.contains(each)) continue;
+      auto pull = std::make_shared<QueuePull>();
+      pull->queue = each;
+      pull->messages = std::make_shared<ProcessQueue>(instance_->env().clock);
+      pulls_[each] = pull;
+      fresh.push_back(std::move(pull));
+    }
+  }
+  for (const MessageQueue& each : gone) remove(each);
+  instance_->heartbeat_soon();
+  for (const QueuePullPtr& each : fresh) learn_first_offset(each, 0);
+  return Ok{};
+}
+
+/// seek() may come first: then its offset holds.
+void LitePullCore::learn_first_offset(const QueuePullPtr& next, std::uint64_t round) {
+  on_waiting_thread([weak = weak_from_this(), next, round] {
+    const auto self = weak.lock();
+    if (!self || self->ended() || next->messages->dropped) return;
+    const auto offset = self->first_offset_of(next->queue);
+    {
+      std::lock_guard lock{self->mutex_};
+      if (next->round != round) return;
+      if (offset) next->next_offset = *offset;
+    }
+    if (offset) return self->pull(next, round);
+    self->instance_->env().log.warn("queue not begun: queue={} reason=\"{}\"",
+                                    to_string(next->queue), offset.error().detail);
+    self->after(kFirstOffsetAgain, [self, next, round] { self->learn_first_offset(next, round); });
+  });
+}
+
+std::vector<MessageQueue> LitePullCore::assignment() const {
+  std::lock_guard lock{mutex_};
+  std::vector<MessageQueue> all;
+  for (const auto& [queue, each] : pulls_) all.push_back(visible(queue));
+  return all;
+}
+
+Result<LitePullCore::QueuePullPtr> LitePullCore::find(const MessageQueue& queue) const {
+  std::lock_guard lock{mutex_};
+  const auto found = pulls_.find(wire(queue));
+  if (found != pulls_.end()) return found->second;
+  return invalid(fmt::format("The message queue is not in assigned list, {}message queue: {}",
+                             kind_ == Kind::kSubscribed ? "may be rebalancing, " : "",
+                             to_string(queue)));
+}
+
+void LitePullCore::drop_ready(const QueuePull& of) {
+  std::erase_if(ready_, [&](const Ready& each) {
+    if (each.from.get() != &of) return false;
+    cached_ -= static_cast<std::int64_t>(each.messages->size());
+    return true;
+  });
+}
+
+/// What was polled of it is kept, the rest is for whoever has the queue next.
+void LitePullCore::remove(const MessageQueue& queue) {
+  std::int64_t consumed = kUnknown;
+  {
+    std::lock_guard lock{mutex_};
+    const auto found = pulls_.find(queue);
+    if (found == pulls_.end()) return;
+    found->second->messages->dropped = true;
+    consumed = found->second->consume_offset;
+    drop_ready(*found->second);
+    pulls_.erase(found);
+  }
+  if (config_.auto_commit && consumed != kUnknown) store_->update(queue, consumed, false);
+  store_->persist(queue);
+  store_->forget(queue);
+  puller_.forget(queue);
+}
+
+// ---- Dividing queues
+// -----------------------------------------------------------------------------
+
+void LitePullCore::rebalance_soon() {
+  {
+    std::lock_guard lock{mutex_};
+    if (kind_ != Kind::kSubscribed) return;
+  }
+  if (round_planned_.exchange(true)) return;
+  on_waiting_thread([weak = weak_from_this()] {
+    if (const auto self = weak.lock()) self->rebalance_round();
+  });
+}
+
+/// Holds no pass: it waits for brokers. So it cleans up after itself if the end came meanwhile.
+void LitePullCore::rebalance_round() {
+  round_planned_ = false;
+  if (ended()) return;
+  const auto names = topics();
+  const bool balanced = rebalance_.run({names.begin(), names.end()});
+  if (ended()) return finish();
+  after(balanced ? Clock::Duration{kRebalanceInterval} : Clock::Duration{kRebalanceAgain},
+        [this] { rebalance_soon(); });
+}
+
+Result<std::int64_t> LitePullCore::first_offset_of(const MessageQueue& queue) {
+  store_->forget(queue);  // what is in memory is old
+  Beginning beginning{config_.from, instance_->env().clock.wall_ms() - kHalfAnHourMs};
+  if (config_.from_time)
+    beginning.timestamp_ms =
+        std::chrono::duration_cast<std::chrono::milliseconds>(config_.from_time->time_since_epoch())
+            .count();
+  return first_offset(*instance_, *store_, beginning, queue);
+}
+
+void LitePullCore::begin(const MessageQueue& queue, const ProcessQueuePtr& messages,
+                         std::int64_t offset) {
+  auto next = std::make_shared<QueuePull>();
+  next->queue = queue;
+  next->messages = messages;
+  next->next_offset = offset;
+  {
+    std::lock_guard lock{mutex_};
+    pulls_[queue] = next;
+  }
+  pull(next, 0);
+}
+
+bool LitePullCore::let_go(const MessageQueue& queue, ProcessQueue&) {
+  remove(queue);
+  return true;
+}
+
+void LitePullCore::divided(const std::string& topic, const Division& division, bool changed) {
+  if (!changed || !config_.queues_divided) return;
+  const auto pass = gate_.enter();
+  if (!pass) return;
+  Division seen = division;
+  for (MessageQueue& each : seen.all) each = visible(each);
+  for (MessageQueue& each : seen.mine) each = visible(each);
+  const CallbackScope scope{CallbackScope::Where::kOwnThread};
+  config_.queues_divided(unwrapped(topic, instance_->config().name_space), seen.all, seen.mine);
+}
+
+// ---- Pulling
+// -------------------------------------------------------------------------------------
+
+void LitePullCore::pull_after(Clock::Duration delay, const QueuePullPtr& next,
+                              std::uint64_t round) {
+  after(delay, [this, next, round] { pull(next, round); });
+}
+
+bool LitePullCore::too_much_is_here(const QueuePull& next) const {
+  const auto level = next.messages->level();
+  return cached_ >= config_.pull_threshold_for_all ||
+         level.count > config_.pull_threshold_for_queue ||
+         level.bytes > config_.pull_threshold_size_for_queue * kMiB ||
+         level.span() > config_.consume_max_span;
+}
+
+void LitePullCore::pull(const QueuePullPtr& next, std::uint64_t round) {
+  const auto pass = gate_.enter();
+  if (!pass || next->messages->dropped) return;
+  PullRequest request;
+  bool paused = false, full = false;
+  {
+    std::lock_guard lock{mutex_};
+    if (next->round != round) return;
+    const auto found = subscriptions_.find(next->queue.topic);
+    if (found != subscriptions_.end()) request.subscription = found->second;
+    request.offset = next->next_offset;
+    paused = next->paused;
+    full = too_much_is_here(*next);
+  }
+  if (paused) return pull_after(kPausedDelay, next, round);
+  if (full) return pull_after(kFlowControlDelay, next, round);
+  if (!request.subscription) return pull_after(kExceptionDelay, next, round);
+  next->messages->pulled_now();
+  request.queue = next->queue;
+  request.group = group_;
+  request.max_messages = config_.pull_batch_size;
+  request.sub_version = request.subscription->sub_version;
+  request.lite = true;
+  request.suspend = config_.broker_suspend_max_time;
+  request.timeout = config_.consumer_timeout_when_suspend;
+  puller_.pull(request, [weak = weak_from_this(), next, round](Result<PullAnswer> answer) {
+    if (const auto self = weak.lock()) self->pulled(next, round, std::move(answer));
+  });
+}
+
+void LitePullCore::pulled(const QueuePullPtr& next, std::uint64_t round,
+                          Result<PullAnswer> answer) {
+  const auto pass = gate_.enter();
+  if (!pass || next->messages->dropped) return;
+  if (!answer) {
+    const bool busy = answer.error().response_code == kBrokerFlowControl;
+    if (!busy)
+      instance_->env().log.warn("pull failed: queue={} reason=\"{}\"", to_string(next->queue),
+                                answer.error().detail);
+    return pull_after(busy ? Clock::Duration{kBrokerBusyDelay} : Clock::Duration{kExceptionDelay},
+                      next, round);
+  }
+  {
+    std::lock_guard lock{mutex_};
+    if (next->round != round) return;
+    if (answer->status == PullStatus::kOffsetIllegal)
+      instance_->env().log.warn("offset out of range: queue={} offset={} goes on at={}",
+                                to_string(next->queue), next->next_offset, answer->next_offset);
+    next->next_offset = answer->next_offset;
+    if (answer->status == PullStatus::kFound && !answer->messages->empty()) {
+      next->messages->put(answer->messages);
+      cached_ += static_cast<std::int64_t>(answer->messages->size());
+      ready_.push_back({next, answer->messages});
+      changed_.notify_one();
+    }
+  }
+  pull(next, round);
+}
+
+std::vector<ReceivedMessage> LitePullCore::poll(std::chrono::milliseconds timeout) {
+  if (CallbackScope::on_io_thread()) return {};  // it would wait for itself
+  commit_if_due();
+  std::unique_lock lock{mutex_};
+  changed_.wait_for(lock, std::max(timeout, 0ms),
+                    [&] { return !ready_.empty() || gate_.closed(); });
+  if (ready_.empty() || gate_.closed()) return {};
+  const Ready ready = std::move(ready_.front());
+  ready_.pop_front();
+  cached_ -= static_cast<std::int64_t>(ready.messages->size());
+  std::vector<ReceivedMessage> messages{*ready.messages};
+  const std::int64_t next = ready.from->messages->remove(messages);
+  if (next != ProcessQueue::kNothing) ready.from->consume_offset = next;
+  return messages;
+}
+
+// ---- Offsets
+// -------------------------------------------------------------------------------------
+
+Result<Ok> LitePullCore::seek(const MessageQueue& queue, std::int64_t offset) {
+  auto found = find(queue);
+  if (!found) return found.error();
+  const MessageQueue name = wire(queue);
+  auto least = client::min_offset(*instance_, name);
+  if (!least) return least.error();
+  auto most = client::max_offset(*instance_, name);
+  if (!most) return most.error();
+  if (offset < *least || offset > *most)
+    return invalid(
+        fmt::format("Seek offset illegal, seek offset = {}, min offset = {}, max offset = {}",
+                    offset, *least, *most));
+  restart(*found, offset);
+  return Ok{};
+}
+
+Result<Ok> LitePullCore::seek_to(const MessageQueue& queue, End end) {
+  auto found = find(queue);
+  if (!found) return found.error();
+  auto offset = end == End::kBegin ? client::min_offset(*instance_, wire(queue))
+                                   : client::max_offset(*instance_, wire(queue));
+  if (!offset) return offset.error();
+  restart(*found, *offset);
+  return Ok{};
+}
+
+/// A pull under way is one of a former round from now on.
+void LitePullCore::restart(const QueuePullPtr& next, std::int64_t offset) {
+  std::uint64_t round = 0;
+  {
+    std::lock_guard lock{mutex_};
+    round = ++next->round;
+    drop_ready(*next);
+    next->messages->clear();
+    next->next_offset = next->consume_offset = offset;
+  }
+  pull(next, round);
+}
+
+void LitePullCore::set_paused(const std::vector<MessageQueue>& queues, bool paused) {
+  std::lock_guard lock{mutex_};
+  for (const MessageQueue& each : queues)
+    if (const auto found = pulls_.find(wire(each)); found != pulls_.end())
+      found->second->paused = paused;
+}
+
+bool LitePullCore::is_paused(const MessageQueue& queue) const {
+  std::lock_guard lock{mutex_};
+  const auto found = pulls_.find(wire(queue));
+  return found == pulls_.end() || found->second->paused;
+}
+
+void LitePullCore::commit_if_due() {
+  if (!config_.auto_commit) return;
+  {
+    std::lock_guard lock{mutex_};
+    const auto now = instance_->env().clock.now();
+    if (now < next_commit_) return;
+    next_commit_ = now + config_.auto_commit_interval;
+  }
+  commit();
+}
+
+void LitePullCore::commit() {
+  std::lock_guard lock{mutex_};
+  for (const auto& [queue, each] : pulls_)
+    if (each->consume_offset != kUnknown) store_->update(queue, each->consume_offset, false);
+}
+
+void LitePullCore::commit(const std::set<MessageQueue>& queues, bool persist) {
+  std::map<MessageQueue, std::int64_t> offsets;
+  {
+    std::lock_guard lock{mutex_};
+    for (const MessageQueue& each : queues) {
+      const auto found = pulls_.find(wire(each));
+      if (found != pulls_.end() && found->second->consume_offset != kUnknown)
+        offsets[each] = found->second->consume_offset;
+    }
+  }
+  commit(offsets, persist);
+}
+
+void LitePullCore::commit(const std::map<MessageQueue, std::int64_t>& offsets, bool persist) {
+  for (const auto& [queue, offset] : offsets) {
+    if (auto found = find(queue); !found) {
+      instance_->env().log.error("offset not committed: reason=\"{}\"", found.error().detail);
+      continue;
+    }
+    store_->update(wire(queue), offset, false);
+    if (persist) store_->persist(wire(queue));
+  }
+}
+
+Result<std::optional<std::int64_t>> LitePullCore::committed(const MessageQueue& queue) {
+  if (const auto here = store_->in_memory(wire(queue))) return here;
+  auto stored = store_->stored(wire(queue));
+  if (!stored)
+    return Error{stored.error().code,
+                 "Fetch consume offset from broker exception: " + stored.error().detail,
+                 stored.error().response_code};
+  return stored;
+}
+
+Result<std::int64_t> LitePullCore::offset_for_time(const MessageQueue& queue,
+                                                   std::int64_t unix_ms) {
+  return client::offset_at(*instance_, wire(queue), unix_ms);
+}
+
+Result<std::vector<MessageQueue>> LitePullCore::queues(const std::string& topic) {
+  return readable_queues_of(*instance_, topic);
+}
+
+void LitePullCore::persist_offsets() {
+  const auto pass = gate_.enter();
+  if (!pass) return;
+  std::set<MessageQueue> names;
+  {
+    std::lock_guard lock{mutex_};
+    for (const auto& [queue, each] : pulls_) names.insert(queue);
+  }
+  if (!names.empty()) store_->persist(names);
+}
+
+// ---- What the instance and brokers ask
+// -----------------------------------------------------------
+
+void LitePullCore::on_queues_changed(const std::string& topic,
+                                     std::function<void(const std::set<MessageQueue>&)> listener) {
+  const std::string name = wrapped(topic, instance_->config().name_space);
+  {
+    std::lock_guard lock{mutex_};
+    watches_[name] = {std::move(listener), {}};
+  }
+  instance_->refresh_route(name, instance_->config().api_timeout,
+                           [weak = weak_from_this(), name](const Result<PublishInfoPtr>&) {
+                             const auto self = weak.lock();
+                             if (!self) return;
+                             if (const auto queues = self->instance_->routes().subscribe(name))
+                               self->on_waiting_thread([self, name, queues = *queues] {
+                                 if (!self->ended()) self->queues_changed(name, queues);
+                               });
+                           });
+}
+
+void LitePullCore::queues_changed(const std::string& topic,
+                                  const std::vector<MessageQueue>& queues) {
+  rebalance_soon();
+  std::set<MessageQueue> now;
+  for (const MessageQueue& each : queues) now.insert(visible(each));
+  std::function<void(const std::set<MessageQueue>&)> tell;
+  {
+    std::lock_guard lock{mutex_};
+    const auto found = watches_.find(topic);
+    if (found == watches_.end() || found->second.seen == now) return;
+    found->second.seen = now;
+    tell = found->second.listener;
+  }
+  const auto pass = gate_.enter();
+  if (!pass || !tell) return;
+  const CallbackScope scope{CallbackScope::Where::kOwnThread};
+  tell(now);
+}
+
+std::vector<std::string> LitePullCore::topics() const {
+  std::lock_guard lock{mutex_};
+  std::set<std::string> names;
+  for (const auto& [topic, data] : subscriptions_) names.insert(topic);
+  if (kind_ != Kind::kSubscribed)
+    for (const auto& [topic, watch] : watches_) names.insert(topic);
+  return {names.begin(), names.end()};
+}
+
+protocol::ConsumerData LitePullCore::heartbeat() const {
+  protocol::ConsumerData data;
+  data.group_name = group_;
+  data.consume_type = protocol::ConsumeType::kActively;
+  data.unit_mode = config_.unit_mode;
+  std::lock_guard lock{mutex_};
+  if (kind_ == Kind::kSubscribed)
+    for (const auto& [topic, each] : subscriptions_) data.subscription_data_set.push_back(*each);
+  return data;
+}
+
+void LitePullCore::reset_offsets(const std::string& topic,
+                                 const std::map<MessageQueue, std::int64_t>& offsets) {
+  const auto pass = gate_.enter();
+  if (!pass) return;
+  std::vector<std::pair<QueuePullPtr, std::int64_t>> ours;
+  {
+    std::lock_guard lock{mutex_};
+    for (const auto& [queue, offset] : offsets)
+      if (const auto found = pulls_.find(queue); queue.topic == topic && found != pulls_.end())
+        ours.emplace_back(found->second, offset);
+  }
+  for (const auto& [each, offset] : ours) {
+    restart(each, offset);
+    store_->update(each->queue, offset, false);
+  }
+}
+
+std::map<MessageQueue, std::int64_t> LitePullCore::offsets(const std::string& topic) const {
+  return store_->of_topic(topic);
+}
+
+protocol::Json LitePullCore::running_info() const {
+  using protocol::Json;
+  Json subscriptions{Json::Value{Json::Array{}}}, queues = Json::object();
+  std::lock_guard lock{mutex_};
+  for (const auto& [topic, data] : subscriptions_) subscriptions.push(protocol::to_json(*data));
+  for (const auto& [queue, each] : pulls_) {
+    Json info = Json::object();
+    info.set("cachedMsgCount", protocol::to_json(each->messages->level().count));
+    info.set("commitOffset", protocol::to_json(store_->in_memory(queue).value_or(0)));
+    info.set("droped", protocol::to_json(each->messages->dropped.load()));  // so on the wire
+    const protocol::MessageQueue name{queue.broker, queue.queue_id, queue.topic};
+    queues.set_bare(protocol::write_json(protocol::to_json(name)), std::move(info));
+  }
+  Json info = Json::object();
+  info.set("mqTable", std::move(queues));
+  info.set("properties", protocol::to_json(running_properties(*instance_, group_, started_ms_)));
+  info.set("statusTable", Json::object());
+  info.set("subscriptionSet", std::move(subscriptions));
+  return info;
+}
+
+protocol::Json LitePullCore::consume_directly(ReceivedMessage, const std::string&) {
+  return direct_result(false, true, "CR_RETURN_NULL", "a consumer that polls is not pushed to",
+                       0ms);
+}
+
+}  // namespace apogee::client

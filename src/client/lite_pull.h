@@ -1,0 +1,145 @@
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "apogee/pull_consumer.h"
+#include "client/gate.h"
+#include "client/instance.h"
+#include "client/offset_store.h"
+#include "client/puller.h"
+#include "client/rebalance.h"
+
+/// What stands behind a LitePullConsumer (Java's DefaultLitePullConsumerImpl): one pull after the
+/// other for each of its queues, and what they brought, for poll() to take. Topics and queues are
+/// named as on the wire.
+///
+/// Threads: one of its own for what waits for brokers (dividing queues, first offsets); pulls
+/// continue on io threads and the clock's. Members: any; `mutex_` guards the queues and what is
+/// ready, and is held while nothing waits. Everything begun holds a pass of `gate_`.
+namespace apogee::client {
+
+class LitePullCore final : public ConsumerRole,
+                           public QueueOwner,
+                           public std::enable_shared_from_this<LitePullCore> {
+ public:
+  static Result<std::shared_ptr<LitePullCore>> start(std::shared_ptr<Instance> instance,
+                                                     LitePullConsumerConfig config);
+  ~LitePullCore() override;
+  void shutdown();  ///< By its owner: leaves the instance too.
+
+  Result<Ok> subscribe(const std::string& topic, const Filter& filter);
+  void unsubscribe(const std::string& topic);
+  Result<Ok> assign(const std::vector<MessageQueue>& queues, const Filter& filter);
+  std::vector<MessageQueue> assignment() const;
+  std::vector<ReceivedMessage> poll(std::chrono::milliseconds timeout);
+  Result<Ok> seek(const MessageQueue& queue, std::int64_t offset);
+  enum class End { kBegin, kEnd };
+  Result<Ok> seek_to(const MessageQueue& queue, End end);
+  void set_paused(const std::vector<MessageQueue>& queues, bool paused);
+  bool is_paused(const MessageQueue& queue) const;
+  void commit(const std::map<MessageQueue, std::int64_t>& offsets, bool persist);
+  void commit(const std::set<MessageQueue>& queues, bool persist);
+  void commit();
+  Result<std::optional<std::int64_t>> committed(const MessageQueue& queue);
+  Result<std::int64_t> offset_for_time(const MessageQueue& queue, std::int64_t unix_ms);
+  Result<std::vector<MessageQueue>> queues(const std::string& topic);
+  void on_queues_changed(const std::string& topic,
+                         std::function<void(const std::set<MessageQueue>&)> listener);
+  const LitePullConsumerConfig& config() const { return config_; }
+
+  // ConsumerRole
+  const std::string& group() const override { return group_; }
+  protocol::ConsumerData heartbeat() const override;
+  std::vector<std::string> topics() const override;
+  void queues_changed(const std::string& topic, const std::vector<MessageQueue>& queues) override;
+  void members_changed() override { rebalance_soon(); }
+  void persist_offsets() override;
+  void reset_offsets(const std::string& topic,
+                     const std::map<MessageQueue, std::int64_t>& offsets) override;
+  std::map<MessageQueue, std::int64_t> offsets(const std::string& topic) const override;
+  protocol::Json running_info() const override;
+  protocol::Json consume_directly(ReceivedMessage message, const std::string& broker_name) override;
+  void stop() override;
+
+  // QueueOwner, on the thread for waiting
+  bool ended() const override { return gate_.closed() || instance_->stopped(); }
+  Result<std::int64_t> first_offset_of(const MessageQueue& queue) override;
+  void begin(const MessageQueue& queue, const ProcessQueuePtr& messages,
+             std::int64_t offset) override;
+  bool let_go(const MessageQueue& queue, ProcessQueue& messages) override;
+  void divided(const std::string& topic, const Division& division, bool changed) override;
+
+ private:
+  static constexpr std::int64_t kUnknown = -1;
+
+  /// One queue. Guarded by mutex_.
+  struct QueuePull {
+    MessageQueue queue;
+    ProcessQueuePtr messages;
+    std::int64_t next_offset = kUnknown;     // of the next pull
+    std::int64_t consume_offset = kUnknown;  // behind what was polled
+    bool paused = false;
+    std::uint64_t round = 0;  // of pulls; those of a former one are nobody's: somebody sought
+  };
+  using QueuePullPtr = std::shared_ptr<QueuePull>;
+  struct Ready {
+    QueuePullPtr from;
+    Pulled messages;
+  };
+
+  LitePullCore(std::shared_ptr<Instance> instance, LitePullConsumerConfig config);
+  MessageQueue wire(const MessageQueue& queue) const;
+  MessageQueue visible(const MessageQueue& queue) const;
+  void after(Clock::Duration delay, std::function<void()> work);
+  void on_waiting_thread(std::function<void()> work) { waiting_thread_->post(std::move(work)); }
+  Result<QueuePullPtr> find(const MessageQueue& queue) const;
+  void remove(const MessageQueue& queue);
+  void drop_ready(const QueuePull& of);  // under mutex_
+
+  void learn_first_offset(const QueuePullPtr& pull, std::uint64_t round);
+  void restart(const QueuePullPtr& pull, std::int64_t offset);
+  void pull(const QueuePullPtr& pull, std::uint64_t round);
+  void pull_after(Clock::Duration delay, const QueuePullPtr& pull, std::uint64_t round);
+  void pulled(const QueuePullPtr& pull, std::uint64_t round, Result<PullAnswer> answer);
+  bool too_much_is_here(const QueuePull& pull) const;  // under mutex_
+
+  void rebalance_soon();
+  void rebalance_round();
+  void commit_if_due();
+  void finish();
+
+  const std::shared_ptr<Instance> instance_;
+  const LitePullConsumerConfig config_;
+  const std::string group_;
+  const std::int64_t started_ms_;
+  const std::shared_ptr<Executor> waiting_thread_;
+  const std::unique_ptr<OffsetStore> store_;
+  Rebalance rebalance_;
+  Puller puller_;
+  Gate gate_;
+  std::atomic<bool> round_planned_{false};
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  enum class Kind { kNone, kSubscribed, kAssigned } kind_ = Kind::kNone;
+  std::map<std::string, std::shared_ptr<const protocol::SubscriptionData>> subscriptions_;
+  Filter assign_filter_;
+  std::map<MessageQueue, QueuePullPtr> pulls_;
+  std::deque<Ready> ready_;
+  std::int64_t cached_ = 0;  // messages in ready_
+  Clock::Instant next_commit_;
+  struct Watch {
+    std::function<void(const std::set<MessageQueue>&)> listener;
+    std::set<MessageQueue> seen;
+  };
+  std::map<std::string, Watch> watches_;
+};
+
+}  // namespace apogee::client
