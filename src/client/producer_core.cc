@@ -35,6 +35,19 @@ std::int32_t wire_outcome(Outcome outcome) {
   return 0;
 }
 
+/// Java's LocalTransactionState.
+const char* name_of_outcome(Outcome outcome) {
+  switch (outcome) {
+    case Outcome::kCommit:
+      return "COMMIT_MESSAGE";
+    case Outcome::kRollback:
+      return "ROLLBACK_MESSAGE";
+    case Outcome::kUnknown:
+      break;
+  }
+  return "UNKNOW";
+}
+
 /// A random version 4 UUID, as Java's correlation ids are.
 std::string uuid(Random& random) {
   const std::uint64_t a = random.next(), b = random.next();
@@ -79,6 +92,9 @@ ProducerCore::ProducerCore(std::shared_ptr<Instance> instance, ProducerConfig co
       faults_{instance_->env().clock,
               {.avoid_slow_brokers = config_.avoid_slow_brokers,
                .detect = config_.detect_slow_brokers}} {
+  if (config_.trace)
+    trace_ = std::make_unique<TraceSender>(
+        instance_, wrapped(config_.trace_topic, instance_->config().name_space));
   if (config_.batch_delay > 0ms)
     accumulator_ = std::make_unique<Accumulator>(
         instance_->env().clock,
@@ -91,6 +107,7 @@ void ProducerCore::shutdown() {
   if (stopped_.exchange(true)) return;
   if (accumulator_)
     for (auto& batch : accumulator_->take_all()) send_gathered(std::move(batch));
+  if (trace_) trace_->flush();
   instance_->remove_producer(group_);
 }
 
@@ -280,6 +297,15 @@ void ProducerCore::end_transaction(const SendReceipt& receipt, Outcome outcome,
   header.message_id = receipt.message_id;
   header.transaction_id = receipt.transaction_id;
   instance_->oneway(address, request_code::kEndTransaction, header, {}, remark);
+  if (trace_)
+    trace_->add(
+        end_transaction_record({instance_->env().clock.wall_ms(), receipt.region, config_.group},
+                               {.topic = receipt.queue.topic,
+                                .message_id = receipt.message_id,
+                                .offset_message_id = receipt.offset_message_id,
+                                .store_host = address,
+                                .type = TraceType::kCommit},
+                               receipt.transaction_id, name_of_outcome(outcome), false));
 }
 
 void ProducerCore::check_transaction(const std::string& broker, ReceivedMessage message,

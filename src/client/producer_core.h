@@ -12,6 +12,7 @@
 #include "client/accumulator.h"
 #include "client/fault_tolerance.h"
 #include "client/instance.h"
+#include "client/trace_sender.h"
 
 /// What stands behind a Producer. Threads: every member from any thread; nothing blocks but stop().
 namespace apogee::client {
@@ -96,6 +97,7 @@ class ProducerCore final : public ProducerRole, public std::enable_shared_from_t
 
   std::unique_ptr<Accumulator> accumulator_;  // null: messages go one by one
   std::unique_ptr<Periodic> probes_;
+  std::unique_ptr<TraceSender> trace_;  // null: nothing is traced
 };
 
 /// The producer of the client itself, one for each instance (CLIENT_INNER_PRODUCER).

@@ -218,6 +218,32 @@ TEST_F(Producing, AnswersNoMoreOnceTheClientIsGone) {
   EXPECT_EQ(sent.error().code, Errc::kStopped);
 }
 
+TEST_F(Producing, WritesItsSendsToTheTraceTopic) {
+  ASSERT_TRUE(broker_->create_topic({"traces", 1}));
+  Producer p = producer({.group = "traced", .trace = true, .trace_topic = "traces"});
+  const auto sent = p.send({.topic = "orders", .body = "x", .tag = "paid", .keys = {"o-17"}}, 3s);
+  ASSERT_TRUE(sent) << sent.error().detail;
+  std::promise<std::string> told;
+  std::atomic<bool> first{true};
+  auto consumer = client_->push_consumer({.group = "console",
+                                          .subscriptions = {{"traces"}},
+                                          .from = StartFrom::kFirst,
+                                          .on_messages = [&](std::span<const ReceivedMessage> got) {
+                                            if (first.exchange(false))
+                                              told.set_value(got.front().body);
+                                            return Consumed::kDone;
+                                          }});
+  ASSERT_TRUE(consumer) << consumer.error().detail;
+  p.shutdown();  // what waits is sent now
+  auto trace = told.get_future();
+  ASSERT_EQ(trace.wait_for(30s), std::future_status::ready);
+  const std::string text = trace.get();
+  EXPECT_TRUE(text.starts_with("Pub\x01")) << text;
+  EXPECT_THAT(text, HasSubstr(sent->message_id));
+  EXPECT_THAT(text, HasSubstr("o-17"));
+  EXPECT_THAT(text, HasSubstr("traced"));
+}
+
 TEST_F(Producing, EndsFromInsideItsOwnCallback) {
   for (int round = 0; round < 20; ++round) {
     auto client =

@@ -336,6 +336,7 @@ void SendOperation::answered(const MessageQueue& queue, const std::string& addre
   }
   if (result) {
     producer_->faults_.update(queue.broker, took, false, true);
+    if (producer_->trace_) trace(address, took, *result);
     const bool plain = !target_.queue && !target_.select;
     if (result->status == SendStatus::kOk || mode_ != Mode::kSync || !plain ||
         !producer_->config_.retry_when_not_stored_ok)
@@ -351,6 +352,28 @@ void SendOperation::answered(const MessageQueue& queue, const std::string& addre
   // A broker that goes away says so: a new connection, please.
   if (result.error().response_code == response::kGoAway) instance.close_connection(address);
   retry_or_finish(std::move(result.error()));
+}
+
+/// As SendMessageTraceHookImpl: what a broker has stored, and nothing of the trace itself.
+void SendOperation::trace(const std::string& address, std::chrono::milliseconds took,
+                          const SendReceipt& receipt) {
+  const ProducerConfig& config = producer_->config_;
+  if (out_.message.topic == config.trace_topic) return;
+  const bool half = (out_.sys_flag & protocol::sys_flag::kPrepared) != 0;
+  const bool delayed = out_.message.deliver.kind != Delivery::Kind::kNow;
+  producer_->trace_->add(publish_record(
+      {producer_->instance_->env().clock.wall_ms() - took.count(), receipt.region, config.group},
+      {.topic = out_.message.topic,
+       .message_id = receipt.message_id,
+       .offset_message_id = receipt.offset_message_id,
+       .tag = out_.message.tag,
+       .keys = out_.message.keys,
+       .store_host = address,
+       .body_bytes = bytes_,
+       .type = half      ? TraceType::kHalf
+               : delayed ? TraceType::kDelayed
+                         : TraceType::kNormal},
+      took.count(), receipt.status == SendStatus::kOk));
 }
 
 bool SendOperation::may_retry(const Error& error) const {

@@ -51,6 +51,8 @@ class SendOperation final : public std::enable_shared_from_this<SendOperation> {
   void answered(const MessageQueue& queue, const std::string& address, Clock::Instant began,
                 Result<remoting::OwnedCommand> answer);
   Result<SendReceipt> receipt_of(const MessageQueue& queue, const remoting::OwnedCommand& answer);
+  void trace(const std::string& address, std::chrono::milliseconds took,
+             const SendReceipt& receipt);
   bool may_retry(const Error& error) const;
   void retry_or_finish(Error error);
   void finish(Result<SendReceipt> result);
