@@ -12,12 +12,14 @@
 #include "broker/recalling.h"
 #include "broker/refusals.h"
 #include "broker/registration.h"
+#include "broker/request_reply.h"
 #include "broker/scheduled_messages.h"
 #include "broker/send_back.h"
 #include "broker/sending.h"
 #include "broker/statistics.h"
 #include "broker/timer_messages.h"
 #include "broker/topic_admin.h"
+#include "broker/transactions.h"
 #include "protocol/codes.h"
 #include "protocol/names.h"
 #include "remoting/addresses.h"
@@ -130,6 +132,7 @@ struct Broker::State final : store::StoreEvents {
   InFlight in_flight;
   std::unique_ptr<Context> context;
   std::unique_ptr<Popping> popping;
+  std::unique_ptr<Transactions> transactions;
   std::unique_ptr<TopicRoutes> routes;
   std::unique_ptr<Handler> processors;
   std::unique_ptr<Registration> registration;
@@ -182,6 +185,8 @@ void Broker::State::add_processors() {
   add_popping(*processors, *popping);
   add_pop_acks(*processors, *popping);
   add_pop_queries(*processors, *popping);
+  add_transactions(*processors, *transactions);
+  add_request_reply(*processors, *context, sending);
   add_assignment(*processors, *context, request_modes, *routes);
   add_clients(*processors, *context, &filter_data);
   add_offsets(*processors, *context);
@@ -255,6 +260,7 @@ Result<Ok> Broker::State::listen() {
       stats, config.now().broker_ip1 + ":" + std::to_string(server_config.listen_port), in_flight});
   popping = std::make_unique<Popping>(*context, sending, config_path("consumerOrderInfo.json"));
   if (auto loaded = popping->load(); !loaded) return loaded;
+  transactions = std::make_unique<Transactions>(*context, sending);
   routes = std::make_unique<TopicRoutes>(*context, config.now().name_servers,
                                          remoting::make_client(env, {}));
   processors = std::make_unique<Handler>(*this);
@@ -276,6 +282,7 @@ Result<Ok> Broker::State::listen() {
   scheduled->start();
   if (timer) timer->start();
   popping->start();
+  transactions->start();
   registration->start(kFirstRegistrationLimit);
   return Ok{};
 }
@@ -331,6 +338,7 @@ void Broker::State::stop() {
   if (scheduled) scheduled->stop();
   if (timer) timer->stop();
   if (popping) popping->stop();
+  if (transactions) transactions->stop();
   if (store) store->stop();
   persist();
 }

@@ -44,6 +44,9 @@ struct BrokerConfig {
   std::int64_t consumer_offset_version_step = 500;
   std::int64_t delay_offset_version_step = 200;
   bool reject_transaction_message = false;
+  std::int64_t transaction_timeout_ms = 6'000;
+  std::int32_t transaction_check_max = 15;
+  std::int64_t transaction_check_interval_ms = 30'000;
   bool long_polling = true;
   std::int64_t short_polling_ms = 1'000;
   bool notify_consumer_ids_changed = true;
@@ -118,6 +121,14 @@ struct BrokerConfig {
              "Deliveries after which the delay offset table's data version advances."},
       PlainOption{"rejectTransactionMessage", &Self::reject_transaction_message,
                   "Refuse transactional messages.", Change::kAtRunTime},
+      Option{"transactionTimeOut", &Self::transaction_timeout_ms, 0, 86'400'000,
+             "Age from which on a producer is asked about an open transaction, in ms, unless the "
+             "message says CHECK_IMMUNITY_TIME_IN_SECONDS.",
+             Change::kAtRunTime},
+      Option{"transactionCheckMax", &Self::transaction_check_max, 1, 1'000'000,
+             "Questions about one transaction before it is given up.", Change::kAtRunTime},
+      Option{"transactionCheckInterval", &Self::transaction_check_interval_ms, 100, 86'400'000,
+             "Time between two questions about the same transaction, in ms.", Change::kAtRunTime},
       PlainOption{"longPollingEnable", &Self::long_polling,
                   "Hold a pull that finds nothing for as long as it asks; false: for "
                   "shortPollingTimeMills.",

@@ -5,6 +5,7 @@
 
 #include "broker/send_back.h"
 #include "broker/timing.h"
+#include "broker/transactions.h"
 #include "protocol/headers.h"
 #include "protocol/names.h"
 #include "protocol/recall_handle.h"
@@ -338,8 +339,12 @@ class Sending {
       return refuse(send, code::kMessageIllegal,
                     "the delay level '" + std::string{*wishes.delay} + "' is not a number");
     if (dead) delay_level = 0;
-    if (wishes.prepared && !(send.header.reconsume_times.value_or(0) > 0 && delay_level > 0))
-      return refuse_transaction(send);
+    const bool half =
+        wishes.prepared && !(send.header.reconsume_times.value_or(0) > 0 && delay_level > 0);
+    if (half && context_.settings().reject_transaction_message)
+      return refuse(
+          send, code::kNoPermission,
+          "the broker[" + context_.address + "] sending transaction message is forbidden");
     TimerTime time;
     if (wishes.timer.any() && delay_level <= 0) {
       time = timer_time(wishes.timer, context_, settings_);
@@ -350,8 +355,12 @@ class Sending {
     }
     send.wait_durable = wishes.wait;
     write_properties(send, given, wishes, dead, delay_level);
-    if (delay_level > 0) delay(send, delay_level);
-    if (time.verdict == TimerVerdict::kLater) put_into_timer(send, time.out_ms);
+    if (half)
+      make_half(send);  // its time begins when it is committed
+    else if (delay_level > 0)
+      delay(send, delay_level);
+    else if (time.verdict == TimerVerdict::kLater)
+      put_into_timer(send, time.out_ms);
     if (auto encoded = encode(send, topic, born, send.header.flag, send.request->command.body,
                               send.properties);
         !encoded)
@@ -360,13 +369,11 @@ class Sending {
     return Verdict::kReady;
   }
 
-  Verdict refuse_transaction(const Send& send) {
-    if (context_.settings().reject_transaction_message)
-      return refuse(
-          send, code::kNoPermission,
-          "the broker[" + context_.address + "] sending transaction message is forbidden");
-    return refuse(send, code::kMessageIllegal,
-                  "transactional messages are not supported by this broker");
+  /// The message waits where no consumer sees it until its transaction ends.
+  static void make_half(Send& send) {
+    append_half_properties(send.properties, send.unique_key, send.topic, send.queue_id);
+    send.topic = protocol::kHalfTopic;
+    send.queue_id = 0;
   }
 
   /// The client's properties without those of the broker's own, and with these.

@@ -136,7 +136,6 @@ TEST_F(SendingTest, RefusesWithTheCodesOfThePublishedBroker) {
       {"half messages too", "RMQ_SYS_TRANS_HALF_TOPIC", 0, {}, 16},
       {"no such queue", "t", 2, {}, 29},
       {"unknown topic and no template for it", "unknown", 0, {}, 17},
-      {"transactional", "t", 0, {{"TRAN_MSG", "true"}, {"PGROUP", "p"}}, 13},
       {"timed without a timer", "t", 0, {{"TIMER_DELAY_SEC", "10"}}, 1},
       {"delay that is no number", "t", 0, {{"DELAY", "soon"}}, 13}};
   for (const Refused& each : cases) {

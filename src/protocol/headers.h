@@ -171,7 +171,7 @@ struct CheckTransactionStateRequest {
   static constexpr std::int32_t kCode = request_code::kCheckTransactionState;
   OptText topic;
   std::int64_t tran_state_table_offset = 0, commit_log_offset = 0;
-  OptText message_id, transaction_id, offset_message_id;
+  OptText message_id, transaction_id, offset_message_id, broker_name;
   using Self = CheckTransactionStateRequest;
   static constexpr auto kFields =
       std::tuple{Field{"topic", &Self::topic},
@@ -179,7 +179,17 @@ struct CheckTransactionStateRequest {
                  Field{"commitLogOffset", &Self::commit_log_offset},
                  Field{"msgId", &Self::message_id},
                  Field{"transactionId", &Self::transaction_id},
-                 Field{"offsetMsgId", &Self::offset_message_id}};
+                 Field{"offsetMsgId", &Self::offset_message_id},
+                 Field{"bname", &Self::broker_name}};
+};
+/// A message of TRANS_CHECK_MAX_TIME_TOPIC, by its offset message id, is to be a half again.
+struct ResumeCheckHalfMessageRequest {
+  static constexpr std::int32_t kCode = request_code::kResumeCheckHalfMessage;
+  OptText topic;
+  std::string message_id;
+  using Self = ResumeCheckHalfMessageRequest;
+  static constexpr auto kFields =
+      std::tuple{Field{"topic", &Self::topic}, Field{"msgId", &Self::message_id}};
 };
 
 // ---- Pulling -----------------------------------------------------------------------------------

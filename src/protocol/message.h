@@ -47,7 +47,11 @@ inline constexpr std::string_view kKeys = "KEYS", kTags = "TAGS", kWait = "WAIT"
                                   kMaxReconsumeTimes = "MAX_RECONSUME_TIMES",
                                   kReconsumeTime = "RECONSUME_TIME", kCrc32 = "__CRC32#",
                                   kInnerMultiDispatch = "INNER_MULTI_DISPATCH",
-                                  kInnerMultiQueueOffset = "INNER_MULTI_QUEUE_OFFSET";
+                                  kInnerMultiQueueOffset = "INNER_MULTI_QUEUE_OFFSET",
+                                  kCheckTimes = "TRANSACTION_CHECK_TIMES",
+                                  kCheckImmunity = "CHECK_IMMUNITY_TIME_IN_SECONDS",
+                                  kPreparedQueueOffset = "TRAN_PREPARED_QUEUE_OFFSET",
+                                  kPushReplyTime = "PUSH_REPLY_TIME";
 }  // namespace property
 
 /// An address inside a record: 4 or 16 bytes and a port.

@@ -29,6 +29,7 @@ inline constexpr std::string_view kDefaultTopic = "TBW102", kScheduleTopic = "SC
                                   kSystemTopicPrefix = "rmq_sys_", kRetryPrefix = "%RETRY%",
                                   kDlqPrefix = "%DLQ%", kLmqPrefix = "%LMQ%",
                                   kSystemGroupPrefix = "CID_RMQ_SYS_",
+                                  kTransactionGroup = "CID_RMQ_SYS_TRANS",
                                   kOrderTopicNamespace = "ORDER_TOPIC_CONFIG",
                                   kToolsGroup = "TOOLS_CONSUMER";
 

@@ -12,6 +12,7 @@ import exchange
 import mixed
 import mqadmin
 import timer_exchange
+import transactions_exchange
 from servers import BUILD, ROOT
 
 HERE = Path(__file__).resolve().parent
@@ -158,8 +159,9 @@ def java_program(name):
 
 
 SUITES = {"cpp": cpp_suite, "mixed": mixed_suite, "python": python_suite, "mqadmin": mqadmin_suite, "exchange": exchange_suite(exchange, "Exchange"),
-          "timer-exchange": exchange_suite(timer_exchange, "TimerExchange")}
+          "timer-exchange": exchange_suite(timer_exchange, "TimerExchange"), "transactions-exchange": exchange_suite(transactions_exchange, "Transactions")}
 # A message kind adds its line here.
 SUITES["pop"] = java_program("Pop")
 SUITES["kinds"] = java_program("Kinds")
 SUITES["timer"] = java_program("Timer")
+SUITES["transactions"] = java_program("Transactions")

@@ -1,0 +1,132 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "broker/context.h"
+#include "broker/sending.h"
+#include "protocol/headers.h"
+#include "remoting/processors.h"
+
+/// Transactional messages (TransactionalMessageServiceImpl, EndTransactionProcessor).
+///
+/// A half message waits in RMQ_SYS_TRANS_HALF_TOPIC, where no consumer sees it. It ends by a commit
+/// (the message goes to its real topic), a rollback, or after too many questions (it goes to
+/// TRANS_CHECK_MAX_TIME_TOPIC); each end is a record "<queue offset>," in
+/// RMQ_SYS_TRANS_OP_HALF_TOPIC, stored right behind what the end brings about. A half that is still
+/// open when it is old is asked about: a copy of it with one more TRANSACTION_CHECK_TIMES is
+/// stored, then the end of the one before, and a producer of its group gets
+/// CHECK_TRANSACTION_STATE.
+///
+/// What is open is a fold over the two topics from the committed offsets of CID_RMQ_SYS_TRANS on,
+/// so a restart needs nothing else, and each message is open or ended for itself: one that nobody
+/// ends holds up no other. The committed offsets are such that Apache's broker goes on from them,
+/// and this one from Apache's.
+///
+/// Invariant: a stored half is, at any time and across any crash, open, or its end is in the log.
+/// A message can be committed twice only when a crash falls between an end's two records, or by
+/// what Apache's broker left behind when it was killed.
+///
+/// Threads: end() and resume() on workers; run() on a worker, one at a time; the counts any.
+/// start() and stop() by the owner.
+namespace apogee::broker {
+
+class Transactions {
+ public:
+  Transactions(Context& context, const SendSettings& sending);
+  Transactions(const Transactions&) = delete;
+
+  void start();
+  void stop();  ///< After return nobody is asked any more.
+
+  /// END_TRANSACTION.
+  remoting::Answer end(const protocol::EndTransactionRequest& request);
+  /// RESUME_CHECK_HALF_MESSAGE: a message that was given up is a half again, asked about from the
+  /// beginning.
+  remoting::Answer resume(const protocol::ResumeCheckHalfMessageRequest& request);
+
+  /// Reads what is new in both topics and commits how far it got.
+  void follow();
+  /// follow(), then asks about what is old enough; how many were asked about or given up.
+  std::size_t check();
+
+  std::size_t open() const;
+  std::map<std::string, std::int64_t> open_by_topic() const;  ///< By real topic.
+
+ private:
+  struct Half {
+    std::int64_t due;          // Unix ms from which on it may be asked about
+    const std::string* topic;  // the real one, in topics_
+    bool ending = false;       // its end is being stored
+  };
+  /// Where a half is now that the producer knows by an earlier offset. `by_itself`: the half says
+  /// so (Apache puts halves back during their immunity), and an end of either offset ends it.
+  struct Present {
+    std::int64_t offset;
+    bool by_itself;
+  };
+  struct Queue {
+    std::int64_t next_half = -1, next_op = -1;        // of the next record to read; -1: not begun
+    std::map<std::int64_t, Half> open;                // by queue offset
+    std::set<std::int64_t> ending_unread;             // ends of halves that are not read yet
+    std::unordered_map<std::int64_t, Present> moved;  // by earlier offset
+    std::unordered_map<std::int64_t, std::int64_t> before;  // present offset -> earlier one
+    std::deque<std::pair<std::int64_t, std::int64_t>> ops;  // offset, highest half it ends
+  };
+  /// A half that an end may be stored for, by nobody else at the same time.
+  struct Claim {
+    std::int32_t queue_id;
+    std::int64_t offset;  // present one
+  };
+  struct Question;
+
+  void begin(std::int32_t id, Queue& queue);
+  void add(Queue& queue, const protocol::Message& half);
+  void remove(Queue& queue, std::int64_t offset);
+  void apply_op(Queue& queue, const protocol::Message& op);
+  void commit_offsets(std::int32_t id, Queue& queue);
+  std::optional<Claim> claim(std::int32_t id, std::int64_t offset);
+  void settle(const Claim& claim, bool ended);
+  std::size_t ask_about_old(std::int32_t id);
+  std::size_t ask_round(std::int32_t id, std::span<const std::int64_t> due);
+  std::optional<Question> question_of(std::int32_t id, std::int64_t offset);
+  void ask_producer(const Question& question);
+  bool need_given_up_topic();
+  std::int64_t due_of(const protocol::Message& half) const;
+  std::optional<remoting::Answer> refuse_end(const protocol::EndTransactionRequest& request,
+                                             const protocol::Message& half) const;
+  Buffer op_record(const Claim& claim) const;
+  store::PutStatus put(const protocol::Message& message);
+  store::PutStatus put_op(const Claim& claim);
+
+  Context& context_;
+  const SendSettings& sending_;
+  std::mutex run_mutex_;  // one round at a time
+  bool refused_ = false;  // guarded by run_mutex_: so that it is said once
+  mutable std::mutex mutex_;
+  std::map<std::int32_t, Queue> queues_;       // guarded by mutex_
+  std::set<std::string, std::less<>> topics_;  // guarded by mutex_; nothing is ever taken out
+  std::atomic<bool> stopping_{false};
+  std::atomic<bool> caught_up_{false};  // with what was there at the start
+  Clock::Instant next_check_{};         // of periodic_
+  std::unique_ptr<Periodic> periodic_;
+};
+
+void add_transactions(remoting::Processors& processors, Transactions& transactions);
+
+/// What makes a record a half message: its properties have these at the end
+/// (TransactionalMessageBridge.parseHalfMessageInner).
+void append_half_properties(Buffer& properties, std::string_view unique_key, std::string_view topic,
+                            std::int32_t queue_id);
+
+}  // namespace apogee::broker

@@ -1,0 +1,375 @@
+import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.TreeSet;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicReference;
+import java.util.function.BooleanSupplier;
+
+import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
+import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.client.producer.LocalTransactionState;
+import org.apache.rocketmq.client.producer.RequestCallback;
+import org.apache.rocketmq.client.producer.SendResult;
+import org.apache.rocketmq.client.producer.TransactionListener;
+import org.apache.rocketmq.client.producer.TransactionMQProducer;
+import org.apache.rocketmq.client.utils.MessageUtil;
+import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
+import org.apache.rocketmq.common.message.Message;
+import org.apache.rocketmq.common.message.MessageConst;
+import org.apache.rocketmq.common.message.MessageExt;
+
+/**
+ * Transactions, and questions with answers, by the published client. One line a case: CASE, name, PASS or FAIL, milliseconds, detail; separated by tabs.
+ * With the word half or finish instead of a case's name: a step of a story in which the broker is another one each time; ends with OK.
+ */
+public class Transactions {
+    interface Body {
+        void run() throws Exception;
+    }
+
+    static String nameServer;
+    static int next;
+    static final long RUN = System.currentTimeMillis() % 1_000_000_000L;
+    static final Map<String, Body> CASES = new LinkedHashMap<>();
+
+    static void check(boolean good, String what) {
+        if (!good) throw new AssertionError(what);
+    }
+
+    static void equal(Object wanted, Object got, String what) {
+        if (!wanted.equals(got)) throw new AssertionError(what + ": wanted " + wanted + ", got " + got);
+    }
+
+    static void eventually(int seconds, BooleanSupplier condition, String what) throws Exception {
+        long end = System.nanoTime() + seconds * 1_000_000_000L;
+        while (!condition.getAsBoolean()) {
+            if (System.nanoTime() > end) throw new AssertionError("not within " + seconds + " s: " + what);
+            Thread.sleep(20);
+        }
+    }
+
+    static String fresh(String prefix) {
+        return prefix + "_" + RUN + "_" + ++next;
+    }
+
+    /** A producer whose answers are set by body; what it was asked about is kept. */
+    static class Teller implements AutoCloseable, TransactionListener {
+        final TransactionMQProducer producer;
+        final Map<String, LocalTransactionState> later = new ConcurrentHashMap<>();
+        final List<String> asked = new CopyOnWriteArrayList<>();
+
+        Teller(String group) throws Exception {
+            producer = new TransactionMQProducer(group);
+            producer.setInstanceName(fresh("teller"));
+            producer.setNamesrvAddr(nameServer);
+            producer.setSendMsgTimeout(10_000);
+            producer.setTransactionListener(this);
+            producer.start();
+        }
+
+        /** At once: as the word before the first colon of the body says. */
+        public LocalTransactionState executeLocalTransaction(Message message, Object argument) {
+            return (LocalTransactionState) argument;
+        }
+
+        public LocalTransactionState checkLocalTransaction(MessageExt message) {
+            String body = new String(message.getBody(), StandardCharsets.UTF_8);
+            asked.add(body);
+            return later.getOrDefault(body, LocalTransactionState.UNKNOW);
+        }
+
+        SendResult send(String topic, String body, LocalTransactionState atOnce) throws Exception {
+            return producer.sendMessageInTransaction(new Message(topic, "T", "key-" + body, body.getBytes(StandardCharsets.UTF_8)), atOnce);
+        }
+
+        public void close() {
+            producer.shutdown();
+        }
+    }
+
+    /** What arrives of a topic, from its beginning. */
+    static class Reader implements AutoCloseable {
+        final DefaultMQPushConsumer consumer;
+        final List<MessageExt> arrived = new CopyOnWriteArrayList<>();
+
+        Reader(String topic) throws Exception {
+            this(topic, fresh("G"));
+        }
+
+        Reader(String topic, String group) throws Exception {
+            consumer = new DefaultMQPushConsumer(group);
+            consumer.setInstanceName(fresh("reader"));
+            consumer.setNamesrvAddr(nameServer);
+            consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+            consumer.subscribe(topic, "*");
+            consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
+                arrived.addAll(messages);
+                return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+            });
+            consumer.start();
+        }
+
+        Set<String> bodies() {
+            Set<String> bodies = new TreeSet<>();
+            for (MessageExt each : arrived) bodies.add(new String(each.getBody(), StandardCharsets.UTF_8));
+            return bodies;
+        }
+
+        void expect(int seconds, String... wanted) throws Exception {
+            Set<String> all = new TreeSet<>(Arrays.asList(wanted));
+            eventually(seconds, () -> bodies().equals(all), "arrives " + all + ", but " + bodies());
+        }
+
+        public void close() {
+            consumer.shutdown();
+        }
+    }
+
+    static void order(String word) throws Exception {
+        System.out.println(word);
+        System.out.flush();
+        check(System.in.read() >= 0, "the broker is back");
+        while (System.in.available() > 0) System.in.read();
+    }
+
+    static void cases() {
+        CASES.put("a committed message arrives, with its transaction", () -> {
+            String topic = fresh("T");
+            try (Teller teller = new Teller(fresh("P"))) {
+                SendResult sent = teller.send(topic, "pay", LocalTransactionState.COMMIT_MESSAGE);
+                try (Reader reader = new Reader(topic)) {
+                    reader.expect(30, "pay");
+                    MessageExt message = reader.arrived.get(0);
+                    equal(sent.getMsgId(), message.getMsgId(), "message id");
+                    equal("key-pay", message.getKeys(), "keys");
+                    equal("T", message.getTags(), "tags");
+                    equal(8, message.getSysFlag() & 12, "transaction flag");
+                    check(message.getPreparedTransactionOffset() > 0 || message.getQueueOffset() == 0, "prepared offset");
+                    equal(sent.getTransactionId(), message.getTransactionId(), "transaction id");
+                    Set<String> names = new TreeSet<>(message.getProperties().keySet());
+                    names.removeAll(Arrays.asList("CONSUME_START_TIME", "MAX_OFFSET", "MIN_OFFSET", "CLUSTER"));
+                    equal(new TreeSet<>(Arrays.asList("KEYS", "MSG_REGION", "PGROUP", "TAGS", "TRACE_ON", "TRAN_MSG", "UNIQ_KEY", "WAIT", "__transactionId__")), names, "properties");
+                }
+            }
+        });
+        CASES.put("a rolled back message does not arrive", () -> {
+            String topic = fresh("T");
+            try (Teller teller = new Teller(fresh("P")); Reader reader = new Reader(topic)) {
+                teller.send(topic, "no", LocalTransactionState.ROLLBACK_MESSAGE);
+                teller.send(topic, "yes", LocalTransactionState.COMMIT_MESSAGE);
+                reader.expect(40, "yes");
+                Thread.sleep(5_000);
+                equal(new TreeSet<>(Arrays.asList("yes")), reader.bodies(), "after two rounds of questions");
+                check(!teller.asked.contains("no"), "asked about what was rolled back");
+            }
+        });
+        CASES.put("an undecided transaction is asked about, and answered", () -> {
+            String topic = fresh("T");
+            try (Teller teller = new Teller(fresh("P")); Reader reader = new Reader(topic)) {
+                teller.later.put("commit", LocalTransactionState.COMMIT_MESSAGE);
+                teller.later.put("rollback", LocalTransactionState.ROLLBACK_MESSAGE);
+                for (String body : new String[] {"commit", "rollback"}) teller.send(topic, body, LocalTransactionState.UNKNOW);
+                reader.expect(40, "commit");
+                eventually(30, () -> teller.asked.contains("rollback"), "asked about the other");
+                Thread.sleep(1_000);
+                int before = teller.asked.size();
+                Thread.sleep(6_000);
+                equal(before, teller.asked.size(), "questions about what has ended");
+                equal(1, reader.arrived.size(), "arrived");
+            }
+        });
+        CASES.put("another producer of the group answers for one that is gone", () -> {
+            String topic = fresh("T"), group = fresh("P");
+            try (Teller first = new Teller(group)) {
+                first.send(topic, "left", LocalTransactionState.UNKNOW);
+            }
+            try (Teller second = new Teller(group); Reader reader = new Reader(topic)) {
+                second.later.put("left", LocalTransactionState.COMMIT_MESSAGE);
+                second.send(topic, "own", LocalTransactionState.COMMIT_MESSAGE);  // so that it is known to the broker
+                reader.expect(40, "left", "own");
+            }
+        });
+        CASES.put("a message waits for the immunity it brings along", () -> {
+            String topic = fresh("T");
+            try (Teller teller = new Teller(fresh("P"))) {
+                Message message = new Message(topic, "immune".getBytes(StandardCharsets.UTF_8));
+                message.putUserProperty(MessageConst.PROPERTY_CHECK_IMMUNITY_TIME_IN_SECONDS, "12");
+                long began = System.currentTimeMillis();
+                teller.producer.sendMessageInTransaction(message, LocalTransactionState.UNKNOW);
+                eventually(60, () -> teller.asked.contains("immune"), "asked about");
+                check(System.currentTimeMillis() - began > 11_000, "asked after " + (System.currentTimeMillis() - began) + " ms");
+                teller.later.put("immune", LocalTransactionState.ROLLBACK_MESSAGE);
+                Thread.sleep(5_000);
+            }
+        });
+        CASES.put("what is open survives a restart of the broker", () -> survives("RESTART"));
+        CASES.put("what is open survives kill -9", () -> survives("KILL"));
+        CASES.put("a question is answered", () -> {
+            String topic = fresh("Q");
+            try (Answerer answerer = new Answerer(topic)) {
+                DefaultMQProducer asker = producer();
+                Message answer = asker.request(new Message(topic, "six".getBytes(StandardCharsets.UTF_8)), 15_000);
+                equal("answer to six", new String(answer.getBody(), StandardCharsets.UTF_8), "answer");
+                AtomicReference<String> called = new AtomicReference<>();
+                CountDownLatch over = new CountDownLatch(1);
+                asker.request(new Message(topic, "seven".getBytes(StandardCharsets.UTF_8)), new RequestCallback() {
+                    public void onSuccess(Message message) {
+                        called.set(new String(message.getBody(), StandardCharsets.UTF_8));
+                        over.countDown();
+                    }
+
+                    public void onException(Throwable e) {
+                        called.set(e.toString());
+                        over.countDown();
+                    }
+                }, 15_000);
+                check(over.await(20, TimeUnit.SECONDS), "the callback ran");
+                equal("answer to seven", called.get(), "answer to the callback");
+                asker.shutdown();
+            }
+        });
+        CASES.put("a question nobody answers ends in time", () -> {
+            String topic = fresh("Q");
+            DefaultMQProducer asker = producer();
+            try {
+                asker.request(new Message(topic, "anyone?".getBytes(StandardCharsets.UTF_8)), 3_000);
+                check(false, "no exception");
+            } catch (Exception e) {
+                check(e.getMessage() != null && e.getMessage().contains("wait reply message timeout"), "the reason: " + e.getMessage());
+            }
+            asker.shutdown();
+        });
+        CASES.put("a transaction nobody decides is given up", () -> {
+            String topic = fresh("T");
+            try (Teller teller = new Teller(fresh("P")); Reader dead = new Reader("TRANS_CHECK_MAX_TIME_TOPIC")) {
+                teller.send(topic, "lost", LocalTransactionState.UNKNOW);
+                eventually(120, () -> dead.bodies().contains("lost"), "in the topic of those given up, after " + teller.asked.size() + " questions");
+                check(teller.asked.size() >= 14 && teller.asked.size() <= 16, teller.asked.size() + " questions");
+            }
+        });
+    }
+
+    static void survives(String how) throws Exception {
+        String topic = fresh("T");
+        try (Teller teller = new Teller(fresh("P"))) {
+            teller.send(topic, "before", LocalTransactionState.COMMIT_MESSAGE);
+            teller.send(topic, "open", LocalTransactionState.UNKNOW);
+            teller.send(topic, "never", LocalTransactionState.ROLLBACK_MESSAGE);
+            // Apache's broker gathers the ends of transactions for 3 s in memory.
+            Thread.sleep(4_000);
+            order(how);
+            teller.later.put("open", LocalTransactionState.COMMIT_MESSAGE);
+            try (Reader reader = new Reader(topic)) {
+                reader.expect(90, "before", "open");
+                equal(2, reader.arrived.size(), "arrived");
+            }
+        }
+    }
+
+    static class Answerer implements AutoCloseable {
+        final DefaultMQProducer replies = producer();
+        final DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(fresh("G"));
+
+        Answerer(String topic) throws Exception {
+            replies.send(new Message(topic, "the topic is made".getBytes(StandardCharsets.UTF_8)));
+            CountDownLatch first = new CountDownLatch(1);
+            consumer.setInstanceName(fresh("answerer"));
+            consumer.setNamesrvAddr(nameServer);
+            consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+            consumer.setPullInterval(0);
+            consumer.subscribe(topic, "*");
+            consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
+                for (MessageExt each : messages) {
+                    first.countDown();
+                    if (each.getProperty(MessageConst.PROPERTY_CORRELATION_ID) == null) continue;
+                    try {
+                        replies.send(MessageUtil.createReplyMessage(each, ("answer to " + new String(each.getBody(), StandardCharsets.UTF_8)).getBytes(StandardCharsets.UTF_8)), 3_000);
+                    } catch (Exception e) {
+                        e.printStackTrace();
+                    }
+                }
+                return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+            });
+            consumer.start();
+            check(first.await(40, TimeUnit.SECONDS), "the answerer consumes");
+        }
+
+        public void close() {
+            consumer.shutdown();
+            replies.shutdown();
+        }
+    }
+
+    static DefaultMQProducer producer() throws Exception {
+        DefaultMQProducer producer = new DefaultMQProducer(fresh("P"));
+        producer.setInstanceName(fresh("asker"));
+        producer.setNamesrvAddr(nameServer);
+        producer.setSendMsgTimeout(10_000);
+        producer.start();
+        return producer;
+    }
+
+    // ---- Steps of a story in which the broker changes ----------------------------------------------
+
+    static void half(String topic) throws Exception {
+        try (Teller teller = new Teller("ExchangeTellers")) {
+            teller.send(topic, "committed", LocalTransactionState.COMMIT_MESSAGE);
+            teller.send(topic, "rolled back", LocalTransactionState.ROLLBACK_MESSAGE);
+            for (String body : new String[] {"open to commit", "open to roll back", "open too"}) teller.send(topic, body, LocalTransactionState.UNKNOW);
+            Thread.sleep(4_000);
+        }
+    }
+
+    static void finish(String topic) throws Exception {
+        try (Teller teller = new Teller("ExchangeTellers")) {
+            teller.later.put("open to commit", LocalTransactionState.COMMIT_MESSAGE);
+            teller.later.put("open to roll back", LocalTransactionState.ROLLBACK_MESSAGE);
+            teller.later.put("open too", LocalTransactionState.COMMIT_MESSAGE);
+            teller.send(topic, "after", LocalTransactionState.COMMIT_MESSAGE);
+            try (Reader reader = new Reader(topic, "ExchangeReaders")) {
+                reader.expect(60, "after", "committed", "open to commit", "open too");
+                eventually(20, () -> teller.asked.contains("open to roll back"), "asked about the one to roll back");
+                Thread.sleep(5_000);
+                equal(4, reader.arrived.size(), "arrived");
+            }
+        }
+    }
+
+    public static void main(String[] args) throws Exception {
+        nameServer = args[0];
+        if (args.length > 1 && (args[1].equals("half") || args[1].equals("finish"))) {
+            try {
+                if (args[1].equals("half")) half(args[2]);
+                else finish(args[2]);
+                System.out.println("OK");
+            } catch (Throwable e) {
+                System.out.println(args[1] + ": " + e);
+            }
+            System.exit(0);
+        }
+        cases();
+        String only = args.length > 3 ? args[3] : "";
+        for (Map.Entry<String, Body> each : CASES.entrySet()) {
+            if (!each.getKey().contains(only)) continue;
+            long began = System.currentTimeMillis();
+            String result = "PASS", detail = "";
+            try {
+                each.getValue().run();
+            } catch (Throwable e) {
+                result = "FAIL";
+                detail = String.valueOf(e).replace('\t', ' ').replace('\n', ' ');
+            }
+            System.out.println("CASE\t" + each.getKey() + "\t" + result + "\t" + (System.currentTimeMillis() - began) + "\t" + detail);
+        }
+        System.exit(0);
+    }
+}

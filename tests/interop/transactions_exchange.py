@@ -1,0 +1,28 @@
+"""Transactions that one broker leaves undecided in a store directory are asked about by the other."""
+import time
+
+import exchange
+
+
+class TransactionStory(exchange.Story):
+    def __init__(self, apogee, classpath, classes):
+        super().__init__(apogee, classpath, classes)
+        self.java[-1] = "Transactions"
+
+
+def tell(story, first, second, how):
+    servers = story.broker(first)
+    try:
+        story.step(servers, "half", "ExchangeHalves")
+        time.sleep(exchange.OFFSETS_PERIOD_SECONDS)
+    finally:
+        servers.stop(how)
+    servers = story.broker(second)
+    try:
+        story.step(servers, "finish", "ExchangeHalves")
+    finally:
+        servers.stop()
+
+
+def run(servers, only, classpath, classes):
+    return exchange.run(servers, only, classpath, classes, story_of=TransactionStory, tell=tell, what="transactions")
