@@ -9,6 +9,7 @@
 
 #include "protocol/json.h"
 #include "store/inspect.h"
+#include "store/repair.h"
 
 namespace apogee {
 namespace {
@@ -27,7 +28,7 @@ struct Request {
   std::int64_t from = 0, to = std::numeric_limits<std::int64_t>::max();
   std::uint64_t limit = 20;
   std::size_t body_bytes = 64;
-  bool json = false;
+  bool json = false, apply = false;
 };
 
 int fail(const Error& error) {
@@ -399,6 +400,44 @@ int check(Inspection& inspection, const Request& request) {
   return report->damages == 0 ? kFine : kDamaged;
 }
 
+// ---- repair ----
+
+void print_remedy(const store::Remedy& remedy, bool json_wanted) {
+  if (json_wanted) {
+    Json json = Json::object();
+    json.set("file", text(remedy.file));
+    json.set("position", number(remedy.position));
+    json.set("damage", text(remedy.damage));
+    json.set("action", text(remedy.action));
+    json.set("loses", text(remedy.loses));
+    json.set("otherwise", text(remedy.otherwise));
+    return print_json(json);
+  }
+  fmt::print("{} at {}\n  damage     {}\n  remedy     {}\n  loses      {}\n  left alone {}\n",
+             remedy.file, remedy.position, remedy.damage,
+             remedy.action.empty() ? "none" : remedy.action, remedy.loses, remedy.otherwise);
+}
+
+/// Says what could be done, and does it only when asked to.
+int repair(FileSystem& files, const Request& request) {
+  auto remedies = store::plan_repair(files, request.store);
+  if (!remedies) return fail(remedies.error());
+  std::size_t left = 0;
+  for (const store::Remedy& remedy : *remedies) {
+    print_remedy(remedy, request.json);
+    if (!request.apply || !remedy.apply) {
+      ++left;
+      continue;
+    }
+    if (auto done = remedy.apply(); !done) return fail(done.error());
+    if (!request.json) fmt::print("  done\n");
+  }
+  if (!request.json && remedies->empty()) fmt::print("nothing to repair\n");
+  if (!request.json && left > 0 && !request.apply)
+    fmt::print("nothing was changed; --apply does what is said above. Make a copy first.\n");
+  return left == 0 ? kFine : kDamaged;
+}
+
 // ---- the command line ----
 
 constexpr const char* kExamples =
@@ -408,8 +447,10 @@ constexpr const char* kExamples =
     "  apogee inspect records /var/lib/apogee/store --from-offset 1073741824 --limit 5 --json\n"
     "  apogee inspect queue /var/lib/apogee/store Orders 0 --from 1200\n"
     "  apogee inspect check /var/lib/apogee/store && echo sound\n"
+    "  apogee inspect repair /var/lib/apogee/store\n"
     "\n"
     "The store is only read: Apache RocketMQ's and Apogee's alike, best while no broker runs.\n"
+    "Only repair --apply changes it, and only while no broker runs.\n"
     "Exit codes: 0 fine, 1 the check found damage, 2 wrong usage or unreadable.";
 
 void add_store_options(CLI::App& app, Request& request) {
@@ -454,8 +495,12 @@ int run_inspect(std::span<const std::string> args) {
   auto* const queue_command = app.add_subcommand("queue", "Entries of one consume queue");
   auto* const check_command =
       app.add_subcommand("check", "Reads everything and says what is damaged");
-  for (auto* command : {summary_command, records_command, queue_command, check_command})
+  auto* const repair_command = app.add_subcommand(
+      "repair", "What could be done about damage and what that would lose; does it with --apply");
+  for (auto* command :
+       {summary_command, records_command, queue_command, check_command, repair_command})
     add_store_options(*command, request);
+  repair_command->add_flag("--apply", request.apply, "Change the store");
   add_record_options(*records_command, request);
   queue_command->add_option("TOPIC", request.filter.topic, "Topic")->required();
   queue_command->add_option("QUEUE", request.queue_id, "Queue id")->required();
@@ -467,9 +512,10 @@ int run_inspect(std::span<const std::string> args) {
   std::vector<std::string> words{args.begin(), args.end()};
   const auto is_command = [&](const std::string& word) {
     return std::ranges::any_of(
-        std::array{summary_command, records_command, queue_command, check_command},
+        std::array{summary_command, records_command, queue_command, check_command, repair_command},
         [&](const CLI::App* command) { return command->get_name() == word; });
   };
+  if (!words.empty() && words[0] == "--repair") words[0] = "repair";
   if (!words.empty() && !words[0].starts_with('-') && !is_command(words[0]))
     words.insert(words.begin(), "summary");
   std::ranges::reverse(words);  // CLI11 takes them from the back
@@ -480,6 +526,7 @@ int run_inspect(std::span<const std::string> args) {
   }
 
   const auto files = make_posix_files();
+  if (repair_command->parsed()) return repair(*files, request);
   auto inspection = Inspection::open(*files, request.store);
   if (!inspection) return fail(inspection.error());
   if (records_command->parsed()) return list_records(*inspection, request);

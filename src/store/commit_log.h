@@ -45,6 +45,8 @@ class CommitLog {
   std::int64_t last_store_timestamp() const {
     return last_timestamp_.load(std::memory_order_relaxed);
   }
+  /// Recovery: the time of the last record; no later one gets an earlier time.
+  void set_last_store_timestamp(std::int64_t timestamp) { last_timestamp_.store(timestamp); }
   std::int64_t lock_held_ms() const;
   std::int64_t longest_lock_us() const { return longest_lock_us_.load(std::memory_order_relaxed); }
 

@@ -338,21 +338,37 @@ Result<Ok> ConsumeQueue::correct_min_offset(std::int64_t physical_offset) {
     low = bases_.front() / unit_bytes_;
     high = std::min((bases_.front() + file_bytes_) / unit_bytes_, end_unit());
   }
+  const std::int64_t end = high;
   while (low < high) {
     const std::int64_t middle = low + (high - low) / 2;
-    auto entry = read_units(middle, 1);
-    if (!entry) return entry.error();
-    if (entry->empty()) break;
-    if (entry->front().is_blank() || entry->front().physical_offset < physical_offset)
-      low = middle + 1;
+    auto real = first_real(middle, high);
+    if (!real) return real.error();
+    if (real->second && real->second->physical_offset < physical_offset)
+      low = real->first + 1;
     else
       high = middle;
   }
-  auto first = read_units(low, 1);
-  if (!first) return first.error();
-  min_.store(first->empty() ? max_offset() : first->front().queue_offset,
-             std::memory_order_release);
+  auto real = first_real(low, end);
+  if (!real) return real.error();
+  min_.store(real->second ? real->second->queue_offset : max_offset(), std::memory_order_release);
   return Ok{};
+}
+
+/// The first unit in [from, to) that is not a filler, and its number; `to` if there is none.
+Result<std::pair<std::int64_t, std::optional<QueueEntry>>> ConsumeQueue::first_real(
+    std::int64_t from, std::int64_t to) const {
+  std::size_t wanted = 1;  // fillers are rare
+  while (from < to) {
+    auto entries = read_units(from, std::min(wanted, static_cast<std::size_t>(to - from)));
+    if (!entries) return entries.error();
+    if (entries->empty()) break;
+    for (const QueueEntry& each : *entries) {
+      if (!each.is_blank()) return std::pair{from, std::optional{each}};
+      ++from;
+    }
+    wanted = kScanUnits;
+  }
+  return std::pair{to, std::optional<QueueEntry>{}};
 }
 
 Result<Ok> ConsumeQueue::remove_all() {

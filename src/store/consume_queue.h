@@ -115,6 +115,8 @@ class ConsumeQueue {
   std::int64_t pending_end() const {
     return pending_position_ + static_cast<std::int64_t>(pending_.size());
   }
+  Result<std::pair<std::int64_t, std::optional<QueueEntry>>> first_real(std::int64_t from,
+                                                                        std::int64_t to) const;
 
   Env& env_;
   const std::string directory_, topic_;

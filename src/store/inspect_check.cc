@@ -24,6 +24,7 @@ constexpr std::string_view kMultiDispatch = "INNER_MULTI_DISPATCH";
 
 /// What the log has for one queue.
 struct SeenQueue {
+  std::int64_t first = 0;
   std::int64_t next = 0;  ///< Behind the last record's queue offset.
   std::int64_t last_physical_offset = 0;
 };
@@ -139,6 +140,7 @@ void Checker::follow_queue(const LogItem& item) {
            message.queue_offset < queue.next
                ? "two messages share a queue offset; one of them cannot be consumed"
                : "messages in between are missing from the log");
+  if (first) queue.first = message.queue_offset;
   queue.next = message.queue_offset + step;
   queue.last_physical_offset = item.offset();
 }
@@ -281,7 +283,13 @@ Result<Ok> Checker::check_entry(QueueFiles& queue, const InspectedEntry& entry,
 /// Did every record get its unit?
 void Checker::check_queue_end(const QueueFiles& queue, std::int64_t max) {
   const auto seen = seen_.find({queue.topic(), queue.queue_id()});
-  if (seen == seen_.end() || seen->second.next <= max) return;
+  if (seen == seen_.end()) return;
+  if (queue.begin() > seen->second.first && queue.begin() < seen->second.next)
+    damage(queue.segments().front().path, 0,
+           fmt::format("begins at queue offset {}, the log has records from {}", queue.begin(),
+                       seen->second.first),
+           "a file before it is missing: its messages cannot be consumed");
+  if (seen->second.next <= max) return;
   const std::string& path = queue.segments().empty() ? s_.path("consumequeue/" + queue.topic())
                                                      : queue.segments().back().path;
   const std::string what = fmt::format("ends at queue offset {}, the log has records up to {}", max,

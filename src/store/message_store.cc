@@ -283,6 +283,7 @@ Result<Ok> LocalStore::recover(bool clean) {
   }
   if (auto written = dispatcher_.write_pending(); !written) return written;
   if (auto cut = log_.set_end(end); !cut) return cut;
+  log_.set_last_store_timestamp(dispatcher_.last_timestamp());
   // After a kill the log may stand in memory only. What readers are shown now, and what the flusher
   // takes for flushed, has to be on disk, the names of the files too.
   for (const auto& segment : log_.segments()) {
@@ -476,6 +477,13 @@ PutStatus LocalStore::prepare(CommitLog::Slot& slot, std::list<Buffer>& rewritte
 
 // ---- Reading -----------------------------------------------------------------------------------
 
+/// Does a record stand where the queue entry says? Costs one look at its beginning.
+bool stands_there(const QueueEntry& entry, Bytes record) {
+  namespace at = protocol::record_at;
+  return record.size() >= at::kSysFlag && read_big<std::int32_t>(record, at::kSize) == entry.size &&
+         read_big<std::int64_t>(record, at::kPhysicalOffset) == entry.physical_offset;
+}
+
 GetResult LocalStore::get(const GetRequest& request) {
   const StoreConfig& config = config_.now();
   GetResult result;
@@ -540,6 +548,13 @@ GetResult LocalStore::get(const GetRequest& request) {
     if (record.size() != static_cast<std::size_t>(entry.size)) {
       if (result.message_count == 0) result.status = GetStatus::kMessageWasRemoving;
       skip_before = log_.min_offset();
+      if (entry.physical_offset >= skip_before) {  // else it has expired
+        env_.log.error(
+            "a queue entry leads out of the log: topic={} queue={} queue_offset={} "
+            "physical_offset={} log={}..{}",
+            request.topic, request.queue_id, result.next_offset - 1, entry.physical_offset,
+            skip_before, log_.end_offset());
+      }
       continue;
     }
     if (request.filter && request.filter->needs_record() && !request.filter->matches_record(record))
@@ -547,6 +562,14 @@ GetResult LocalStore::get(const GetRequest& request) {
     if (log_.end_offset() - entry.physical_offset > kSurelyResidentBytes && result.resident) {
       result.resident = segment->resident(
           static_cast<std::size_t>(entry.physical_offset - segment->base()), record.size(), now);
+    }
+    if (result.resident && !stands_there(entry, record)) {
+      env_.log.error(
+          "a damaged message is not given out: topic={} queue={} queue_offset={} file={} "
+          "position={}",
+          request.topic, request.queue_id, result.next_offset - 1, segment->path(),
+          entry.physical_offset - segment->base());
+      continue;
     }
     RecordBytes* const last = result.records.empty() ? nullptr : &result.records.back();
     if (last && last->owner == segment && last->bytes.data() + last->bytes.size() == record.data())

@@ -351,6 +351,27 @@ TEST_F(Store, RefusesMessagesUntilARestartWhenItsAbortMarkIsNotOnDisk) {
   EXPECT_EQ(send("t", 0, "one").status, PutStatus::kOk);
 }
 
+TEST_F(StoreByHand, TimeInTheLogGoesOnWhereItWasAfterARestart) {
+  open();
+  const std::int64_t before = send("t", 0, "one").store_timestamp;
+  close();
+  auto earlier = std::make_unique<testing::ManualClock>(1'000'000);  // the clock was set back
+  clock_ = std::move(earlier);
+  open();
+  EXPECT_GE(send("t", 0, "two").store_timestamp, before);
+  close();
+}
+
+TEST_F(StoreByHand, AnEntryThatLeadsBesideItsRecordIsNotServedAndTheNextOneIs) {
+  open();
+  for (const char* body : {"one", "two", "three"}) send("t", 0, body);
+  wait_dispatched();
+  constexpr std::uint64_t kLowByteOfSecondOffset = 20 + 7;
+  ASSERT_TRUE(
+      disk_.flip_bit("/store/consumequeue/t/0/00000000000000000000", kLowByteOfSecondOffset * 8));
+  EXPECT_EQ(read_all("t", 0), (std::vector<std::string>{"one", "three"}));
+}
+
 TEST_F(Store, RefusesMessagesAfterAFailedSync) {
   StoreConfig config = small();
   config.flush_disk_type = FlushDiskType::kSyncFlush;

@@ -1,0 +1,197 @@
+#include <cstdlib>
+#include <map>
+#include <set>
+
+#include <gtest/gtest.h>
+
+#include "protocol/message.h"
+#include "store/inspect.h"
+#include "store/message_store.h"
+#include "testing/disk_env.h"
+
+/// Every byte of a small store flipped, and every file of it cut at every length: what comes out is
+/// what was sent, or fails its CRC, or it does not come and somebody says so. APOGEE_DAMAGE=full
+/// tries them all, otherwise every 23rd.
+namespace apogee::crash {
+namespace {
+
+using namespace apogee::store;
+using apogee::testing::DiskEnv;
+using apogee::testing::ForgetfulDisk;
+
+constexpr std::int32_t kQueues = 2;
+constexpr int kMessages = 30;
+
+StoreConfig small() {
+  StoreConfig config;
+  config.root = "/store";
+  config.commit_log_file_bytes = 4'096;
+  config.consume_queue_file_bytes = 200;
+  config.index_slots = 10;
+  config.index_units = 100;
+  return config;
+}
+
+std::string body_of(int number) {
+  return "body " + std::to_string(number) + std::string(static_cast<std::size_t>(number), 'x');
+}
+
+const std::set<std::string>& sent_to(std::int32_t queue) {
+  static const auto all = [] {
+    std::array<std::set<std::string>, kQueues> bodies;
+    for (int i = 0; i < kMessages; ++i)
+      bodies[static_cast<std::size_t>(i % kQueues)].insert(body_of(i));
+    return bodies;
+  }();
+  return all[static_cast<std::size_t>(queue)];
+}
+
+/// A sound store, stopped cleanly.
+const DiskEnv& sound() {
+  static const std::unique_ptr<DiskEnv> made = [] {
+    auto world = std::make_unique<DiskEnv>();
+    StoreEvents events;
+    auto store = MessageStore::open(*world->env, small(), events);
+    EXPECT_TRUE(store) << store.error().detail;
+    (*store)->start();
+    static constexpr std::array<std::byte, 4> kHost{};
+    for (int i = 0; i < kMessages; ++i) {
+      Buffer properties, record;
+      protocol::append_property(properties, "UNIQ_KEY", "K" + std::to_string(i));
+      const std::string body = body_of(i);
+      EXPECT_TRUE(protocol::encode_message(record, {.queue_id = i % kQueues,
+                                                    .born_timestamp = 1,
+                                                    .born_host = kHost,
+                                                    .store_host = kHost,
+                                                    .body = as_bytes(body),
+                                                    .topic = "T",
+                                                    .properties = properties}));
+      Append append{.topic = "T",
+                    .queue_id = i % kQueues,
+                    .records = std::as_writable_bytes(std::span{record})};
+      Append* batch[] = {&append};
+      (*store)->append(batch);
+      EXPECT_EQ(append.status, PutStatus::kOk);
+    }
+    (*store)->stop();
+    return world;
+  }();
+  return *made;
+}
+
+std::map<std::string, std::uint64_t> files_below(FileSystem& files, const std::string& directory) {
+  std::map<std::string, std::uint64_t> found;
+  const auto entries = files.list(directory);
+  for (const DirectoryEntry& entry : *entries) {
+    const std::string path = directory + "/" + entry.name;
+    if (entry.is_directory)
+      found.merge(files_below(files, path));
+    else if (entry.size > 0 && entry.name != "lock")
+      found[path] = entry.size;
+  }
+  return found;
+}
+
+/// Opens the store and reads everything by queue, by key and offline.
+void expect_the_truth_or_a_word(ForgetfulDisk& disk, bool unclean) {
+  DiskEnv world;
+  Env env{world.clock, disk.files(), world.network, world.workers, world.random, world.log};
+  if (unclean) {
+    ASSERT_TRUE(disk.files().open("/store/abort", FileSystem::Open::kCreate));
+  }
+  std::uint64_t damages = 0;
+  if (auto inspection = Inspection::open(
+          disk.files(), {.root = "/store", .index_format = {.slot_count = 10, .unit_count = 100}}))
+    if (auto report = inspection->check([](const Finding&) {})) damages = report->damages;
+  StoreEvents events;
+  auto store = MessageStore::open(env, small(), events);
+  if (!store) {
+    EXPECT_NE(store.error().detail, "");
+    return;
+  }
+  std::size_t served = 0, misplaced = 0;
+  for (std::int32_t queue = 0; queue < kQueues; ++queue) {
+    const std::int64_t end = (*store)->max_offset("T", queue);
+    for (std::int64_t at = std::max<std::int64_t>((*store)->min_offset("T", queue), 0); at < end;) {
+      const GetResult got = (*store)->get({.topic = "T", .queue_id = queue, .offset = at});
+      ASSERT_GT(got.next_offset, at);
+      at = got.next_offset;
+      for (const RecordBytes& each : got.records)
+        for (Bytes rest = each.bytes; !rest.empty();) {
+          const auto found = protocol::check_record(rest, true);
+          if (found.kind != protocol::RecordKind::kRecord) break;  // the consumer sees it
+          const auto number =
+              static_cast<int>(found.message.queue_offset * kQueues + found.message.queue_id);
+          EXPECT_EQ(found.message.queue_id, queue);
+          const std::string body{as_text(found.message.body)};
+          EXPECT_TRUE(sent_to(queue).contains(body)) << body;
+          // No CRC covers a record's queue offset: another place must be told, too.
+          misplaced += body != body_of(number);
+          ++served;
+          rest = rest.subspan(static_cast<std::size_t>(found.size));
+        }
+    }
+  }
+  for (int i = 0; i < kMessages; i += 7)
+    for (const RecordBytes& each :
+         (*store)->query_by_key("T", "K" + std::to_string(i), 32, 0, std::int64_t{1} << 60))
+      EXPECT_EQ(protocol::decode_message(each.bytes)->property("UNIQ_KEY"),
+                "K" + std::to_string(i));
+  EXPECT_LE(served, std::size_t{kMessages});
+  if (served == kMessages && misplaced == 0) return;
+  const bool told = !world.log.lines(LogLevel::kWarn).empty() || damages > 0;
+  EXPECT_TRUE(told) << kMessages - served << " messages are missing and " << misplaced
+                    << " in another's place, and nobody says so";
+}
+
+std::uint64_t step() {
+  const char* const wanted = std::getenv("APOGEE_DAMAGE");
+  return wanted && std::string_view{wanted} == "full" ? 1 : 23;
+}
+
+TEST(Damage, OfAnySingleByteIsHarmlessOrTold) {
+  auto whole = sound().disk.clone();
+  std::uint64_t tried = 0;
+  for (const auto& [path, bytes] : files_below(whole->files(), "/store")) {
+    for (std::uint64_t at = tried % step(); at < bytes; at += step(), ++tried) {
+      SCOPED_TRACE(path + " byte " + std::to_string(at));
+      auto disk = sound().disk.clone();
+      ASSERT_TRUE(disk->flip_bit(path, at * 8 + at % 8));
+      expect_the_truth_or_a_word(*disk, tried % 2 == 0);
+      if (::testing::Test::HasFailure()) return;
+    }
+  }
+  std::printf("%d bytes flipped, one at a time\n", static_cast<int>(tried));
+}
+
+TEST(Damage, OfAFileCutAtAnyLengthIsHarmlessOrTold) {
+  auto whole = sound().disk.clone();
+  std::uint64_t tried = 0;
+  for (const auto& [path, bytes] : files_below(whole->files(), "/store")) {
+    for (std::uint64_t length = 0; length < bytes; length += step(), ++tried) {
+      SCOPED_TRACE(path + " cut to " + std::to_string(length));
+      auto disk = sound().disk.clone();
+      auto file = disk->files().open(path, FileSystem::Open::kExisting);
+      ASSERT_TRUE(file && (*file)->resize(length));
+      file->reset();
+      expect_the_truth_or_a_word(*disk, tried % 2 == 0);
+      if (::testing::Test::HasFailure()) return;
+    }
+  }
+  std::printf("%d cuts\n", static_cast<int>(tried));
+}
+
+TEST(Damage, OfAMissingFileIsHarmlessOrTold) {
+  auto whole = sound().disk.clone();
+  for (const auto& [path, bytes] : files_below(whole->files(), "/store")) {
+    for (const bool unclean : {false, true}) {
+      SCOPED_TRACE(path + " is gone");
+      auto disk = sound().disk.clone();
+      ASSERT_TRUE(disk->files().remove(path));
+      expect_the_truth_or_a_word(*disk, unclean);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace apogee::crash

@@ -1,0 +1,223 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "broker/broker.h"
+#include "protocol/bodies.h"
+#include "protocol/message.h"
+#include "store/message_store.h"
+#include "testing/disk_env.h"
+#include "testing/store_builder.h"
+
+/// States in which RocketMQ's own broker is known not to start, or to lose what is there: rebuilt
+/// on disk and opened. Each test says which report of Apache's tracker it is.
+namespace apogee::crash {
+namespace {
+
+using namespace apogee::store;
+using apogee::testing::DiskEnv;
+using apogee::testing::StoreBuilder;
+
+constexpr std::int64_t kNow = 1'700'000'000'000;
+constexpr std::int64_t kSegment = 4'096, kQueueFile = 200;
+
+class KnownFailures : public ::testing::Test {
+ protected:
+  static StoreConfig small() {
+    StoreConfig config;
+    config.root = "store";
+    config.commit_log_file_bytes = kSegment;
+    config.consume_queue_file_bytes = kQueueFile;
+    config.index_slots = 10;
+    config.index_units = 100;
+    return config;
+  }
+  void put(int count, std::string_view topic = "T") {
+    for (int i = 0; i < count; ++i)
+      builder_.put({.topic = topic, .body = "some body", .store_timestamp = kNow + i});
+  }
+  void write(bool unclean = true) {
+    builder_.write(files());
+    if (unclean) {
+      ASSERT_TRUE(files().open("store/abort", FileSystem::Open::kCreate));
+    }
+  }
+  FileSystem& files() { return world_.disk.files(); }
+  void make_file(const std::string& path, std::string_view content, std::uint64_t bytes) {
+    auto file = files().open(path, FileSystem::Open::kCreate);
+    ASSERT_TRUE(file && (*file)->resize(bytes) && (*file)->write_at(0, as_bytes(content)));
+  }
+  void start() {
+    auto opened = MessageStore::open(*world_.env, small(), events_);
+    ASSERT_TRUE(opened) << opened.error().detail;
+    store_ = *std::move(opened);
+  }
+  std::int64_t readable(std::string_view topic = "T") {
+    std::int64_t count = 0;
+    for (std::int64_t at = std::max<std::int64_t>(store_->min_offset(topic, 0), 0);
+         at < store_->max_offset(topic, 0);) {
+      const GetResult got = store_->get({.topic = topic, .queue_id = 0, .offset = at});
+      if (got.next_offset <= at) break;
+      at = got.next_offset;
+      count += got.message_count;
+    }
+    return count;
+  }
+
+  DiskEnv world_;
+  StoreBuilder builder_{"store", kSegment, kQueueFile};
+  StoreEvents events_;
+  std::unique_ptr<MessageStore> store_;
+};
+
+/// #9728, #10108: the queue's last file is empty, because its messages were lost with the log's
+/// tail; the search for the first offset runs out of the file and the broker does not start.
+TEST_F(KnownFailures, AnEmptyLastQueueFileIsNoReasonNotToStart) {
+  put(10);  // fills one queue file
+  write();
+  make_file(builder_.queue_path("T", 0, kQueueFile), "", kQueueFile);
+  make_file(builder_.queue_path("Lost", 0, 0), "", kQueueFile);
+  start();
+  EXPECT_EQ(store_->min_offset("T", 0), 0);
+  EXPECT_EQ(store_->max_offset("T", 0), 10);
+  EXPECT_EQ(readable(), 10);
+  EXPECT_EQ(store_->max_offset("Lost", 0), 0);
+}
+
+/// #9728, the other half: entries of messages that the log lost.
+TEST_F(KnownFailures, AQueueThatIsWhollyAheadOfTheLogBecomesEmpty) {
+  put(10);
+  std::string units;
+  for (int i = 0; i < 5; ++i) {
+    append_big<std::int64_t>(units, 1'000'000 + i * 100);
+    append_big<std::int32_t>(units, 100);
+    append_big<std::int64_t>(units, 0);
+  }
+  builder_.queue("Ahead", 0) = units;
+  write();
+  start();
+  EXPECT_EQ(store_->max_offset("Ahead", 0), 0);
+  EXPECT_LE(store_->min_offset("Ahead", 0), 0);
+  EXPECT_EQ(readable(), 10);
+}
+
+/// #7355: the last file of a queue is gone after the machine went down; new entries then stand at
+/// the wrong offsets ("logic queue order maybe wrong").
+TEST_F(KnownFailures, ALostLastQueueFileIsMadeAgain) {
+  put(25);
+  write();
+  ASSERT_TRUE(files().remove(builder_.queue_path("T", 0, 2 * kQueueFile)));
+  start();
+  EXPECT_EQ(store_->max_offset("T", 0), 25);
+  EXPECT_EQ(readable(), 25);
+}
+
+/// #7355 with a file in the middle gone.
+TEST_F(KnownFailures, ALostQueueFileInTheMiddleIsMadeAgain) {
+  put(25);
+  write();
+  ASSERT_TRUE(files().remove(builder_.queue_path("T", 0, kQueueFile)));
+  start();
+  EXPECT_EQ(store_->max_offset("T", 0), 25);
+  EXPECT_EQ(readable(), 25);
+}
+
+/// #6904 and others: a file that was made and never sized ("0 length not matched").
+TEST_F(KnownFailures, AFileOfNoLengthIsNoReasonNotToStart) {
+  put(10);
+  write();
+  make_file(builder_.segment_path(kSegment), "", 0);
+  make_file(builder_.queue_path("T", 0, kQueueFile), "", 0);
+  start();
+  EXPECT_EQ(readable(), 10);
+}
+
+/// #405, #467: messages whose entries were never made, after an exit that was not clean, are there
+/// after the next start.
+TEST_F(KnownFailures, AQueueBehindTheLogCatchesUp) {
+  put(25);
+  builder_.queue("T", 0).resize(20 * 4);
+  write();
+  start();
+  EXPECT_EQ(store_->max_offset("T", 0), 25);
+  EXPECT_EQ(readable(), 25);
+}
+
+/// #2398: once a disk was full, queues stay unwritable until a restart.
+TEST_F(KnownFailures, QueuesAreWrittenAgainOnceADiskHasRoom) {
+  using Operation = apogee::testing::ForgetfulDisk::Operation;
+  put(10);
+  write(false);
+  world_.disk.inject({.operation = Operation::kWrite,
+                      .times = 3,
+                      .error = Errc::kNoSpace,
+                      .path_part = "/consumequeue/"});
+  start();
+  store_->start();
+  static constexpr std::array<std::byte, 4> kHost{};
+  Buffer record;
+  ASSERT_TRUE(protocol::encode_message(record, {.born_timestamp = 1,
+                                                .born_host = kHost,
+                                                .store_host = kHost,
+                                                .body = as_bytes("after the flood"),
+                                                .topic = "T",
+                                                .properties = {}}));
+  Append append{.topic = "T", .records = std::as_writable_bytes(std::span{record})};
+  Append* batch[] = {&append};
+  store_->append(batch);
+  ASSERT_EQ(append.status, PutStatus::kOk);
+  for (const auto end = std::chrono::steady_clock::now() + 20s;
+       store_->max_offset("T", 0) < 11 && std::chrono::steady_clock::now() < end;)
+    std::this_thread::yield();
+  EXPECT_EQ(readable(), 11);
+}
+
+/// #3401, #6096: a table was torn by a crash of the machine.
+class TornTable : public KnownFailures, public ::testing::WithParamInterface<const char*> {
+ protected:
+  Result<std::unique_ptr<broker::Broker>> start_broker() {
+    broker::BrokerSetup setup;
+    setup.broker.broker_ip1 = "10.0.0.1";
+    setup.store = small();
+    setup.server.listen_port = 10'911;
+    setup.open_store = [this](Env&, const StoreConfig&,
+                              StoreEvents&) -> Result<std::unique_ptr<MessageStore>> {
+      reached_store_ = true;
+      return Error{Errc::kUnsupported, "the tables were read"};
+    };
+    return broker::Broker::start(*world_.env, std::move(setup));
+  }
+  bool reached_store_ = false;
+};
+
+TEST_P(TornTable, IsReadFromItsBackup) {
+  ASSERT_TRUE(files().create_directories("store/config"));
+  const std::string path = std::string{"store/config/"} + GetParam();
+  for (const std::string& torn :
+       {std::string{}, std::string{"{\"offsetTable\":{\"t@g\":{0:"}, std::string(64, '\0')}) {
+    make_file(path, torn, torn.size());
+    make_file(path + ".bak", "{}", 2);
+    const auto started = start_broker();
+    ASSERT_FALSE(started);
+    EXPECT_EQ(started.error().detail, "the tables were read");
+  }
+}
+
+TEST_P(TornTable, WithoutABackupIsNamed) {
+  ASSERT_TRUE(files().create_directories("store/config"));
+  const std::string path = std::string{"store/config/"} + GetParam();
+  make_file(path, "{\"offsetTable\":{\"t@g\":{0:", 25);
+  const auto started = start_broker();
+  ASSERT_FALSE(started);
+  EXPECT_THAT(started.error().detail, ::testing::HasSubstr(GetParam()));
+}
+
+INSTANTIATE_TEST_SUITE_P(Tables, TornTable,
+                         ::testing::Values("consumerOffset.json", "topics.json",
+                                           "subscriptionGroup.json"),
+                         [](const auto& tested) {
+                           std::string name = tested.param;
+                           return name.substr(0, name.find('.'));
+                         });
+
+}  // namespace
+}  // namespace apogee::crash
