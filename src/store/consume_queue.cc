@@ -445,8 +445,15 @@ void SimpleConsumeQueue::put(std::int64_t queue_offset, const QueueEntry& entry)
     begin_anew();
     end = 0;
   }
-  if (position < end || entry.physical_offset + entry.size <= pending_physical_end_)
-    return;  // dispatched before
+  if (entry.physical_offset + entry.size <= pending_physical_end_) return;  // dispatched before
+  if (position < end) {
+    if (!std::exchange(overlap_told_, true))
+      env_.log.error(
+          "two records claim one queue offset, the later one cannot be consumed: topic={} queue={} "
+          "offset={} physical_offset={}; more of this queue are not told",
+          topic_, queue_id_, queue_offset, entry.physical_offset);
+    return;
+  }
   if (position > end) {
     if (!has_files() && pending_.empty()) {
       // A queue that begins late: its first file is filled up to the first message.

@@ -126,6 +126,7 @@ class ConsumeQueue {
   std::string pending_;                // dispatch thread: encoded entries from pending_position_
   std::int64_t pending_position_ = 0;  // dispatch thread: in bytes
   std::int64_t pending_physical_end_ = -1;  // dispatch thread
+  bool overlap_told_ = false;               // dispatch thread
   std::int64_t pending_max_ = 0;            // dispatch thread: max_offset() with what is pending
   std::atomic<std::int64_t> min_{0};
 
