@@ -43,6 +43,7 @@ class KnownFailures : public ::testing::Test {
   }
   FileSystem& files() { return world_.disk.files(); }
   void make_file(const std::string& path, std::string_view content, std::uint64_t bytes) {
+    ASSERT_TRUE(files().create_directories(path.substr(0, path.rfind('/'))));
     auto file = files().open(path, FileSystem::Open::kCreate);
     ASSERT_TRUE(file && (*file)->resize(bytes) && (*file)->write_at(0, as_bytes(content)));
   }
