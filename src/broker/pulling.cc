@@ -186,7 +186,7 @@ void send(const Responder& responder, std::int32_t answer_code, std::string_view
   protocol::encode_head(frame.bytes, responder.head(answer_code, remark), header, bytes);
   frame.bytes.reserve(frame.bytes.size() + bytes);
   for (const store::RecordBytes& each : result.records) append(frame.bytes, each.bytes);
-  responder.send(std::move(frame));
+  responder.send(answer_code, std::move(frame));
 }
 
 bool is_slave(const Context& context) {

@@ -21,6 +21,7 @@ struct Batch {
   std::vector<protocol::CommandDecoder> decoders{kBatchRequestsMax};
   std::vector<protocol::CommandView> views;
   std::vector<Request> requests;
+  std::vector<Peer::Answered> answered;  // by request and response: a handful of kinds
 };
 Batch& batch_of_thread() {
   static thread_local Batch batch;
@@ -228,8 +229,9 @@ void Connection::handle_input() {
     // and nobody is closed who only asked much at once.
     const std::size_t most =
         std::clamp<std::size_t>(limits_.max_unsent_bytes / 8 / answer_bytes_, 1, kBatchRequestsMax);
+    const Clock::Instant arrived = env_.clock.now();
     cut = cut_frames(most, broken);
-    hand_on();
+    hand_on(arrived);
     if (cut == Cut::kBroken && !closing_) {
       in_batch_ = false;
       flush();
@@ -269,19 +271,48 @@ Connection::Cut Connection::cut_frames(std::size_t requests_max, std::string& br
   return Cut::kNeedMore;
 }
 
-void Connection::hand_on() {
+void Connection::hand_on(Clock::Instant arrived) {
   Batch& batch = batch_of_thread();
   if (batch.views.empty()) return;
+  handler_.on_decoded(env_.clock.now() - arrived);
   const std::size_t before = unsent_.load(std::memory_order_relaxed);
   const auto self = shared_from_this();
-  for (const auto& view : batch.views) batch.requests.push_back({view, Responder{self, view}});
+  for (const auto& view : batch.views)
+    batch.requests.push_back({view, Responder{self, view, arrived}});
   handler_.on_requests(batch.requests);
+  if (!batch.answered.empty()) {
+    const Clock::Duration took = env_.clock.now() - arrived;
+    for (Answered& each : batch.answered) {
+      each.took = took;
+      handler_.on_answered(each);
+    }
+    batch.answered.clear();
+  }
   const std::size_t after = unsent_.load(std::memory_order_relaxed);
   answer_bytes_ = 1 + (after > before ? after - before : 0) / batch.views.size();
   for (std::size_t i = 0; i < batch.views.size(); ++i)
     if (batch.views[i].ext.size() > kKeptFields) batch.decoders[i] = {};
   batch.requests.clear();
   batch.views.clear();
+}
+
+/// Answers given while their read is being handled are timed together, when all are given.
+void Connection::answered(Answered answered, Clock::Instant arrived) {
+  if (loop_.on_this_thread() && in_batch_) {
+    auto& kinds = batch_of_thread().answered;
+    for (Answered& each : kinds) {
+      if (each.request != answered.request || each.response != answered.response ||
+          each.oneway != answered.oneway)
+        continue;
+      ++each.times;
+      return;
+    }
+    kinds.push_back(answered);
+    return;
+  }
+  answered.later = true;
+  answered.took = env_.clock.now() - arrived;
+  handler_.on_answered(answered);
 }
 
 void Connection::fail(const std::string& why) {
@@ -365,6 +396,7 @@ void Connection::flush() {
   if (tls_) seal();
   if (pieces_.empty()) return;
   writing_ = true;
+  write_began_ = env_.clock.now();
   stream_->write(pieces_);
 }
 
@@ -386,6 +418,7 @@ void Connection::on_written() {
   for (const OutFrame& frame : in_flight_) sent += size_of(frame);
   in_flight_.clear();
   writing_ = false;
+  handler_.on_sent(env_.clock.now() - write_began_);
   active_.store(true, std::memory_order_relaxed);
   const std::size_t unsent = unsent_.fetch_sub(sent, std::memory_order_relaxed) - sent;
   if (paused_ && unsent < limits_.max_unsent_bytes / 4) {

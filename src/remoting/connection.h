@@ -69,6 +69,7 @@ class Connection final : public Peer,
   void call_frame(std::function<void(Buffer&, std::int32_t)> encode,
                   std::chrono::milliseconds timeout,
                   std::function<void(Result<OwnedCommand>)> done) override;
+  void answered(Answered answered, Clock::Instant arrived) override;
   std::int32_t next_opaque() override { return opaque_.fetch_add(1, std::memory_order_relaxed); }
 
   /// Called by the owner a few times a second, any thread: ends calls past their deadline, closes
@@ -91,7 +92,7 @@ class Connection final : public Peer,
   enum class Cut { kNeedMore, kBatchFull, kBroken };
   void handle_input();
   Cut cut_frames(std::size_t requests_max, std::string& broken);
-  void hand_on();
+  void hand_on(Clock::Instant arrived);
   std::size_t frame_bytes_wanted() const;
   bool take_first_bytes();
   bool choose_tls();
@@ -129,6 +130,7 @@ class Connection final : public Peer,
   // Output, loop.
   std::vector<OutFrame> queued_, in_flight_;
   std::vector<Bytes> pieces_;
+  Clock::Instant write_began_{};
   bool in_batch_ = false, writing_ = false, paused_ = false, closing_ = false,
        close_when_sent_ = false;
   std::string close_reason_;

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/transport.h"
 #include "protocol/command.h"
 
@@ -54,6 +55,15 @@ Result<Header> read_header(const OwnedCommand& command) {
 /// peer that may be gone; then every call fails with kDisconnected.
 class Peer {
  public:
+  /// One request's way from its arrival to its answer.
+  struct Answered {
+    std::int32_t request = 0, response = 0;
+    bool oneway = false;
+    bool later = false;     ///< Not while the requests of its read were being handled.
+    std::size_t times = 1;  ///< So many such requests of one read.
+    Clock::Duration took{};
+  };
+
   virtual ~Peer() = default;
   virtual std::uint64_t id() const = 0;        ///< Unique in the process.
   virtual const Endpoint& remote() const = 0;  ///< Socket peer: what bornHost is made of.
@@ -90,6 +100,8 @@ class Peer {
     send(std::move(frame));
   }
   virtual std::int32_t next_opaque() = 0;
+  /// A request that arrived then has its answer: for the statistics.
+  virtual void answered(Answered, Clock::Instant /*arrived*/) {}
 };
 using PeerPtr = std::shared_ptr<Peer>;
 
@@ -98,16 +110,18 @@ using PeerPtr = std::shared_ptr<Peer>;
 /// handled leave in one write at the end of that batch.
 class Responder {
  public:
-  Responder(PeerPtr peer, const protocol::CommandView& request)
+  Responder(PeerPtr peer, const protocol::CommandView& request, Clock::Instant arrived = {})
       : peer_{std::move(peer)},
+        arrived_{arrived},
         opaque_{request.opaque},
+        request_code_{request.code},
         serialization_{request.serialization},
         oneway_{request.is_oneway()} {}
 
   template <class Header = protocol::NoFields>
   void reply(std::int32_t code, std::optional<std::string_view> remark = {},
              const Header& header = {}, Bytes body = {}) const {
-    if (oneway_) return;
+    if (!wanted(code)) return;
     OutFrame frame;
     protocol::encode_command(frame.bytes, head(code, remark), header, body);
     peer_->send(std::move(frame));
@@ -116,7 +130,7 @@ class Responder {
   template <class Header>
   void reply_shared(std::int32_t code, std::optional<std::string_view> remark, const Header& header,
                     std::vector<SharedBytes> body) const {
-    if (oneway_) return;
+    if (!wanted(code)) return;
     std::size_t size = 0;
     for (const SharedBytes& each : body) size += each.bytes.size();
     OutFrame frame;
@@ -124,9 +138,9 @@ class Responder {
     frame.shared = std::move(body);
     peer_->send(std::move(frame));
   }
-  /// A frame the caller has encoded with head().
-  void send(OutFrame frame) const {
-    if (!oneway_) peer_->send(std::move(frame));
+  /// A frame the caller has encoded with head() of this code.
+  void send(std::int32_t code, OutFrame frame) const {
+    if (wanted(code)) peer_->send(std::move(frame));
   }
   const PeerPtr& peer() const { return peer_; }
   protocol::CommandHead head(std::int32_t code, std::optional<std::string_view> remark) const {
@@ -138,8 +152,14 @@ class Responder {
   }
 
  private:
+  bool wanted(std::int32_t code) const {
+    peer_->answered({.request = request_code_, .response = code, .oneway = oneway_}, arrived_);
+    return !oneway_;
+  }
+
   PeerPtr peer_;
-  std::int32_t opaque_;
+  Clock::Instant arrived_;
+  std::int32_t opaque_, request_code_;
   protocol::Serialization serialization_;
   bool oneway_;
 };
@@ -160,6 +180,12 @@ class RequestHandler {
   virtual void on_requests(std::span<const Request> requests) = 0;
   virtual void on_connected(const PeerPtr&) {}
   virtual void on_disconnected(const PeerPtr&, const Error&) {}
+
+  // What took how long, told where it happened: must be quick.
+  virtual void on_decoded(Clock::Duration) {
+  }  ///< The frames of one read, as far as one batch goes.
+  virtual void on_sent(Clock::Duration) {}  ///< One write, until the system had it all.
+  virtual void on_answered(const Peer::Answered&) {}
 };
 
 }  // namespace apogee::remoting

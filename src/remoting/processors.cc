@@ -14,11 +14,40 @@ void reply(const Responder& responder, const Answer& answer) {
   for (const auto& [name, value] : answer.ext) writer.field(name, value);
   writer.finish(answer.body.size());
   frame.bytes += answer.body;
-  responder.send(std::move(frame));
+  responder.send(answer.code, std::move(frame));
 }
 
 void Processors::reply_malformed(const Responder& responder, const Error& error) {
   responder.reply(protocol::response_code::kSystemError, error.detail);
+}
+
+/// Nothing: the request has been refused, or the server is stopping.
+std::shared_ptr<Processors::Place> Processors::take_place(const Responder& responder) {
+  auto token = in_flight_.enter();
+  if (!token) return nullptr;
+  if (waiting_.fetch_add(1, std::memory_order_relaxed) >= kWaitingMax) {
+    waiting_.fetch_sub(1, std::memory_order_relaxed);
+    responder.reply(protocol::response_code::kSystemBusy,
+                    fmt::format("[OVERLOAD]system busy, start flow control for a while: {} "
+                                "requests wait for a worker (workerThreads)",
+                                kWaitingMax));
+    return nullptr;
+  }
+  return std::make_shared<Place>(Place{std::move(token), env_.clock.now()});
+}
+
+bool Processors::waited_too_long(const Place& place, const Responder& responder) {
+  const std::int32_t still = waiting_.fetch_sub(1, std::memory_order_relaxed) - 1;
+  const auto waited = env_.clock.now() - place.since;
+  on_waited(waited);
+  if (waited < kWaitMax) return false;
+  responder.reply(
+      protocol::response_code::kSystemBusy,
+      fmt::format("[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while, period in "
+                  "queue: {}ms, size of queue: {}; the slow stage is the wait for a worker "
+                  "(workerThreads)",
+                  std::chrono::duration_cast<std::chrono::milliseconds>(waited).count(), still));
+  return true;
 }
 
 void Processors::on_batch(std::initializer_list<std::int32_t> codes,

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <unordered_map>
@@ -75,10 +76,11 @@ class Processors : public RequestHandler {
   template <class Header, class Process>
   void on_worker_code(std::int32_t code, Process process) {
     table_[code] = [this, process = std::move(process)](const Request& request) {
-      auto token = in_flight_.enter();
-      if (!token) return;
+      auto place = take_place(request.responder);
+      if (!place) return;
       auto owned = std::make_shared<OwnedCommand>(request.command);
-      env_.workers.post([process, token, owned, responder = request.responder] {
+      env_.workers.post([this, process, place, owned, responder = request.responder] {
+        if (waited_too_long(*place, responder)) return;
         auto header = read_header<Header>(*owned);
         if (!header) return reply_malformed(responder, header.error());
         reply(responder, process(*header, *owned, responder.peer()));
@@ -122,13 +124,31 @@ class Processors : public RequestHandler {
 
   void on_requests(std::span<const Request> requests) override;
 
+  /// Requests waiting for a worker at most; further ones are refused.
+  static constexpr std::int32_t kWaitingMax = 10'000;
+  /// One that has waited for a worker this long is refused: whoever asked has given up.
+  static constexpr std::chrono::milliseconds kWaitMax{5'000};
+  /// Requests that wait for a worker now.
+  std::int32_t waiting() const { return waiting_.load(std::memory_order_relaxed); }
+
  protected:
+  /// How long a request has waited for a worker; on that worker.
+  virtual void on_waited(Clock::Duration) {}
   static void reply_malformed(const Responder& responder, const Error& error);
   void reply_unsupported(const Request& request) const;
 
  private:
+  /// A request's place among those that wait for a worker.
+  struct Place {
+    InFlight::Token token;
+    Clock::Instant since;
+  };
+  std::shared_ptr<Place> take_place(const Responder& responder);
+  bool waited_too_long(const Place& place, const Responder& responder);
+
   Env& env_;
   InFlight in_flight_;
+  std::atomic<std::int32_t> waiting_{0};
   std::unordered_map<std::int32_t, std::function<void(const Request&)>> table_;
   struct Batch {
     std::vector<std::int32_t> codes;

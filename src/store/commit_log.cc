@@ -9,9 +9,8 @@ namespace {
 
 namespace at = protocol::record_at;
 
-std::int64_t steady_ms(const Clock& clock) {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(clock.now().time_since_epoch())
-      .count();
+std::int64_t steady_ms(Clock::Instant at) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(at.time_since_epoch()).count();
 }
 
 /// Prepared and rolled-back halves of old logs take no place in a queue (CommitLog.doAppend).
@@ -22,11 +21,13 @@ bool takes_queue_offset(std::int32_t flags) {
 
 }  // namespace
 
-CommitLog::CommitLog(Env& env, const StoreConfig& config, std::string directory)
+CommitLog::CommitLog(Env& env, const StoreConfig& config, std::string directory,
+                     StoreEvents& events)
     : env_{env},
       config_{config},
       directory_{std::move(directory)},
-      segment_bytes_{static_cast<std::size_t>(config.commit_log_file_bytes)} {}
+      segment_bytes_{static_cast<std::size_t>(config.commit_log_file_bytes)},
+      events_{events} {}
 
 CommitLog::~CommitLog() {
   stop();
@@ -226,9 +227,22 @@ void CommitLog::take_back(const Slot& slot) {
 }
 
 void CommitLog::append(std::span<Slot> batch) {
-  std::lock_guard lock{append_mutex_};
-  const auto began = env_.clock.now();
-  lock_since_ms_.store(steady_ms(env_.clock), std::memory_order_relaxed);
+  StoreEvents::Appended times;
+  const auto asked = env_.clock.now();
+  {
+    std::lock_guard lock{append_mutex_};
+    const auto began = env_.clock.now();
+    lock_since_ms_.store(steady_ms(began), std::memory_order_relaxed);
+    append_locked(batch, times.write);
+    lock_since_ms_.store(0, std::memory_order_relaxed);
+    times.lock_wait = began - asked;
+    times.lock_held = env_.clock.now() - began;
+  }
+  events_.on_appended(times);
+}
+
+/// Append lock. Adds the time of its writes to `write`.
+void CommitLog::append_locked(std::span<Slot> batch, Clock::Duration& write) {
   // Never lower than the last one: recovery and search by time rely on the order (Java lets a
   // stepping clock break it).
   last_timestamp_.store(
@@ -245,7 +259,9 @@ void CommitLog::append(std::span<Slot> batch) {
   std::size_t first_unwritten = 0;  // entries [first_unwritten, i) are in pieces_
   const auto write_out = [&](std::size_t end) {
     if (pending == 0) return;
+    const auto began = env_.clock.now();
     auto done = current->append(pieces_, pending);
+    write += env_.clock.now() - began;
     for (std::size_t i = end; i-- > first_unwritten;) {
       Append& append = *batch[i].append;
       if (append.physical_offset < 0) continue;
@@ -301,17 +317,11 @@ void CommitLog::append(std::span<Slot> batch) {
     pending += size;
   }
   write_out(batch.size());
-
-  lock_since_ms_.store(0, std::memory_order_relaxed);
-  const auto held =
-      std::chrono::duration_cast<std::chrono::microseconds>(env_.clock.now() - began).count();
-  if (held > longest_lock_us_.load(std::memory_order_relaxed))
-    longest_lock_us_.store(held, std::memory_order_relaxed);
 }
 
 std::int64_t CommitLog::lock_held_ms() const {
   const std::int64_t since = lock_since_ms_.load(std::memory_order_relaxed);
-  return since == 0 ? 0 : std::max<std::int64_t>(steady_ms(env_.clock) - since, 0);
+  return since == 0 ? 0 : std::max<std::int64_t>(steady_ms(env_.clock.now()) - since, 0);
 }
 
 std::int64_t CommitLog::min_offset() const {

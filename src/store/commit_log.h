@@ -22,7 +22,7 @@ namespace apogee::store {
 /// thread. load(), set_end(), start(), stop(): the store's owner, one after the other.
 class CommitLog {
  public:
-  CommitLog(Env& env, const StoreConfig& config, std::string directory);
+  CommitLog(Env& env, const StoreConfig& config, std::string directory, StoreEvents& events);
   ~CommitLog();
 
   /// Opens the segments. kMalformed: a file that cannot be a segment of this configuration.
@@ -48,7 +48,6 @@ class CommitLog {
   /// Recovery: the time of the last record; no later one gets an earlier time.
   void set_last_store_timestamp(std::int64_t timestamp) { last_timestamp_.store(timestamp); }
   std::int64_t lock_held_ms() const;
-  std::int64_t longest_lock_us() const { return longest_lock_us_.load(std::memory_order_relaxed); }
 
   std::shared_ptr<Segment> segment_of(std::int64_t offset) const;  ///< nullptr: not in the log.
   std::vector<std::shared_ptr<Segment>> segments()
@@ -56,6 +55,7 @@ class CommitLog {
   Result<Ok> remove_first(std::int64_t base_offset);
 
  private:
+  void append_locked(std::span<Slot> batch, Clock::Duration& write);
   Result<Ok> remove_last(const std::string& path);
   Result<Ok> roll(std::shared_ptr<Segment>& current);
   void place(const Slot& slot, std::int64_t at);
@@ -67,6 +67,7 @@ class CommitLog {
   const StoreConfig& config_;
   const std::string directory_;
   const std::size_t segment_bytes_;
+  StoreEvents& events_;
 
   std::mutex append_mutex_;
   std::vector<Bytes> pieces_;  // append lock
@@ -76,7 +77,7 @@ class CommitLog {
   std::deque<std::shared_ptr<Segment>> segments_;
 
   std::atomic<std::int64_t> end_{0}, last_timestamp_{0};
-  std::atomic<std::int64_t> lock_since_ms_{0}, longest_lock_us_{0};
+  std::atomic<std::int64_t> lock_since_ms_{0};
 
   std::mutex prepare_mutex_;
   std::condition_variable prepare_wanted_;

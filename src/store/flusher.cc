@@ -7,8 +7,9 @@ namespace {
 constexpr std::int64_t kPageBytes = 4'096;
 }  // namespace
 
-Flusher::Flusher(Env& env, const Live<StoreConfig>& config, CommitLog& log, Checkpoint& checkpoint)
-    : env_{env}, config_{config}, log_{log}, checkpoint_{checkpoint} {}
+Flusher::Flusher(Env& env, const Live<StoreConfig>& config, CommitLog& log, Checkpoint& checkpoint,
+                 StoreEvents& events)
+    : env_{env}, config_{config}, log_{log}, checkpoint_{checkpoint}, events_{events} {}
 Flusher::~Flusher() {
   stop();
 }
@@ -92,6 +93,7 @@ Result<Ok> Flusher::flush() {
   // In this order: all that is older than the time has to be before the end.
   const std::int64_t timestamp = log_.last_store_timestamp();
   const std::int64_t end = log_.end_offset();
+  const auto began = env_.clock.now();
   for (std::int64_t at = flushed_offset(); at < end;) {
     const auto segment = log_.segment_of(at);
     if (!segment) break;  // retention was faster
@@ -99,6 +101,7 @@ Result<Ok> Flusher::flush() {
     at = segment->end();
   }
   last_flush_ = env_.clock.now();
+  events_.on_synced(last_flush_ - began);
   flushed_.store(end, std::memory_order_release);
   checkpoint_.physical_timestamp.store(timestamp);
   if (advanced_) advanced_();

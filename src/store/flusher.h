@@ -16,7 +16,8 @@ namespace apogee::store {
 /// retried into success: from then on waiters are refused and broken() says why.
 class Flusher {
  public:
-  Flusher(Env& env, const Live<StoreConfig>& config, CommitLog& log, Checkpoint& checkpoint);
+  Flusher(Env& env, const Live<StoreConfig>& config, CommitLog& log, Checkpoint& checkpoint,
+          StoreEvents& events);
   ~Flusher();
   void start(std::int64_t flushed_offset);
   void stop();  ///< Flushes what is there, ends the thread.
@@ -44,6 +45,7 @@ class Flusher {
   const Live<StoreConfig>& config_;
   CommitLog& log_;
   Checkpoint& checkpoint_;
+  StoreEvents& events_;
   std::function<void()> advanced_;
   std::atomic<std::int64_t> flushed_{0};
   std::atomic<bool> broken_{false};

@@ -53,12 +53,13 @@ class LocalStore final : public MessageStore, private RetentionTarget {
  public:
   LocalStore(Env& env, const StoreConfig& config, StoreEvents& events)
       : env_{env},
+        events_{events},
         config_{config},
         commit_log_directory_{config.commit_log_path.empty() ? config.root + "/commitlog"
                                                              : config.commit_log_path},
         queue_directory_{config.root + "/consumequeue"},
         cache_{env.files, static_cast<std::size_t>(config.open_queue_files_max)},
-        log_{env, config_.now(), commit_log_directory_},
+        log_{env, config_.now(), commit_log_directory_, events},
         queues_{env,
                 cache_,
                 {.simple_directory = queue_directory_,
@@ -142,6 +143,7 @@ class LocalStore final : public MessageStore, private RetentionTarget {
   }
 
   Env& env_;
+  StoreEvents& events_;
   Live<StoreConfig> config_;  // what cannot change at run time is the same in every version
   const std::string commit_log_directory_, queue_directory_;
   FileCache cache_;
@@ -193,7 +195,7 @@ Result<Ok> LocalStore::load() {
     if (auto loaded = index_.load(clean, checkpoint_->index_timestamp.load()); !loaded)
       return loaded;
   }
-  flusher_ = std::make_unique<Flusher>(env_, config_, log_, *checkpoint_);
+  flusher_ = std::make_unique<Flusher>(env_, config_, log_, *checkpoint_, events_);
   return recover(clean);
 }
 

@@ -125,6 +125,12 @@ class StoreEvents {
   /// queue.type=BatchCQ? Asked by any thread, and while the store is opened, when a queue of the
   /// topic comes into being.
   virtual bool is_batch_topic(std::string_view) { return false; }
+  /// One batch has been appended, told by the thread that did it, without the lock.
+  struct Appended {
+    Clock::Duration lock_wait{}, lock_held{}, write{};
+  };
+  virtual void on_appended(const Appended&) {}
+  virtual void on_synced(Clock::Duration) {}  ///< One sync of the log, on the flush thread.
   /// Delivery time of a SCHEDULE_TOPIC_XXXX record of this delay level, stored in its queue entry's
   /// tag code.
   virtual std::int64_t deliver_time(std::int32_t delay_level, std::int64_t store_timestamp) {

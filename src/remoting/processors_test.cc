@@ -1,0 +1,75 @@
+#include "remoting/processors.h"
+
+#include <gtest/gtest.h>
+
+#include "testing/disk_env.h"
+#include "testing/fake_peer.h"
+
+namespace apogee::remoting {
+namespace {
+
+struct Slow {
+  static constexpr std::int32_t kCode = 7'001;
+  static constexpr auto kFields = std::tuple{};
+};
+
+/// Processors whose workers do nothing until told to.
+class BusyWorkers : public ::testing::Test {
+ protected:
+  BusyWorkers() {
+    processors_.on_worker<Slow>(
+        [](const Slow&, const OwnedCommand&, const PeerPtr&) { return Answer::with_body("done"); });
+  }
+  void ask() {
+    Buffer bytes;
+    protocol::encode_command(bytes, {.code = Slow::kCode, .opaque = ++opaque_}, Slow{}, {});
+    const auto frame = protocol::decode_frame(as_bytes(bytes));
+    protocol::CommandDecoder decoder;
+    const auto command = decoder.decode(**frame);
+    const Request request{*command, Responder{peer_, *command}};
+    processors_.on_requests({&request, 1});
+  }
+
+  testing::DiskEnv disk_;
+  testing::ManualLoop workers_, loop_;
+  Env env_{disk_.clock, disk_.env->files, disk_.network, workers_, disk_.random, disk_.log};
+  Processors processors_{env_};
+  std::shared_ptr<testing::FakePeer> peer_ = std::make_shared<testing::FakePeer>(loop_);
+  std::int32_t opaque_ = 0;
+};
+
+TEST_F(BusyWorkers, AnswerWhenTheirTurnComes) {
+  ask();
+  EXPECT_TRUE(peer_->sent.empty());
+  EXPECT_EQ(processors_.waiting(), 1);
+  workers_.run();
+  ASSERT_EQ(peer_->sent.size(), 1U);
+  EXPECT_EQ(peer_->sent[0].body, "done");
+  EXPECT_EQ(processors_.waiting(), 0);
+}
+
+TEST_F(BusyWorkers, RefuseWhatHasWaitedTooLongAndNameTheSlowStage) {
+  ask();
+  ask();
+  disk_.clock.advance(Processors::kWaitMax + 7ms);
+  workers_.run();
+  ASSERT_EQ(peer_->sent.size(), 2U);
+  EXPECT_EQ(peer_->sent[0].code, protocol::response_code::kSystemBusy);
+  EXPECT_EQ(peer_->sent[0].remark,
+            "[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while, period in queue: "
+            "5007ms, size of queue: 1; the slow stage is the wait for a worker (workerThreads)");
+}
+
+TEST_F(BusyWorkers, RefuseAtOnceWhatWouldWaitBehindTooMany) {
+  for (std::int32_t i = 0; i < Processors::kWaitingMax; ++i) ask();
+  EXPECT_TRUE(peer_->sent.empty());
+  ask();
+  ASSERT_EQ(peer_->sent.size(), 1U);
+  EXPECT_EQ(peer_->sent[0].code, protocol::response_code::kSystemBusy);
+  EXPECT_TRUE(peer_->sent[0].remark.starts_with("[OVERLOAD]system busy"));
+  workers_.run();
+  EXPECT_EQ(processors_.waiting(), 0);
+}
+
+}  // namespace
+}  // namespace apogee::remoting
