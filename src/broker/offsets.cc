@@ -222,10 +222,13 @@ void add_offsets(remoting::Processors& processors, Context& context) {
                                                                     const Request&) {
     return Answer::with(OffsetResponse{context.store.max_offset(header.topic, header.queue_id)});
   });
-  processors.on_code<QueueRequest>(request_code::kGetMinOffset, [&](const QueueRequest& header,
-                                                                    const Request&) {
-    return Answer::with(OffsetResponse{context.store.min_offset(header.topic, header.queue_id)});
-  });
+  processors.on_code<QueueRequest>(
+      request_code::kGetMinOffset, [&](const QueueRequest& header, const Request&) {
+        // Of a queue without messages, and of one that does not exist, too: 0 (ConsumeQueueStore
+        // makes one when asked).
+        return Answer::with(OffsetResponse{
+            std::max<std::int64_t>(context.store.min_offset(header.topic, header.queue_id), 0)});
+      });
   processors.on_worker_code<QueueRequest>(
       request_code::kGetEarliestMessageStoreTime,
       [&](const QueueRequest& header, const OwnedCommand&, const PeerPtr&) {

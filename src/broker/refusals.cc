@@ -18,10 +18,9 @@ const std::vector<Refusal>& refusals() {
       {"this is a broker, not a container of brokers", {902, 903}},
       {"replication is not supported", {906}},
       {"this broker has no controller", {1008}},
-      {"cold reads have threads of their own and are not throttled", {2001, 2002, 2003}},
+      {"cold reads have threads of their own and are not throttled", {2001, 2002}},
       {"how the commit log is read ahead is not switched while running", {2004}},
       {"consume queues and configuration are not kept in RocksDB", {354, 355}},
-      {"pop records are not kept in RocksDB", {200'056}},
       {"lite topics are not supported",
        {200'070, 200'071, 200'072, 200'073, 200'074, 200'075, 200'076, 200'077, 200'078, 200'079}},
       // What Apache's broker itself refuses as it is delivered: its code, and the cause that it

@@ -645,5 +645,18 @@ struct HaRuntimeInfo {
       Field{"inSyncSlaveNums", &Self::in_sync_slave_nums}, Field{"master", &Self::master},
       Field{"masterCommitLogMaxOffset", &Self::master_commit_log_max_offset}};
 };
+/// GET_COLD_DATA_FLOW_CTR_INFO: whose cold reads are throttled.
+struct ColdDataFlow {
+  std::map<std::string, Json> runtime_table, config_table;
+  std::int64_t group_threshold = std::numeric_limits<std::int64_t>::max();  // never reached
+  std::int64_t global_threshold = std::numeric_limits<std::int64_t>::max();
+  std::int64_t global_accumulated = 0;
+  using Self = ColdDataFlow;
+  static constexpr auto kFields = std::tuple{
+      Field{"runtimeTable", &Self::runtime_table}, Field{"configTable", &Self::config_table},
+      Field{"cgColdReadThreshold", &Self::group_threshold},
+      Field{"globalColdReadThreshold", &Self::global_threshold},
+      Field{"globalAcc", &Self::global_accumulated}};
+};
 
 }  // namespace apogee::protocol
