@@ -5,6 +5,8 @@
 #include "broker/config_file.h"
 #include "broker/context.h"
 #include "broker/filter_data.h"
+#include "broker/metrics.h"
+#include "broker/metrics_server.h"
 #include "broker/offsets.h"
 #include "broker/popping.h"
 #include "broker/pulling.h"
@@ -76,6 +78,12 @@ struct Broker::State final : store::StoreEvents {
     const TopicPtr topic = topics.find(name);
     return topic && broker::is_batch_topic(*topic);
   }
+  void on_appended(const Appended& times) override {
+    stats.stages.record(Stage::kLockWait, times.lock_wait);
+    stats.stages.record(Stage::kLockHeld, times.lock_held);
+    stats.stages.record(Stage::kWrite, times.write);
+  }
+  void on_synced(Clock::Duration took) override { stats.stages.record(Stage::kFlush, took); }
   std::int64_t deliver_time(std::int32_t level, std::int64_t store_timestamp) override {
     return sending.levels.deliver_time(level, store_timestamp);
   }
@@ -87,6 +95,8 @@ struct Broker::State final : store::StoreEvents {
   BrokerSetup current_setup() const;
   Result<Ok> update_configuration(std::string_view text);
   void open_fast_port();
+  Result<Ok> open_metrics();
+  std::optional<HttpPage> page(std::string_view path);
   void begin_upkeep();
   bool log_is_durable();
   void persist();
@@ -104,6 +114,25 @@ struct Broker::State final : store::StoreEvents {
     }
     void on_disconnected(const remoting::PeerPtr& peer, const Error&) override {
       forget_peer(*state.context, *peer);
+    }
+    void on_decoded(Clock::Duration took) override {
+      state.stats.stages.record(Stage::kDecode, took);
+    }
+    void on_waited(Clock::Duration took) override {
+      state.stats.stages.record(Stage::kQueue, took);
+    }
+    void on_sent(Clock::Duration took) override { state.stats.stages.record(Stage::kSend, took); }
+    void on_answered(const remoting::Peer::Answered& answered) override {
+      state.stats.requests.record({.request = answered.request,
+                                   .response = answered.response,
+                                   .oneway = answered.oneway,
+                                   .long_polling = answered.later && polls(answered.request)},
+                                  answered.took, answered.times);
+    }
+    static bool polls(std::int32_t request) {
+      namespace code = protocol::request_code;
+      return request == code::kPullMessage || request == code::kLitePullMessage ||
+             request == code::kPopMessage || request == code::kNotification;
     }
     State& state;
   };
@@ -137,6 +166,7 @@ struct Broker::State final : store::StoreEvents {
   std::unique_ptr<Handler> processors;
   std::unique_ptr<Registration> registration;
   std::unique_ptr<remoting::Server> server, fast_server;
+  std::unique_ptr<MetricsServer> metrics;
   std::vector<std::unique_ptr<Periodic>> upkeep;
   std::mutex update_mutex;  // one change of the configuration at a time
   protocol::DataVersion config_version{.timestamp = env.clock.wall_ms()};  // by update_mutex
@@ -249,6 +279,43 @@ void Broker::State::open_fast_port() {
     env.log.warn("fast port not open: port={} why={}", fast.listen_port, started.error().detail);
 }
 
+/// For Prometheus and whoever looks after processes. Another broker may have the port: that is no
+/// reason not to serve messages.
+Result<Ok> Broker::State::open_metrics() {
+  const BrokerConfig& now = config.now();
+  if (auto labels = parse_labels(now.metrics_labels); !labels) return labels.error();
+  if (now.metrics_exporter == MetricsExporter::kDisable) return Ok{};
+  const std::string& host = now.metrics_host.empty() ? now.broker_ip1 : now.metrics_host;
+  auto started = MetricsServer::start(env, {host, static_cast<std::uint16_t>(now.metrics_port)},
+                                      [this](std::string_view path) { return page(path); });
+  if (!started) {
+    env.log.warn("no metrics: port={} why={}", now.metrics_port, started.error().detail);
+    return Ok{};
+  }
+  metrics = *std::move(started);
+  env.log.info("metrics: http://{}/metrics", to_string(metrics->local()));
+  return Ok{};
+}
+
+std::optional<HttpPage> Broker::State::page(std::string_view path) {
+  if (path == "/metrics") {
+    const MetricsSources sources{.waiting_for_workers = [this] { return processors->waiting(); },
+                                 .connections =
+                                     [this] {
+                                       return server->connections() +
+                                              (fast_server ? fast_server->connections() : 0);
+                                     }};
+    return HttpPage{.type = "text/plain; version=0.0.4; charset=utf-8",
+                    .body = metrics_page(*context, sources)};
+  }
+  if (path == "/healthz") return HttpPage{.body = "ok\n"};
+  if (path != "/readyz") return std::nullopt;
+  if (draining) return HttpPage{.status = 503, .body = "the broker is stopping\n"};
+  const store::StoreStatus status = store->status();
+  if (!status.writable) return HttpPage{.status = 503, .body = status.not_writable_because + '\n'};
+  return HttpPage{.body = "ready\n"};
+}
+
 Result<Ok> Broker::State::listen() {
   if (server_config.listen_port == 0) server_config.listen_port = kDefaultPort;
   if (server_config.listen_port < 0) server_config.listen_port = 0;  // any free one
@@ -279,6 +346,7 @@ Result<Ok> Broker::State::listen() {
   if (!started) return started.error();
   server = *std::move(started);
   open_fast_port();
+  if (auto opened = open_metrics(); !opened) return opened;
   scheduled->start();
   if (timer) timer->start();
   popping->start();
@@ -333,6 +401,7 @@ void Broker::State::stop() {
   if (processors) processors->finish_workers();
   if (routes) routes->stop();
   in_flight.wait();
+  metrics.reset();
   server.reset();
   fast_server.reset();
   if (scheduled) scheduled->stop();

@@ -10,6 +10,8 @@
 namespace apogee::broker {
 /// How a client that leaves the division of queues to the broker is to consume.
 enum class MessageRequestMode { kPull, kPop };
+/// PROM: an HTTP endpoint for Prometheus.
+enum class MetricsExporter { kDisable, kProm };
 }  // namespace apogee::broker
 
 namespace apogee {
@@ -17,6 +19,11 @@ template <>
 struct OptionNames<broker::MessageRequestMode> {
   static constexpr std::array<std::pair<std::string_view, broker::MessageRequestMode>, 2> kNames{
       {{"PULL", broker::MessageRequestMode::kPull}, {"POP", broker::MessageRequestMode::kPop}}};
+};
+template <>
+struct OptionNames<broker::MetricsExporter> {
+  static constexpr std::array<std::pair<std::string_view, broker::MetricsExporter>, 2> kNames{
+      {{"DISABLE", broker::MetricsExporter::kDisable}, {"PROM", broker::MetricsExporter::kProm}}};
 };
 }  // namespace apogee
 
@@ -80,6 +87,11 @@ struct BrokerConfig {
   std::int32_t bloom_error_percent = 20;
   std::int32_t bloom_consumers = 32;
   std::int64_t filter_data_kept_ms = 24 * 3'600 * 1'000;
+  MetricsExporter metrics_exporter = MetricsExporter::kProm;
+  std::string metrics_host = "127.0.0.1";
+  std::int32_t metrics_port = 5'557;
+  std::string metrics_labels;
+  std::int32_t metrics_series_max = 10'000;
 
   using Self = BrokerConfig;
   static constexpr auto kOptions = std::tuple{
@@ -211,6 +223,20 @@ struct BrokerConfig {
       Option{"filterDataCleanTimeSpan", &Self::filter_data_kept_ms, 0, std::int64_t{1} << 40,
              "How long the SQL92 subscription of a group that has left is kept in "
              "consumerFilter.json, in ms.",
+             Change::kAtRunTime},
+      PlainOption{"metricsExporterType", &Self::metrics_exporter,
+                  "PROM: /metrics, /healthz and /readyz over HTTP; DISABLE: none of them."},
+      PlainOption{"metricsPromExporterHost", &Self::metrics_host,
+                  "Address the metrics are served at; nobody is asked for a name there. Empty: "
+                  "brokerIP1."},
+      Option{"metricsPromExporterPort", &Self::metrics_port, 0, 65'535,
+             "Port the metrics are served at. Taken already: the broker runs without metrics, with "
+             "a warning. 0: any free one, see the log."},
+      PlainOption{"metricsLabel", &Self::metrics_labels,
+                  "Labels every metric gets besides: name:value,name:value."},
+      Option{"metricsOtelCardinalityLimit", &Self::metrics_series_max, 1, 1'000'000,
+             "Series of one metric; topics, groups and queues beyond are added up in one called "
+             "other.",
              Change::kAtRunTime}};
 };
 

@@ -37,6 +37,7 @@ struct Send {
   std::string unique_key, message_ids, recall_handle;
   Buffer properties, records;
   bool wait_durable = true, inner_batch = false;
+  MessageType type = MessageType::kNormal;
   store::Append append;
 };
 
@@ -77,13 +78,18 @@ struct Wishes {
   std::string_view unique_key;
   std::optional<std::string_view> delay;
   TimerWish timer;
-  bool prepared = false, wait = true, inner_num = false;
+  bool prepared = false, wait = true, inner_num = false, sharded = false;
 
   /// Is this a property of the broker's own, which replaces what a client (or an earlier store) has
   /// put there?
   static bool is_brokers(std::string_view name) {
     return name == property::kPopCheckpoint || name == property::kRegion ||
            name == property::kTraceOn || name == property::kCluster;
+  }
+  MessageType type() const {
+    if (prepared) return MessageType::kTransaction;
+    if (sharded) return MessageType::kFifo;
+    return delay || timer.any() ? MessageType::kDelay : MessageType::kNormal;
   }
   void note(std::string_view name, std::string_view value) {
     if (name == property::kUniqueKey)
@@ -94,6 +100,8 @@ struct Wishes {
       prepared = value == "true";
     else if (name == property::kWait)
       wait = value != "false";
+    else if (name == property::kShardingKey)
+      sharded = true;
     else if (name == property::kInnerNum)
       inner_num = true;
     else
@@ -127,6 +135,8 @@ class Sending {
     std::vector<const Request*> need_topic;                 // rare
     const remoting::Peer& peer = *requests.front().peer();  // one connection's
     const protocol::Host born = protocol::host_from(peer.remote().host, peer.remote().port);
+    const Clock& clock = context_.env.clock;
+    const auto began = clock.now();
     for (std::size_t i = 0; i < requests.size(); ++i) {
       Send& send = sends[i];
       send.request = &requests[i];
@@ -137,10 +147,13 @@ class Sending {
       appends.push_back(&send.append);
     }
     if (!appends.empty()) {
-      const auto began = context_.env.clock.now();
+      const auto copied = clock.now();
       context_.store.append(appends);
-      const auto took = context_.env.clock.now() - began;
-      finish(accepted, std::chrono::duration_cast<std::chrono::milliseconds>(took).count());
+      const auto stored = clock.now();
+      finish(accepted,
+             std::chrono::duration_cast<std::chrono::milliseconds>(stored - copied).count());
+      context_.stats.stages.record(Stage::kCopy, copied - began);
+      context_.stats.stages.record(Stage::kEncode, clock.now() - stored);
     }
     std::size_t kept = 0;
     for (std::size_t i = 0; i < requests.size(); ++i) {
@@ -354,6 +367,7 @@ class Sending {
       }
     }
     send.wait_durable = wishes.wait;
+    send.type = wishes.type();
     write_properties(send, given, wishes, dead, delay_level);
     if (half)
       make_half(send);  // its time begins when it is committed
@@ -480,6 +494,7 @@ class Sending {
         return refuse_put(send, store::PutStatus::kMessageIllegal);
     }
     send.wait_durable = of_batch.wait;
+    send.type = MessageType::kNormal;
     send.unique_key = of_batch.unique_key;
     place(send, static_cast<std::int32_t>(members->size()));
     return Verdict::kReady;
@@ -535,7 +550,7 @@ class Sending {
         continue;
       }
       context_.stats.count_put(send->header.topic, std::max(append.count, append.queue_offset_step),
-                               static_cast<std::int64_t>(append.records.size()));
+                               static_cast<std::int64_t>(append.records.size()), send->type);
       context_.stats.count_put_latency(send->header.topic, took_ms);
       write_message_ids(*send);
       if (!sync || !send->wait_durable) {
@@ -617,7 +632,11 @@ PutAnswer put_answer(store::PutStatus status, Context& context) {
               (store.not_writable_because.empty() ? "" : " Here: " + store.not_writable_because)};
     }
     case PutStatus::kPageCacheBusy:
-      return {code::kSystemBusy, "[PC_SYNCHRONIZED]broker busy, start flow control for a while"};
+      return {code::kSystemBusy,
+              fmt::format("[PC_SYNCHRONIZED]broker busy, start flow control for a while; the slow "
+                          "stage is the append to the commit log, its lock is held since {}ms "
+                          "(osPageCacheBusyTimeOutMills)",
+                          context.store.status().append_lock_held_ms)};
     case PutStatus::kCreateFileFailed:
       return {code::kSystemError, "create mapped file failed, server is busy or broken."};
     case PutStatus::kLmqNumberExceeded:

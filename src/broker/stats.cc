@@ -111,10 +111,10 @@ bool Stats::Table<Items>::read(std::string_view key, auto&& read_items) const {
 }
 
 template <class Items>
-void Stats::Table<Items>::for_each(auto&& visit) {
-  for (Shard& shard : shards_) {
+void Stats::Table<Items>::for_each(auto&& visit) const {
+  for (const Shard& shard : shards_) {
     std::shared_lock lock{shard.mutex};
-    for (auto& [key, items] : shard.items) visit(*items);
+    for (const auto& [key, items] : shard.items) visit(std::string_view{key}, *items);
   }
 }
 
@@ -136,10 +136,18 @@ Stats::Stats(const Clock& clock, std::string cluster)
   next_minute_ms_ = started_ms_ + 60'000;
 }
 
-void Stats::count_put(std::string_view topic, std::int64_t messages, std::int64_t bytes) {
+void Stats::count_put(std::string_view topic, std::int64_t messages, std::int64_t bytes,
+                      MessageType type) {
   topics_.use(topic, [&](TopicItems& items) {
     items.put_messages.add(messages);
     items.put_bytes.add(bytes);
+    ByType& of_type = items.by_type[static_cast<std::size_t>(type)];
+    of_type.messages.fetch_add(messages, memory_order_relaxed);
+    of_type.bytes.fetch_add(bytes, memory_order_relaxed);
+    const auto size =
+        std::ranges::lower_bound(kMessageSizeBounds, bytes / std::max<std::int64_t>(messages, 1));
+    of_type.sizes[static_cast<std::size_t>(size - kMessageSizeBounds.begin())].fetch_add(
+        1, memory_order_relaxed);
   });
   broker_put_.add(messages);
   if (!protocol::is_system_topic(topic)) broker_put_user_.add(messages);
@@ -304,14 +312,39 @@ Stats::Days Stats::days() const {
   return result;
 }
 
+void Stats::for_each_topic(
+    const std::function<void(std::string_view topic, const In&)>& visit) const {
+  topics_.for_each([&](std::string_view topic, const TopicItems& items) {
+    In in;
+    for (std::size_t type = 0; type < items.by_type.size(); ++type) {
+      const ByType& of_type = items.by_type[type];
+      in.messages[type] = of_type.messages.load(memory_order_relaxed);
+      in.bytes[type] = of_type.bytes.load(memory_order_relaxed);
+      for (std::size_t i = 0; i < of_type.sizes.size(); ++i)
+        in.sizes[type][i] = of_type.sizes[i].load(memory_order_relaxed);
+    }
+    visit(topic, in);
+  });
+}
+
+void Stats::for_each_group(const std::function<void(std::string_view topic, std::string_view group,
+                                                    const Out&)>& visit) const {
+  groups_.for_each([&](std::string_view key, const GroupItems& items) {
+    const std::size_t at = key.find('@');
+    if (at == std::string_view::npos) return;
+    visit(key.substr(0, at), key.substr(at + 1),
+          {items.get_messages.value(), items.get_bytes.value(), items.dead_letters.value()});
+  });
+}
+
 // ---- Upkeep -------------------------------------------------------------------------------------
 
 void Stats::sample_items(void (StatsItem::*take)(std::int64_t), std::int64_t now_ms) {
-  topics_.for_each([&](TopicItems& items) {
+  topics_.for_each([&](std::string_view, TopicItems& items) {
     for (StatsItem* item : {&items.put_messages, &items.put_bytes, &items.put_latency})
       (item->*take)(now_ms);
   });
-  groups_.for_each([&](GroupItems& items) {
+  groups_.for_each([&](std::string_view, GroupItems& items) {
     for (StatsItem* item : {&items.get_messages, &items.get_bytes, &items.get_latency,
                             &items.send_back, &items.dead_letters})
       (item->*take)(now_ms);

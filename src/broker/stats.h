@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "broker/stage_times.h"
 #include "protocol/bodies.h"
 
 /// What the tools show of a broker's traffic: Java's named statistics with their minute, hour and
@@ -57,6 +59,14 @@ class StatsItem {
   std::deque<Mark> minute_, hour_, day_;  // guarded by mutex_
 };
 
+/// What a message is to whoever counts it (BrokerMetricsManager.getMessageType).
+enum class MessageType { kNormal, kFifo, kDelay, kTransaction };
+inline constexpr std::array<std::string_view, 4> kMessageTypeNames{"normal", "fifo", "delay",
+                                                                   "transaction"};
+/// Upper bounds of the classes of message sizes; one more is open.
+inline constexpr std::array<std::int64_t, 6> kMessageSizeBounds{1'024,   4'096,   512 << 10,
+                                                                1 << 20, 2 << 20, 4 << 20};
+
 /// Totals for the runtime info at one moment.
 struct TrafficTotals {
   std::int64_t put_times = 0, put_bytes = 0, put_failed = 0, get_found = 0, get_miss = 0,
@@ -73,7 +83,8 @@ class Stats {
 
   // ---- Counting ----
   /// Messages stored: TOPIC_PUT_NUMS, TOPIC_PUT_SIZE, BROKER_PUT_NUMS and the totals.
-  void count_put(std::string_view topic, std::int64_t messages, std::int64_t bytes);
+  void count_put(std::string_view topic, std::int64_t messages, std::int64_t bytes,
+                 MessageType type = MessageType::kNormal);
   void count_put_failed() { put_failed_.fetch_add(1, std::memory_order_relaxed); }
   /// From the request's arrival to its answer: TOPIC_PUT_LATENCY, putMessageDistributeTime.
   void count_put_latency(std::string_view topic, std::int64_t ms);
@@ -108,6 +119,22 @@ class Stats {
   };
   Days days() const;
 
+  /// Counts since the start, for the metrics: of a topic by type, of a group by topic.
+  struct In {
+    std::array<std::int64_t, kMessageTypeNames.size()> messages{}, bytes{};
+    std::array<std::array<std::int64_t, kMessageSizeBounds.size() + 1>, kMessageTypeNames.size()>
+        sizes{};
+  };
+  struct Out {
+    std::int64_t messages = 0, bytes = 0, dead_letters = 0;
+  };
+  void for_each_topic(const std::function<void(std::string_view topic, const In&)>& visit) const;
+  void for_each_group(const std::function<void(std::string_view topic, std::string_view group,
+                                               const Out&)>& visit) const;
+
+  StageTimes stages;
+  RequestTimes requests;
+
   // ---- Upkeep ----
   /// Once a second. Slow statistics are sampled when their time has come.
   void sample();
@@ -115,8 +142,13 @@ class Stats {
   void remove_group(std::string_view group);
 
  private:
+  struct ByType {
+    std::atomic<std::int64_t> messages{0}, bytes{0};
+    std::array<std::atomic<std::int64_t>, kMessageSizeBounds.size() + 1> sizes{};
+  };
   struct TopicItems {
     StatsItem put_messages, put_bytes, put_latency;
+    std::array<ByType, kMessageTypeNames.size()> by_type;
   };
   struct GroupItems {
     StatsItem get_messages, get_bytes, get_latency, send_back, dead_letters;
@@ -133,7 +165,7 @@ class Stats {
    public:
     void use(std::string_view key, auto&& use_items);
     bool read(std::string_view key, auto&& read_items) const;
-    void for_each(auto&& visit);
+    void for_each(auto&& visit) const;  // visit(key, items)
     void erase_if(auto&& matches);
 
    private:

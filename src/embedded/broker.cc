@@ -32,7 +32,8 @@ constexpr std::pair<const char*, const char*> kSmall[] = {{"mappedFileSizeCommit
                                                           {"brokerName", "broker-a"},
                                                           {"enablePropertyFilter", "true"},
                                                           {"diskMaxUsedSpaceRatio", "95"},
-                                                          {"shutdownWaitTimeMs", "500"}};
+                                                          {"shutdownWaitTimeMs", "500"},
+                                                          {"metricsExporterType", "DISABLE"}};
 
 /// The application's function as a log.
 class FunctionLog final : public Logger {

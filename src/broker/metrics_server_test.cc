@@ -1,0 +1,126 @@
+#include "broker/metrics_server.h"
+
+#include <gtest/gtest.h>
+
+#include "testing/disk_env.h"
+#include "testing/network.h"
+
+namespace apogee::broker {
+namespace {
+
+constexpr const char* kServer = "10.0.0.1";
+constexpr const char* kClient = "10.0.0.2";
+
+/// A browser that speaks bytes.
+class Browser final : public StreamHandler {
+ public:
+  explicit Browser(testing::Network& network) {
+    network.machine(kClient).connect({kServer, 5'557}, 1s, [this](auto stream) {
+      if (!stream) return;
+      stream_ = *std::move(stream);
+      stream_->start(*this);
+    });
+    network.run();
+  }
+  void send(std::string bytes) {
+    sent_ = std::move(bytes);
+    const Bytes piece = as_bytes(sent_);
+    if (stream_) stream_->write({&piece, 1});
+  }
+  std::string received;
+  bool closed = false;
+
+ private:
+  MutableBytes read_space() override { return space_; }
+  void on_read(std::size_t bytes) override { received += as_text(Bytes{space_}.first(bytes)); }
+  void on_written() override {}
+  void on_closed(const Error&) override { closed = true; }
+
+  std::unique_ptr<Stream> stream_;
+  std::vector<std::byte> space_ = std::vector<std::byte>(1 << 16);
+  std::string sent_;
+};
+
+class Http : public ::testing::Test {
+ protected:
+  Http() {
+    auto started = MetricsServer::start(
+        env_, {kServer, 5'557}, [](std::string_view path) -> std::optional<HttpPage> {
+          if (path == "/metrics") return HttpPage{.body = "a 1\n"};
+          if (path == "/readyz") return HttpPage{.status = 503, .body = "the disk is full\n"};
+          return std::nullopt;
+        });
+    EXPECT_TRUE(started) << started.error().detail;
+    server_ = *std::move(started);
+  }
+  ~Http() override {
+    network_.cut(kServer, kClient);  // nothing runs while a destructor waits
+    network_.run();
+  }
+  std::string get(const std::string& request) {
+    Browser browser{network_};
+    browser.send(request);
+    network_.run();
+    EXPECT_TRUE(browser.closed) << "one request a connection";
+    return browser.received;
+  }
+
+  testing::ManualClock clock_;
+  testing::Network network_{clock_};
+  testing::DiskEnv disk_;
+  InlineExecutor workers_;
+  Env env_{clock_, disk_.env->files, network_.machine(kServer), workers_, disk_.random, disk_.log};
+  std::unique_ptr<MetricsServer> server_;
+};
+
+TEST_F(Http, ServesAPageAndCloses) {
+  EXPECT_EQ(get("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"),
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 4\r\n"
+            "Connection: close\r\n\r\na 1\n");
+  EXPECT_TRUE(get("GET /metrics?a=b HTTP/1.0\r\n\r\n").ends_with("a 1\n"));
+}
+
+TEST_F(Http, AnswersHeadWithoutTheBody) {
+  const std::string answer = get("HEAD /metrics HTTP/1.1\r\n\r\n");
+  EXPECT_NE(answer.find("Content-Length: 4"), std::string::npos);
+  EXPECT_TRUE(answer.ends_with("\r\n\r\n"));
+}
+
+TEST_F(Http, PassesOnWhatAPageSaysOfItsStatus) {
+  EXPECT_TRUE(get("GET /readyz HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 503 "));
+  EXPECT_TRUE(get("GET /nowhere HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404 "));
+}
+
+TEST_F(Http, RefusesWhatIsNoSuchRequest) {
+  EXPECT_TRUE(get("POST /metrics HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 405 "));
+  EXPECT_TRUE(get("hello\r\n\r\n").starts_with("HTTP/1.1 400 "));
+  EXPECT_TRUE(get("GET metrics HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 400 "));
+  EXPECT_TRUE(get("GET /" + std::string(9'000, 'x')).starts_with("HTTP/1.1 431 "));
+}
+
+TEST_F(Http, TakesARequestInAnyPieces) {
+  network_.conditions().read_bytes_max = 1;
+  EXPECT_TRUE(get("GET /metrics HTTP/1.1\r\nA: b\r\n\r\n").ends_with("a 1\n"));
+}
+
+TEST_F(Http, DoesNotWaitForeverForASlowPeer) {
+  Browser slow{network_};
+  slow.send("GET /met");
+  network_.run();
+  EXPECT_FALSE(slow.closed);
+  network_.advance(MetricsServer::kTimeMax + 1s);
+  EXPECT_TRUE(slow.closed);
+}
+
+TEST_F(Http, HasSoManyConnectionsAndNoMore) {
+  std::vector<std::unique_ptr<Browser>> open;
+  for (std::size_t i = 0; i < MetricsServer::kConnectionsMax; ++i)
+    open.push_back(std::make_unique<Browser>(network_));
+  Browser one_more{network_};
+  network_.run();
+  EXPECT_TRUE(one_more.closed);
+  for (const auto& each : open) EXPECT_FALSE(each->closed);
+}
+
+}  // namespace
+}  // namespace apogee::broker
