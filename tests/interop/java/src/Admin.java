@@ -11,6 +11,8 @@ import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.client.producer.SendResult;
+import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.tools.command.MQAdminStartup;
 
@@ -33,7 +35,9 @@ public class Admin {
             System.setErr(captured);
             String[] words = line.split("\t");
             try {
-                if (words[0].startsWith("@")) {
+                if (words[0].equals("@limited")) {
+                    limited(Integer.parseInt(words[1]), java.util.Arrays.copyOfRange(words, 2, words.length));
+                } else if (words[0].startsWith("@")) {
                     own(words);
                 } else {
                     MQAdminStartup.main0(words, null);
@@ -49,13 +53,28 @@ public class Admin {
         System.exit(0);
     }
 
-    /** @join GROUP TOPIC; @produce GROUP TOPIC COUNT; @leave. Each prints how many messages were consumed or sent. */
+    /** @limited SECONDS COMMAND: for commands that never end by themselves; interrupted after that time. */
+    private static void limited(int seconds, String[] words) throws InterruptedException {
+        Thread thread = new Thread(() -> MQAdminStartup.main0(words, null));
+        thread.start();
+        thread.join(seconds * 1000L);
+        while (thread.isAlive()) {
+            thread.interrupt();
+            thread.join(200);
+        }
+    }
+
+    /**
+     * @join GROUP TOPIC; @produce GROUP TOPIC COUNT; @traced GROUP TOPIC: one message with a trace; @consumed COUNT waits until so many
+     * were consumed; @leave. Each prints how many messages were consumed or sent.
+     */
     private static void own(String[] words) throws Exception {
         String nameServer = words[words.length - 1];
         if (words[0].equals("@join")) {
             DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(words[1]);
             consumer.setNamesrvAddr(nameServer);
             consumer.setInstanceName("looked-at");
+            consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
             consumer.subscribe(words[2], "*");
             consumer.setMessageListener((MessageListenerConcurrently) (messages, context) -> {
                 CONSUMED.addAndGet(messages.size());
@@ -74,6 +93,14 @@ public class Admin {
                 producer.send(new Message(words[2], "TagA", ("message " + i).getBytes(StandardCharsets.UTF_8)));
             }
             System.out.println("sent " + count);
+        } else if (words[0].equals("@traced")) {
+            DefaultMQProducer producer = new DefaultMQProducer(words[1], null, true, null);
+            producer.setNamesrvAddr(nameServer);
+            producer.setInstanceName("traced");
+            producer.start();
+            SendResult sent = producer.send(new Message(words[2], "TagA", "tracedkey", "traced".getBytes(StandardCharsets.UTF_8)));
+            producer.shutdown(); // sends what the trace has gathered
+            System.out.println("id " + sent.getMsgId());
         } else if (words[0].equals("@consumed")) {
             int wanted = Integer.parseInt(words[1]);
             for (int i = 0; i < 300 && CONSUMED.get() < wanted; i++) {
