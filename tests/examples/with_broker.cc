@@ -10,6 +10,7 @@
 int main(int argc, char** argv) {
   if (argc < 2) return std::fprintf(stderr, "usage: %s PROGRAM [ARGUMENT...]\n", argv[0]), 2;
   auto broker = apogee::testing::Broker::start({.settings = {{"messageDelayLevel", "1s 1s 1s 2s"},
+                                                             {"recallMessageEnable", "true"},
                                                              {"transactionCheckInterval", "1000"},
                                                              {"transactionTimeOut", "1000"}},
                                                 .topics = {{"orders", 4}}});
