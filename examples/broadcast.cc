@@ -1,4 +1,5 @@
 // Every member of the group gets every message; offsets are kept in a file of this machine.
+#include <filesystem>
 #include <latch>
 
 #include <apogee/client.h>
@@ -13,6 +14,9 @@ int main(int argc, char** argv) {
   auto other_client = must(apogee::Client::start(
       {.name_servers = {name_server(argc, argv)}, .instance_name = "cache-2"}));
   std::latch both{2};
+  // A program keeps its offsets; this one begins anew each time.
+  const auto offsets = std::filesystem::temp_directory_path() / "apogee-example-offsets";
+  std::filesystem::remove_all(offsets);
 
   apogee::PushConsumerConfig config{.group = "caches",
                                     .subscriptions = {{"orders", apogee::tags("invalidate")}},
@@ -23,7 +27,7 @@ int main(int argc, char** argv) {
                                           both.count_down();
                                           return apogee::Consumed::kDone;
                                         },
-                                    .offset_directory = "/tmp/apogee-example-offsets"};
+                                    .offset_directory = offsets.string()};
   auto one = must(client.push_consumer(config));
   auto other = must(other_client.push_consumer(config));
 
