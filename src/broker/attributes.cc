@@ -61,15 +61,16 @@ Result<Attributes> parse_attribute_changes(std::string_view text) {
     const std::string_view piece = text.substr(0, comma);
     text.remove_prefix(std::min(comma + 1, text.size()));
     if (piece.empty()) continue;
-    const std::size_t equals = piece.find('=');
-    const bool adds = equals != std::string_view::npos;
-    if (piece.substr(0, equals).find(adds ? '+' : '-') == std::string_view::npos)
+    const auto equals = std::ranges::find(piece, '=');
+    const bool adds = equals != piece.end();
+    const std::string key{piece.begin(), equals};
+    if (key.find(adds ? '+' : '-') == std::string::npos)
       return refused(
           (adds ? "add/alter attribute format is wrong: " : "delete attribute format is wrong: ") +
-          std::string{piece.substr(0, equals)});
+          key);
     const bool fresh =
-        changes.emplace(piece.substr(0, equals), adds ? piece.substr(equals + 1) : "").second;
-    if (!fresh) return refused("key duplication: " + std::string{piece.substr(0, equals)});
+        changes.emplace(key, adds ? std::string{equals + 1, piece.end()} : std::string{}).second;
+    if (!fresh) return refused("key duplication: " + key);
   }
   return changes;
 }
