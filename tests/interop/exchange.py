@@ -13,8 +13,8 @@ OFFSETS_PERIOD_SECONDS = 11  # consumer offsets go to disk every 5 s, the first 
 
 
 class Story:
-    def __init__(self, apogee, classpath, program, classes):
-        self.apogee, self.java = apogee, ["java", "-Xmx256m", "-Drocketmq.client.logUseSlf4j=true", "-cp", f"{classes}:{classpath}", program]
+    def __init__(self, apogee, classpath, classes):
+        self.apogee, self.java = apogee, ["java", "-Xmx256m", "-Drocketmq.client.logUseSlf4j=true", "-cp", f"{classes}:{classpath}", "Exchange"]
         self.directory = Path(tempfile.mkdtemp(prefix="interop-exchange-"))
         self.ports = None
 
