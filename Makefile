@@ -6,6 +6,7 @@ ROUNDS ?= 50
 SEEDS ?= 10000
 ROUNDS_COMPARE ?= 3
 FUZZ_SECONDS ?= 60
+INTEROP ?= --target both
 
 .PHONY: help
 help:  ## This list
@@ -37,7 +38,7 @@ test: deps  ## Build and pass all unit and scenario tests
 .PHONY: interop
 interop: build  ## Foreign clients (Java, Go, Python, mqadmin) against our servers and Apache's, side by side
 	@tools/install-packages interop
-	@tests/interop/run --target both
+	@tests/interop/run $(INTEROP)
 
 .PHONY: package-test
 package-test: build  ## Install into a temporary prefix; projects outside the tree build with find_package and pkg-config
