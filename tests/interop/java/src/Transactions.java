@@ -329,7 +329,8 @@ public class Transactions {
         }
     }
 
-    static void finish(String topic) throws Exception {
+    /** Apache's broker writes the ends of transactions every 3 s and may ask, and deliver, once more before that. */
+    static void finish(String topic, boolean once) throws Exception {
         try (Teller teller = new Teller("ExchangeTellers")) {
             teller.later.put("open to commit", LocalTransactionState.COMMIT_MESSAGE);
             teller.later.put("open to roll back", LocalTransactionState.ROLLBACK_MESSAGE);
@@ -339,7 +340,8 @@ public class Transactions {
                 reader.expect(60, "after", "committed", "open to commit", "open too");
                 eventually(20, () -> teller.asked.contains("open to roll back"), "asked about the one to roll back");
                 Thread.sleep(5_000);
-                equal(4, reader.arrived.size(), "arrived");
+                reader.expect(1, "after", "committed", "open to commit", "open too");
+                if (once) equal(4, reader.arrived.size(), "arrived");
             }
         }
     }
@@ -349,7 +351,7 @@ public class Transactions {
         if (args.length > 1 && (args[1].equals("half") || args[1].equals("finish"))) {
             try {
                 if (args[1].equals("half")) half(args[2]);
-                else finish(args[2]);
+                else finish(args[2], args[3].equals("once"));
                 System.out.println("OK");
             } catch (Throwable e) {
                 System.out.println(args[1] + ": " + e);
