@@ -84,6 +84,7 @@ def mask(text, servers):
     text = re.sub(r"\b1[789]\d{11}\b", "MS", text)
     text = re.sub(r"\b(?:\d{1,3}\.){3}\d{1,3}:\d+", "HOST", text)
     text = re.sub(r"(CommitLog Offset:\s+)\d+", r"\1N", text)
+    text = re.sub(r"(listenPort\s*=\s*)\d+", r"\1PORT", text)
     lines = [re.sub(r"\s+", " ", line).strip() for line in text.splitlines()]
     return [line for line in lines if line and "WARN" not in line and "SLF4J" not in line]
 
