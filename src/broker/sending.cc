@@ -5,7 +5,6 @@
 
 #include "broker/send_back.h"
 #include "broker/timing.h"
-#include "broker/transactions.h"
 #include "protocol/headers.h"
 #include "protocol/names.h"
 #include "protocol/recall_handle.h"
@@ -385,9 +384,9 @@ class Sending {
 
   /// The message waits where no consumer sees it until its transaction ends.
   static void make_half(Send& send) {
-    append_half_properties(send.properties, send.unique_key, send.topic, send.queue_id);
-    send.topic = protocol::kHalfTopic;
-    send.queue_id = 0;
+    if (!send.unique_key.empty())
+      protocol::append_property(send.properties, property::kTransactionId, send.unique_key);
+    wait_in(send, protocol::kHalfTopic, 0);
   }
 
   /// The client's properties without those of the broker's own, and with these.

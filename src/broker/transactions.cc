@@ -69,14 +69,6 @@ Answer commit_answer(store::PutStatus status, Context& context) {
 
 }  // namespace
 
-void append_half_properties(Buffer& properties, std::string_view unique_key, std::string_view topic,
-                            std::int32_t queue_id) {
-  if (!unique_key.empty())
-    protocol::append_property(properties, property::kTransactionId, unique_key);
-  protocol::append_property(properties, property::kRealTopic, topic);
-  protocol::append_property(properties, property::kRealQueueId, std::to_string(queue_id));
-}
-
 Transactions::Transactions(Context& context, const SendSettings& sending)
     : context_{context}, sending_{sending} {}
 

@@ -124,9 +124,4 @@ class Transactions {
 
 void add_transactions(remoting::Processors& processors, Transactions& transactions);
 
-/// What makes a record a half message: its properties have these at the end
-/// (TransactionalMessageBridge.parseHalfMessageInner).
-void append_half_properties(Buffer& properties, std::string_view unique_key, std::string_view topic,
-                            std::int32_t queue_id);
-
 }  // namespace apogee::broker
