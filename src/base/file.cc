@@ -272,10 +272,13 @@ class PosixFiles final : public FileSystem {
         return Error{Errc::kExists, path + " is held by another process"};
       return error_of(errno, "lock " + path);
     }
+    // Through the descriptor that holds the lock: the first close of any other would drop it.
+    // The word is for people: a full disk does not keep a broker from starting.
+    [[maybe_unused]] const auto written = ::pwrite(descriptor, "lock", 4, 0);
     return std::unique_ptr<FileLock>{std::move(lock)};
   }
   Result<bool> is_locked(const std::string& path) override {
-    // Not by opening: the first close of any descriptor would drop this process's own lock.
+    // Not by opening, for the reason given in lock().
     if (held_->contains(path)) return true;
     const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
     if (descriptor < 0) {

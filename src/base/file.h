@@ -91,8 +91,9 @@ class FileSystem {
       const std::string& path) = 0;                                  ///< Sorted by name. kNotFound.
   virtual Result<DirectoryEntry> stat(const std::string& path) = 0;  ///< kNotFound.
   virtual Result<DiskSpace> space(const std::string& path) = 0;
-  /// fcntl write lock on byte 0, as Java's FileChannel.tryLock(0, 1) takes it. kExists when another
-  /// process holds it.
+  /// fcntl write lock on byte 0, as Java's FileChannel.tryLock(0, 1) takes it, on a file that then
+  /// holds the word "lock" as Java's does. kExists when another process holds it. Nobody may open()
+  /// this file: a close would drop the lock.
   virtual Result<std::unique_ptr<FileLock>> lock(const std::string& path) = 0;
   /// Would lock() be refused? Takes nothing and creates nothing; false when there is no such file.
   virtual Result<bool> is_locked(const std::string& path) = 0;

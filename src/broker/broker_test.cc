@@ -4,6 +4,8 @@
 #include <future>
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "protocol/bodies.h"
 #include "protocol/headers.h"
@@ -155,6 +157,18 @@ class RunningBroker : public ::testing::Test {
   std::string address_;
   std::unique_ptr<remoting::Client> client_;
 };
+
+TEST_F(RunningBroker, KeepsItsStoreFromEveryOtherProcess) {
+  send("the store has been used");
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const auto lock = make_posix_files()->lock(root_ + "/lock");
+    ::_exit(!lock && lock.error().code == Errc::kExists ? 0 : 1);
+  }
+  int status = -1;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(WEXITSTATUS(status), 0) << "a second process got the lock of a store in use";
+}
 
 TEST_F(RunningBroker, DeliversToAPullThatWaits) {
   send("first");

@@ -182,8 +182,6 @@ Result<Ok> LocalStore::load() {
                      " is in use by another process; stop that broker or set storePathRootDir"};
   }
   lock_ = *std::move(lock);
-  if (auto file = env_.files.open(config_.now().root + "/lock", FileSystem::Open::kExisting))
-    (void)(*file)->write_at(0, as_bytes("lock"));
   const bool clean = !env_.files.stat(config_.now().root + "/abort");
   if (auto made = env_.files.create_directories(queue_directory_); !made) return made;
   if (auto loaded = log_.load(); !loaded) return loaded;  // syncs the root's names, too
