@@ -38,6 +38,7 @@ BrokerConfig completed(BrokerConfig config) {
   if (config.broker_name.empty()) config.broker_name = remoting::host_name();
   if (config.broker_ip1.empty()) config.broker_ip1 = remoting::advertised_address();
   if (config.broker_ip2.empty()) config.broker_ip2 = config.broker_ip1;
+  config.broker_id = 0;  // a master's, whatever the file says, as with Java's
   return config;
 }
 

@@ -42,6 +42,7 @@ class RunningBroker : public ::testing::Test {
     BrokerSetup setup;
     setup.broker.broker_name = "broker-a";
     setup.broker.broker_ip1 = "127.0.0.1";
+    setup.broker.broker_id = broker_id_;
     setup.store.root = root_;
     setup.store.commit_log_file_bytes = 1 << 20;
     setup.server.listen_port = -1;
@@ -145,6 +146,7 @@ class RunningBroker : public ::testing::Test {
   };
 
   const std::string root_;
+  std::int64_t broker_id_ = 0;  ///< As in the file.
   std::unique_ptr<Clock> clock_ = make_system_clock();
   std::unique_ptr<FileSystem> files_ = make_posix_files();
   std::unique_ptr<Transport> network_ = remoting::make_transport(2);
@@ -157,6 +159,14 @@ class RunningBroker : public ::testing::Test {
   std::string address_;
   std::unique_ptr<remoting::Client> client_;
 };
+
+TEST_F(RunningBroker, IsNumberZeroAsAMasterWhateverTheFileSays) {
+  broker_id_ = 7;
+  broker_.reset();
+  start();
+  const auto answer = ask(request_code::kGetBrokerConfig);
+  EXPECT_NE(answer.body.find("brokerId=0\n"), std::string::npos) << answer.body;
+}
 
 TEST_F(RunningBroker, KeepsItsStoreFromEveryOtherProcess) {
   send("the store has been used");
