@@ -9,6 +9,8 @@ namespace {
 
 namespace at = protocol::record_at;
 
+constexpr auto kRefusalPeriod = std::chrono::seconds{10};  // between two lines about refused writes
+
 std::int64_t steady_ms(Clock::Instant at) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(at.time_since_epoch()).count();
 }
@@ -241,6 +243,19 @@ void CommitLog::append(std::span<Slot> batch) {
   events_.on_appended(times);
 }
 
+/// Append lock. A disk that refuses is told of at once, then now and then: its log is often on it.
+void CommitLog::tell(const Result<Ok>& done) {
+  if (done) {
+    if (refused_ > 0) env_.log.info("appending again: refused_before={}", refused_);
+    refused_ = 0;
+    return;
+  }
+  const auto now = env_.clock.now();
+  if (refused_++ > 0 && now - refusal_told_ < kRefusalPeriod) return;
+  refusal_told_ = now;
+  env_.log.error("append failed, sends are refused: {} times={}", done.error().detail, refused_);
+}
+
 /// Append lock. Adds the time of its writes to `write`.
 void CommitLog::append_locked(std::span<Slot> batch, Clock::Duration& write) {
   // Never lower than the last one: recovery and search by time rely on the order (Java lets a
@@ -268,9 +283,8 @@ void CommitLog::append_locked(std::span<Slot> batch, Clock::Duration& write) {
       append.status = done ? PutStatus::kOk : PutStatus::kServiceNotAvailable;
       if (!done) take_back(batch[i]);
     }
-    if (!done)
-      env_.log.error("append failed: {}", done.error().detail);
-    else
+    tell(done);
+    if (done)
       end_.store(current->base() + static_cast<std::int64_t>(current->written()),
                  std::memory_order_release);
     pieces_.clear();
@@ -305,7 +319,7 @@ void CommitLog::append_locked(std::span<Slot> batch, Clock::Duration& write) {
         continue;
       }
       if (auto rolled = roll(current); !rolled) {
-        env_.log.error("no next segment: {}", rolled.error().detail);
+        tell(rolled);
         append.status = PutStatus::kCreateFileFailed;
         continue;
       }

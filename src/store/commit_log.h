@@ -56,6 +56,7 @@ class CommitLog {
 
  private:
   void append_locked(std::span<Slot> batch, Clock::Duration& write);
+  void tell(const Result<Ok>& done);
   Result<Ok> remove_last(const std::string& path);
   Result<Ok> roll(std::shared_ptr<Segment>& current);
   void place(const Slot& slot, std::int64_t at);
@@ -72,6 +73,8 @@ class CommitLog {
   std::mutex append_mutex_;
   std::vector<Bytes> pieces_;  // append lock
   std::string blank_;          // append lock: the mark at the end of a segment being left
+  std::int64_t refused_ = 0;   // append lock: writes the disk refused since the last that it took
+  Clock::Instant refusal_told_{};  // append lock
 
   mutable std::shared_mutex segments_mutex_;
   std::deque<std::shared_ptr<Segment>> segments_;

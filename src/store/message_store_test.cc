@@ -9,6 +9,7 @@
 #include "protocol/message.h"
 #include "testing/forgetful_disk.h"
 #include "testing/manual_clock.h"
+#include "testing/recording_logger.h"
 
 namespace apogee::store {
 namespace {
@@ -257,6 +258,31 @@ class StoreByHand : public Store {
   }
   testing::ManualClock* time_;
 };
+
+TEST_F(StoreByHand, TellsOfADiskThatRefusesNowAndThenNotForEveryMessage) {
+  auto recording = std::make_unique<testing::RecordingLogger>();
+  const auto lines = [log = recording.get()](std::string_view part) {
+    const auto all = log->lines();
+    return std::count_if(all.begin(), all.end(),
+                         [&](const std::string& line) { return line.find(part) != line.npos; });
+  };
+  log_ = std::move(recording);
+  open();
+  disk_.inject({.operation = testing::ForgetfulDisk::Operation::kWrite,
+                .times = testing::ForgetfulDisk::kForever,
+                .error = Errc::kNoSpace,
+                .path_part = "/commitlog/"});
+  for (int i = 0; i < 100; ++i)
+    EXPECT_EQ(send("t", 0, "body").status, PutStatus::kServiceNotAvailable);
+  EXPECT_EQ(lines("append failed"), 1);
+  time_->advance(10s);
+  EXPECT_EQ(send("t", 0, "body").status, PutStatus::kServiceNotAvailable);
+  EXPECT_EQ(lines("append failed"), 2);
+  EXPECT_EQ(lines("times=101"), 1);
+  disk_.clear_faults();
+  EXPECT_EQ(send("t", 0, "body").status, PutStatus::kOk);
+  EXPECT_EQ(lines("appending again: refused_before=101"), 1);
+}
 
 TEST_F(StoreByHand, QueueFilesThatAKilledProcessMadeSurviveALaterPowerCut) {
   open();
