@@ -355,9 +355,14 @@ void add_clients(remoting::Processors& processors, Context& context, FilterData*
 Consumers::Changed notify_members(const LiveConfig& config) {
   return [&config](const std::string& group, const std::vector<Member>& members) {
     if (!config.now().notify_consumer_ids_changed) return;
+    // After the answer to the request that is the reason: a Java client that rebalances while it
+    // waits for its heartbeat's answer sends no second heartbeat with its newer subscription, and
+    // has its pulls refused until the next one, 30 s later.
     for (const Member& each : members)
-      each.peer->send_oneway(request_code::kNotifyConsumerIdsChanged,
-                             protocol::ConsumerGroupRequest{group});
+      each.peer->loop().post([peer = each.peer, group] {
+        peer->send_oneway(request_code::kNotifyConsumerIdsChanged,
+                          protocol::ConsumerGroupRequest{group});
+      });
   };
 }
 

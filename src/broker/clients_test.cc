@@ -14,6 +14,10 @@ class Clients : public BrokerFixture {
   FakePeer::Sent heartbeat(const std::shared_ptr<FakePeer>& peer, std::string_view json) {
     return ask(peer, request_code::kHeartBeat, NoFields{}, as_bytes(json));
   }
+  std::vector<FakePeer::Sent> notices(const std::shared_ptr<FakePeer>& peer) {
+    loop_.run();
+    return taken(peer, request_code::kNotifyConsumerIdsChanged);
+  }
   std::shared_ptr<FakePeer> a_ = connect(), b_ = connect();
 };
 
@@ -61,22 +65,31 @@ TEST_F(Clients, AreRefusedWithGarbage) {
 
 TEST_F(Clients, AreToldOfEachOther) {
   join(a_);
-  EXPECT_EQ(taken(a_, request_code::kNotifyConsumerIdsChanged).size(), 1u);
+  EXPECT_EQ(notices(a_).size(), 1u);
   join(b_);
-  const auto notices = taken(a_, request_code::kNotifyConsumerIdsChanged);
-  ASSERT_EQ(notices.size(), 1u);
-  EXPECT_EQ(notices.front().field("consumerGroup"), "g");
-  EXPECT_EQ(notices.front().flag & protocol::kOnewayFlag, protocol::kOnewayFlag);
-  EXPECT_EQ(taken(b_, request_code::kNotifyConsumerIdsChanged).size(), 1u);
+  const auto told = notices(a_);
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told.front().field("consumerGroup"), "g");
+  EXPECT_EQ(told.front().flag & protocol::kOnewayFlag, protocol::kOnewayFlag);
+  EXPECT_EQ(notices(b_).size(), 1u);
   disconnect(b_);
-  EXPECT_EQ(taken(a_, request_code::kNotifyConsumerIdsChanged).size(), 1u);
+  EXPECT_EQ(notices(a_).size(), 1u);
+}
+
+TEST_F(Clients, HaveTheirAnswerBeforeTheyAreTold) {
+  const std::int32_t opaque =
+      send(a_, request_code::kHeartBeat, NoFields{}, as_bytes(kJavaHeartbeat));
+  loop_.run();
+  ASSERT_EQ(a_->sent.size(), 2u);
+  EXPECT_EQ(a_->sent.front().opaque, opaque);
+  EXPECT_EQ(a_->sent.back().code, request_code::kNotifyConsumerIdsChanged);
 }
 
 TEST_F(Clients, AreNotToldWhereThatIsSwitchedOff) {
   configure([](BrokerConfig& config) { config.notify_consumer_ids_changed = false; });
   join(a_);
   join(b_);
-  EXPECT_TRUE(taken(a_, request_code::kNotifyConsumerIdsChanged).empty());
+  EXPECT_TRUE(notices(a_).empty());
 }
 
 TEST_F(Clients, SayGoodbye) {
