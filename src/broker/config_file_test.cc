@@ -1,5 +1,7 @@
 #include "broker/config_file.h"
 
+#include <map>
+
 #include <gtest/gtest.h>
 
 namespace apogee::broker {
@@ -9,6 +11,13 @@ Result<Ok> change(BrokerSetup& setup, std::string_view text) {
   const auto properties = parse_properties(text);
   EXPECT_TRUE(properties);
   return apply_at_run_time(*properties, options_of(setup));
+}
+
+TEST(ConfigurationKeys, StandOnceEach) {
+  BrokerSetup setup;
+  std::map<std::string_view, int> times;
+  for (const OptionView& option : options_of(setup)) ++times[option.name];
+  for (const auto& [name, count] : times) EXPECT_EQ(count, 1) << name;
 }
 
 /// CVE-2023-33246: keys that ended in a path or a shell could be changed by a request.
