@@ -13,8 +13,8 @@ OFFSETS_PERIOD_SECONDS = 11  # consumer offsets go to disk every 5 s, the first 
 
 
 class Story:
-    def __init__(self, apogee, classpath, classes):
-        self.apogee, self.java = apogee, ["java", "-Xmx256m", "-Drocketmq.client.logUseSlf4j=true", "-cp", f"{classes}:{classpath}", "Exchange"]
+    def __init__(self, apogee, java):
+        self.apogee, self.java = apogee, java
         self.directory = Path(tempfile.mkdtemp(prefix="interop-exchange-"))
         self.ports = None
 
@@ -70,17 +70,17 @@ def tell(story, first, second, how):
         servers.stop()
 
 
-def run(servers, only, classpath, classes, story_of=Story, tell=tell, what=""):
+def run(servers, only, java, tell, what):
     if servers.target != "apogee":
         return None, "both brokers take part; it runs with the target apogee"
     cases = []
     for how, words in ((signal.SIGTERM, "a clean stop"), (signal.SIGKILL, "kill -9")):
         for first, second in (("apache", "apogee"), ("apogee", "apache")):
-            name = f"{first}, {second}, {first} share {what or 'a directory'} with {words} between them"
+            name = f"{first}, {second}, {first} share {what} with {words} between them"
             if only not in name:
                 continue
             began = time.monotonic()
-            story = story_of(servers.apogee, classpath, classes)
+            story = Story(servers.apogee, java)
             wrong = ""
             try:
                 tell(story, first, second, how)

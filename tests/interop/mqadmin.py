@@ -49,12 +49,10 @@ LEFT_OUT = {
 class Tools:
     """One JVM with the tools; commands go in, outputs come out."""
 
-    def __init__(self, classpath, classes, servers):
+    def __init__(self, java, servers):
         self.servers = servers
-        self.process = subprocess.Popen(
-            ["java", "-Xmx256m", f"-Duser.home={servers.directory}", "-cp", f"{classes}:{classpath}", "Admin"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=servers.directory,
-            env=dict(os.environ, ROCKETMQ_HOME=str(servers.directory)))
+        self.process = subprocess.Popen(java, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=servers.directory,
+                                        env=dict(os.environ, ROCKETMQ_HOME=str(servers.directory)))
 
     def run(self, *words):
         watchdog = threading.Timer(LIMIT_SECONDS, self.process.kill)
@@ -363,10 +361,10 @@ def names():
     return [name for name, _, _ in script_of(tools, {})]
 
 
-def run(servers, only, classpath, classes):
+def run(servers, only, java):
     recording = os.environ.get("INTEROP_RECORD") == "1"
     (EXPECTED / "apogee").mkdir(parents=True, exist_ok=True)
-    tools = Tools(classpath, classes, servers)
+    tools = Tools(java, servers)
     cases = []
     try:
         for name, got, _, milliseconds in commands(tools):

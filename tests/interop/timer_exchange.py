@@ -5,12 +5,6 @@ import time
 import exchange
 
 
-class TimerStory(exchange.Story):
-    def __init__(self, apogee, classpath, classes):
-        super().__init__(apogee, classpath, classes)
-        self.java[-1] = "TimerExchange"
-
-
 def tell(story, first, second, how):
     """Each chapter leaves messages to the next, and beyond it."""
     once = "once" if how == signal.SIGTERM else "again"
@@ -34,7 +28,3 @@ def tell(story, first, second, how):
         story.step(servers, "await", once, "one-:100,two-:100,far-:50,three-:20")
     finally:
         servers.stop()
-
-
-def run(servers, only, classpath, classes):
-    return exchange.run(servers, only, classpath, classes, story_of=TimerStory, tell=tell, what="timer messages")

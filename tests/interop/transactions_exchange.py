@@ -6,12 +6,6 @@ import time
 import exchange
 
 
-class TransactionStory(exchange.Story):
-    def __init__(self, apogee, classpath, classes):
-        super().__init__(apogee, classpath, classes)
-        self.java[-1] = "Transactions"
-
-
 def tell(story, first, second, how):
     servers = story.broker(first)
     try:
@@ -24,7 +18,3 @@ def tell(story, first, second, how):
         story.step(servers, "finish", "ExchangeHalves", "once" if second == "apogee" and how == signal.SIGTERM else "again")
     finally:
         servers.stop()
-
-
-def run(servers, only, classpath, classes):
-    return exchange.run(servers, only, classpath, classes, story_of=TransactionStory, tell=tell, what="transactions")

@@ -1,235 +1,88 @@
-import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collections;
+import java.util.HashMap;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.function.BooleanSupplier;
+import java.util.Properties;
+import java.util.Set;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicInteger;
 
+import org.apache.rocketmq.client.consumer.DefaultLitePullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.MessageSelector;
 import org.apache.rocketmq.client.consumer.PullResult;
 import org.apache.rocketmq.client.consumer.PullStatus;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
+import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
-import org.apache.rocketmq.client.producer.SendResult;
-import org.apache.rocketmq.client.producer.SendStatus;
 import org.apache.rocketmq.common.TopicConfig;
-import org.apache.rocketmq.common.compression.CompressionType;
 import org.apache.rocketmq.common.message.Message;
+import org.apache.rocketmq.common.message.MessageAccessor;
+import org.apache.rocketmq.common.message.MessageConst;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
-import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
 
-/**
- * Batches that stay whole in batch queues, every way to compress, and SQL92 expressions by table.
- * One line a case: CASE, name, PASS or FAIL, milliseconds, detail; separated by tabs.
- */
+/** Kinds of messages that clients of version 4 and 5 have: delay levels, SQL92 expressions by table, LMQs, order topics. The broker has enableLmq and enableMultiDispatch. */
 @SuppressWarnings("deprecation")
-public class Kinds {
-    interface Body {
-        void run() throws Exception;
-    }
-
-    static String nameServer, brokerAddress;
-    static DefaultMQAdminExt ADMIN;
+public class Kinds extends Words {
     static DefaultMQProducer PRODUCER;
-    static int next;
-    static final long RUN = System.currentTimeMillis() % 1_000_000_000L;
-    static final Map<String, Body> CASES = new LinkedHashMap<>();
+    static DefaultMQPullConsumer PULLER;
 
-    static void check(boolean good, String what) {
-        if (!good) throw new AssertionError(what);
+    static void send(Message message) throws Exception {
+        PRODUCER.send(message, queue(message.getTopic()));
     }
 
-    static void equal(Object wanted, Object got, String what) {
-        if (!wanted.equals(got)) throw new AssertionError(what + ": wanted " + wanted + ", got " + got);
+    static List<String> bodies(MessageQueue queue) throws Exception {
+        List<String> bodies = new ArrayList<>();
+        for (MessageExt each : all(PULLER, queue, 0)) bodies.add(text(each));
+        return bodies;
     }
 
-    static void eventually(int seconds, BooleanSupplier condition, String what) throws Exception {
-        long end = System.nanoTime() + seconds * 1_000_000_000L;
-        while (!condition.getAsBoolean()) {
-            if (System.nanoTime() > end) throw new AssertionError("not within " + seconds + " s: " + what);
-            Thread.sleep(20);
+    // ---- Delay levels ------------------------------------------------------------------------------
+
+    static void sendAtLevel(String topic, int level) throws Exception {
+        Message message = new Message(topic, bytes("level" + level));
+        message.setDelayTimeLevel(level);
+        send(message);
+    }
+
+    /** The servers' messageDelayLevel is 1s 1s 2s 2s ... 9s 9s. */
+    static void allLevels() throws Exception {
+        String topic = topic(1);
+        long began = System.currentTimeMillis();
+        for (int level = 1; level <= 19; level++) sendAtLevel(topic, level);
+        eventually(20, () -> bodies(queue(topic)).size() >= 19, "all levels");
+        for (MessageExt each : all(PULLER, queue(topic), 0)) {
+            int level = Integer.parseInt(text(each).substring(5));
+            long late = each.getStoreTimestamp() - began - Math.min((level + 1) / 2, 9) * 1_000L;
+            check(late >= 0 && late <= 3_500, text(each) + " came late by " + late + " ms"); // a busy machine's published broker needs that much
         }
     }
 
-    static String fresh(String prefix) {
-        return prefix + "_" + RUN + "_" + ++next;
+    static void levelsAcross(String how) throws Exception {
+        String topic = topic(1);
+        for (int level : new int[] {1, 9, 17}) sendAtLevel(topic, level);
+        eventually(10, () -> bodies(queue(topic)).size() >= 1, "the first level");
+        restart(how);
+        eventually(30, () -> bodies(queue(topic)).containsAll(Arrays.asList("level1", "level9", "level17")), "all levels");
+        if (how.equals("RESTART")) equal(3, bodies(queue(topic)).size(), "messages");
     }
 
-    static String topic(Map<String, String> attributes) throws Exception {
-        TopicConfig config = new TopicConfig(fresh("K"), 1, 1, 6);
-        config.setAttributes(attributes);
-        ADMIN.createAndUpdateTopicConfig(brokerAddress, config);
-        eventually(15, () -> {
-            try {
-                return !ADMIN.examineTopicRouteInfo(config.getTopicName()).getBrokerDatas().isEmpty();
-            } catch (Exception e) {
-                return false;
-            }
-        }, "route of " + config.getTopicName());
-        return config.getTopicName();
-    }
-
-    static DefaultMQPullConsumer puller() throws Exception {
-        DefaultMQPullConsumer consumer = new DefaultMQPullConsumer(fresh("G"));
-        consumer.setNamesrvAddr(nameServer);
-        consumer.setInstanceName(fresh("i"));
-        consumer.start();
-        return consumer;
-    }
-
-    static List<MessageExt> all(DefaultMQPullConsumer consumer, MessageQueue queue, long from) throws Exception {
-        List<MessageExt> messages = new ArrayList<>();
-        for (long at = from; ; ) {
-            PullResult result = consumer.pull(queue, "*", at, 32);
-            if (result.getPullStatus() != PullStatus.FOUND) return messages;
-            messages.addAll(result.getMsgFoundList());
-            at = result.getNextBeginOffset();
-        }
-    }
-
-    static List<Message> batch(String topic, String prefix, int count) {
-        List<Message> batch = new ArrayList<>();
-        for (int i = 0; i < count; i++) batch.add(new Message(topic, "A", prefix + i, (prefix + i).getBytes(StandardCharsets.UTF_8)));
-        return batch;
-    }
-
-    static void restart(String how) throws Exception {
-        System.out.println(how);
-        System.out.flush();
-        if (System.in.read() < 0) throw new AssertionError("nobody restarts the broker");
-        while (System.in.available() > 0) System.in.read();
-    }
-
-    static MessageQueue queue(String topic) {
-        return new MessageQueue(topic, "broker-a", 0);
-    }
-
-    /** Every message of the batches at its own offset, one after the other. */
-    static void checkBatches(DefaultMQPullConsumer consumer, String topic, String... prefixes) throws Exception {
-        List<MessageExt> got = all(consumer, queue(topic), 0);
-        equal(10 * prefixes.length, got.size(), "messages");
-        for (int i = 0; i < got.size(); i++) {
-            equal((long) i, got.get(i).getQueueOffset(), "queue offset");
-            equal(prefixes[i / 10] + i % 10, new String(got.get(i).getBody(), StandardCharsets.UTF_8), "body at " + i);
-            equal("A", got.get(i).getTags(), "tag");
-        }
-        equal(10L * prefixes.length, consumer.maxOffset(queue(topic)), "end of the queue");
-    }
-
-    static void fill() {
-        CASES.put("a batch stays whole in a topic of batch queues and comes as its messages", () -> {
-            String topic = topic(Map.of("+queue.type", "BatchCQ"));
-            SendResult first = PRODUCER.send(batch(topic, "one-", 10));
-            equal(SendStatus.SEND_OK, first.getSendStatus(), "status");
-            equal(0L, first.getQueueOffset(), "offset of the first batch");
-            long between = System.currentTimeMillis() + 20;
-            Thread.sleep(50);
-            equal(10L, PRODUCER.send(batch(topic, "two-", 10)).getQueueOffset(), "offset of the second batch");
-            DefaultMQPullConsumer consumer = puller();
-            eventually(10, () -> {
-                try {
-                    return consumer.maxOffset(queue(topic)) == 20;
-                } catch (Exception e) {
-                    return false;
-                }
-            }, "both batches in the queue");
-            checkBatches(consumer, topic, "one-", "two-");
-            PullResult inside = consumer.pull(queue(topic), "*", 13, 32);
-            equal(20L, inside.getNextBeginOffset(), "next after a pull from inside a batch");
-            equal(10L, consumer.searchOffset(queue(topic), between), "by time");
-            equal(0L, consumer.minOffset(queue(topic)), "begin of the queue");
-            consumer.shutdown();
-        });
-        CASES.put("batches are there after a restart and after kill -9", () -> {
-            String topic = topic(Map.of("+queue.type", "BatchCQ"));
-            PRODUCER.send(batch(topic, "one-", 10));
-            restart("RESTART");
-            equal(10L, PRODUCER.send(batch(topic, "two-", 10)).getQueueOffset(), "offset after the restart");
-            restart("KILL");
-            equal(20L, PRODUCER.send(batch(topic, "three-", 10)).getQueueOffset(), "offset after the kill");
-            DefaultMQPullConsumer consumer = puller();
-            Thread.sleep(1_000);
-            checkBatches(consumer, topic, "one-", "two-", "three-");
-            consumer.shutdown();
-        });
-        CASES.put("a push consumer gets the messages of batches", () -> {
-            String topic = topic(Map.of("+queue.type", "BatchCQ"));
-            for (int i = 0; i < 5; i++) PRODUCER.send(batch(topic, i + "-", 10));
-            DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(fresh("G"));
-            consumer.setNamesrvAddr(nameServer);
-            consumer.setInstanceName(fresh("i"));
-            consumer.subscribe(topic, "*"); // a batch has no tag of its own
-            List<String> got = java.util.Collections.synchronizedList(new ArrayList<>());
-            consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
-                for (MessageExt each : messages) got.add(new String(each.getBody(), StandardCharsets.UTF_8));
-                return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
-            });
-            consumer.start();
-            eventually(30, () -> got.size() >= 50, "50 messages");
-            consumer.shutdown();
-            equal(50, new java.util.HashSet<>(got).size(), "different messages");
-        });
-        CASES.put("an attribute that cannot be is refused", () -> {
-            try {
-                topic(Map.of("+queue.type", "NoCQ"));
-            } catch (Exception e) {
-                check(e.getMessage().contains("value is not in set: [BatchCQ, SimpleCQ]"), e.getMessage());
-                return;
-            }
-            check(false, "queue.type=NoCQ was taken");
-        });
-        for (CompressionType type : CompressionType.values()) {
-            CASES.put("a body compressed with " + type + " arrives whole", () -> {
-                String topic = topic(Map.of());
-                DefaultMQProducer producer = new DefaultMQProducer(fresh("P"));
-                producer.setNamesrvAddr(nameServer);
-                producer.setInstanceName(fresh("i"));
-                producer.setCompressMsgBodyOverHowmuch(1_000);
-                producer.setCompressType(type);
-                producer.start();
-                String body = "compress me ".repeat(5_000);
-                producer.send(new Message(topic, body.getBytes(StandardCharsets.UTF_8)));
-                producer.shutdown();
-                DefaultMQPullConsumer consumer = puller();
-                Thread.sleep(500);
-                List<MessageExt> got = all(consumer, queue(topic), 0);
-                consumer.shutdown();
-                equal(1, got.size(), "messages");
-                equal(body, new String(got.get(0).getBody(), StandardCharsets.UTF_8), "body");
-                check(got.get(0).getStoreSize() < 5_000, "stored size " + got.get(0).getStoreSize());
-            });
-        }
-        CASES.put("SQL92 chooses as the table says", Kinds::sql);
-        CASES.put("an expression that cannot be compiled is refused when its consumer starts", () -> {
-            for (String bad : new String[] {"a >", "a = NULL", "a BETWEEN 3 AND 1", "a IN (1)", "1", "a > 'x'"}) {
-                DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(fresh("G"));
-                consumer.setNamesrvAddr(nameServer);
-                consumer.setInstanceName(fresh("i"));
-                consumer.subscribe("TBW102", MessageSelector.bySql(bad));
-                consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> ConsumeConcurrentlyStatus.CONSUME_SUCCESS);
-                try {
-                    consumer.start();
-                } catch (Exception e) {
-                    check(e.getMessage().contains("CODE: 23"), bad + ": " + e.getMessage());
-                    continue;
-                } finally {
-                    consumer.shutdown();
-                }
-                check(false, bad + " was taken");
-            }
-        });
-    }
+    // ---- SQL92 -------------------------------------------------------------------------------------
 
     /** Messages by number and their properties; expressions and the numbers they choose. */
     static void sql() throws Exception {
-        String topic = topic(Map.of());
+        String topic = topic(1);
         String[][] properties = {{}, {"a", "1"}, {"a", "5", "b", "x"}, {"a", "-2.5"}, {"a", "2147483648"}, {"a", "x", "b", "hello"}, {"a", "TRUE", "b", "5"}, {"b", "it's"}, {"c", "1.5", "a", "3"}};
         for (int i = 0; i < properties.length; i++) {
-            Message message = new Message(topic, String.valueOf(i).getBytes(StandardCharsets.UTF_8));
+            Message message = new Message(topic, bytes(String.valueOf(i)));
             for (int j = 0; j < properties[i].length; j += 2) message.putUserProperty(properties[i][j], properties[i][j + 1]);
             PRODUCER.send(message);
         }
@@ -261,20 +114,16 @@ public class Kinds {
         table.put("a = -2.5", "3");
         DefaultMQPullConsumer consumer = puller();
         MessageQueue queue = queue(topic);
-        eventually(10, () -> {
-            try {
-                return consumer.maxOffset(queue) == properties.length;
-            } catch (Exception e) {
-                return false;
-            }
-        }, "all messages in the queue");
+        eventually(10, () -> consumer.maxOffset(queue) == properties.length, "all messages in the queue");
+        // A client sends no expression to a broker whose version it has not heard yet; it comes with the answer to its heartbeat.
+        eventually(40, () -> consumer.pull(queue, MessageSelector.bySql("a > 1"), 0, 32) != null, "the broker's version");
         StringBuilder wrong = new StringBuilder();
         for (Map.Entry<String, String> each : table.entrySet()) {
             StringBuilder got = new StringBuilder();
             for (long at = 0; at < properties.length; ) {
                 PullResult result = consumer.pull(queue, MessageSelector.bySql(each.getKey()), at, 32);
                 if (result.getPullStatus() == PullStatus.FOUND)
-                    for (MessageExt message : result.getMsgFoundList()) got.append(new String(message.getBody(), StandardCharsets.UTF_8));
+                    for (MessageExt message : result.getMsgFoundList()) got.append(text(message));
                 if (result.getNextBeginOffset() <= at) break;
                 at = result.getNextBeginOffset();
             }
@@ -284,34 +133,208 @@ public class Kinds {
         check(wrong.length() == 0, wrong.toString());
     }
 
-    public static void main(String[] args) throws Exception {
-        nameServer = args[0];
-        brokerAddress = args[1];
-        String only = args.length > 3 ? args[3] : "";
-        ADMIN = new DefaultMQAdminExt();
-        ADMIN.setNamesrvAddr(nameServer);
-        ADMIN.setInstanceName(fresh("admin"));
-        ADMIN.start();
-        PRODUCER = new DefaultMQProducer(fresh("P"));
-        PRODUCER.setNamesrvAddr(nameServer);
-        PRODUCER.setInstanceName(fresh("i"));
-        PRODUCER.setSendMsgTimeout(10_000);
-        PRODUCER.setRetryTimesWhenSendFailed(5);
-        PRODUCER.start();
-        fill();
-        for (Map.Entry<String, Body> each : CASES.entrySet()) {
-            if (!each.getKey().contains(only)) continue;
-            long began = System.nanoTime();
-            String result = "PASS", detail = "";
+    static void refusedExpressions() throws Exception {
+        for (String bad : new String[] {"a >", "a = NULL", "a BETWEEN 3 AND 1", "a IN (1)", "1", "a > 'x'"}) {
+            DefaultMQPushConsumer consumer = consumer(fresh("G"), "TBW102", "*");
+            consumer.subscribe("TBW102", MessageSelector.bySql(bad));
+            consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> ConsumeConcurrentlyStatus.CONSUME_SUCCESS);
             try {
-                each.getValue().run();
-            } catch (Throwable e) {
-                result = "FAIL";
-                detail = String.valueOf(e).replace('\n', ' ').replace('\t', ' ');
+                consumer.start();
+            } catch (Exception e) {
+                check(e.getMessage().contains("CODE: 23"), bad + ": " + e.getMessage());
+                continue;
+            } finally {
+                consumer.shutdown();
             }
-            System.out.println("CASE\t" + each.getKey() + "\t" + result + "\t" + (System.nanoTime() - began) / 1_000_000 + "\t" + detail);
-            System.out.flush();
+            check(false, bad + " was taken");
         }
-        System.exit(0);
+    }
+
+    // ---- LMQs --------------------------------------------------------------------------------------
+
+    static void sendTo(String topic, String body, String... lmqs) throws Exception {
+        Message message = new Message(topic, bytes(body));
+        MessageAccessor.putProperty(message, MessageConst.PROPERTY_INNER_MULTI_DISPATCH, String.join(",", lmqs));
+        send(message);
+    }
+
+    static String lmq() {
+        return "%LMQ%" + fresh("L");
+    }
+
+    /** The name server has no route of an LMQ: a consumer knows its broker once it has read the topic the messages were sent to. */
+    static void knows(DefaultMQPullConsumer consumer, String topic) throws Exception {
+        eventually(10, () -> consumer.pull(queue(topic), "*", 0, 1) != null, "a pull of " + topic);
+    }
+
+    /** Where the message stands in an LMQ: the client gives it the offset it has in its topic. */
+    static long offsetIn(String lmq, MessageExt message) {
+        int at = Arrays.asList(message.getProperty("INNER_MULTI_DISPATCH").split(",")).indexOf(lmq);
+        return Long.parseLong(message.getProperty("INNER_MULTI_QUEUE_OFFSET").split(",")[at]);
+    }
+
+    static void inEveryLmq(String how) throws Exception {
+        String topic = topic(1), one = lmq(), two = lmq(), none = lmq();
+        List<String> both = new ArrayList<>(), first = new ArrayList<>();
+        knows(PULLER, topic);
+        for (int round = 0; round < 2; round++) {
+            for (int i = 0; i < 10; i++) {
+                String body = "m" + round + "-" + i;
+                if (i % 2 == 0) sendTo(topic, body, one, two);
+                else sendTo(topic, body, one);
+                first.add(body);
+                if (i % 2 == 0) both.add(body);
+            }
+            eventually(10, () -> bodies(queue(one)).equals(first) && bodies(queue(two)).equals(both), "in the LMQs");
+            long next = 0;
+            for (MessageExt each : all(PULLER, queue(two), 0)) equal(next++, offsetIn(two, each), "offset");
+            equal(first, bodies(queue(topic)), "in the topic they were sent to");
+            equal((long) both.size(), PULLER.maxOffset(queue(two)), "end of the queue");
+            equal(0L, PULLER.maxOffset(queue(none)), "end of a queue that does not exist");
+            if (round == 0) restart(how);
+        }
+    }
+
+    static void lmqOffsets(String how) throws Exception {
+        String topic = topic(1), lmq = lmq(), group = "%LMQ%" + fresh("G");
+        for (int i = 0; i < 10; i++) sendTo(topic, "m" + i, lmq);
+        DefaultMQPullConsumer consumer = new DefaultMQPullConsumer(group);
+        consumer.setNamesrvAddr(nameServer);
+        consumer.setInstanceName(fresh("i"));
+        consumer.start();
+        knows(consumer, topic);
+        eventually(10, () -> all(consumer, queue(lmq), 0).size() == 10, "ten messages");
+        consumer.updateConsumeOffset(queue(lmq), 7);
+        consumer.getOffsetStore().persist(queue(lmq));
+        eventually(10, () -> consumer.fetchConsumeOffset(queue(lmq), true) == 7, "offset 7 kept by the broker");
+        if (how.equals("KILL")) Thread.sleep(11_000); // offsets go to disk every 5 s, the first time after 10
+        restart(how);
+        eventually(10, () -> consumer.fetchConsumeOffset(queue(lmq), true) == 7, "offset 7 after it came back");
+        consumer.shutdown();
+    }
+
+    static void heldAtAnLmq() throws Exception {
+        String topic = topic(1), lmq = lmq();
+        sendTo(topic, "first", lmq);
+        knows(PULLER, topic);
+        eventually(10, () -> bodies(queue(lmq)).size() == 1, "the first message");
+        Thread later = new Thread(() -> holds(() -> {
+            Thread.sleep(1_000);
+            sendTo(topic, "second", lmq);
+            return true;
+        }));
+        later.start();
+        long began = System.currentTimeMillis();
+        PullResult result = PULLER.pullBlockIfNotFound(queue(lmq), "*", 1, 32);
+        equal(PullStatus.FOUND, result.getPullStatus(), "status");
+        equal("second", text(result.getMsgFoundList().get(0)), "body");
+        check(System.currentTimeMillis() - began < 5_000, "answered after " + (System.currentTimeMillis() - began) + " ms");
+        later.join();
+    }
+
+    static void litePullOfAnLmq() throws Exception {
+        String topic = topic(1), lmq = lmq();
+        for (int i = 0; i < 20; i++) sendTo(topic, "m" + i, lmq);
+        DefaultLitePullConsumer consumer = new DefaultLitePullConsumer(fresh("G"));
+        consumer.setNamesrvAddr(nameServer);
+        consumer.setInstanceName(fresh("i"));
+        consumer.start();
+        consumer.assign(Arrays.asList(queue(topic)));
+        eventually(30, () -> !consumer.poll(500).isEmpty(), "the topic itself");
+        consumer.assign(Arrays.asList(queue(lmq)));
+        consumer.seek(queue(lmq), 0);
+        Set<String> got = new HashSet<>();
+        eventually(30, () -> {
+            for (MessageExt each : consumer.poll(500)) got.add(text(each));
+            return got.size() == 20;
+        }, "twenty messages");
+        consumer.shutdown();
+    }
+
+    // ---- Order topics --------------------------------------------------------------------------------
+
+    /** A member of a group that notes what it gets: "queue:number". */
+    static DefaultMQPushConsumer orderly(String group, String topic, List<String> notes, AtomicInteger mine) throws Exception {
+        DefaultMQPushConsumer consumer = consumer(group, topic, "*");
+        consumer.registerMessageListener((MessageListenerOrderly) (messages, context) -> {
+            for (MessageExt each : messages) notes.add(each.getQueueId() + ":" + text(each));
+            mine.addAndGet(messages.size());
+            return ConsumeOrderlyStatus.SUCCESS;
+        });
+        consumer.start();
+        return consumer;
+    }
+
+    static void orderTopic() throws Exception {
+        TopicConfig config = new TopicConfig(fresh("T"), 8, 8, 6);
+        config.setOrder(true);
+        String topic = create(config), group = fresh("G");
+        Properties names = new Properties();
+        names.setProperty("orderMessageEnable", "true");
+        ADMIN.updateNameServerConfig(names, ADMIN.getNameServerAddressList());
+        ADMIN.createOrUpdateOrderConf(topic, "broker-a:8", false);
+        eventually(10, () -> "broker-a:8".equals(ADMIN.examineTopicRouteInfo(topic).getOrderTopicConf()), "the order in the route");
+        equal(8, PRODUCER.fetchPublishMessageQueues(topic).size(), "queues to send to");
+        List<String> notes = Collections.synchronizedList(new ArrayList<>());
+        AtomicInteger[] counts = {new AtomicInteger(), new AtomicInteger(), new AtomicInteger()};
+        AtomicInteger sent = new AtomicInteger();
+        AtomicBoolean enough = new AtomicBoolean();
+        Thread sender = new Thread(() -> {
+            while (!enough.get()) {
+                int number = sent.get();
+                if (holds(() -> {
+                    PRODUCER.send(new Message(topic, bytes(String.valueOf(number))), new MessageQueue(topic, "broker-a", number % 8));
+                    return true;
+                })) sent.incrementAndGet();
+                holds(() -> {
+                    Thread.sleep(10);
+                    return true;
+                });
+            }
+        });
+        sender.start();
+        DefaultMQPushConsumer leaves = orderly(group, topic, notes, counts[0]), stays = orderly(group, topic, notes, counts[1]);
+        try {
+            eventually(60, () -> counts[0].get() > 0 && counts[1].get() > 0, "two share the queues");
+            DefaultMQPushConsumer joins = orderly(group, topic, notes, counts[2]);
+            eventually(60, () -> counts[2].get() > 0, "the one that joins gets a share");
+            leaves.shutdown();
+            int left = sent.get();
+            eventually(60, () -> new HashSet<>(notes).size() >= left + 100, "those that stay take over");
+            enough.set(true);
+            sender.join();
+            eventually(60, () -> new HashSet<>(notes).size() == sent.get(), "all come");
+            joins.shutdown();
+        } finally {
+            enough.set(true);
+            stays.shutdown();
+        }
+        Map<String, Integer> last = new HashMap<>();
+        for (String each : notes) {
+            String[] parts = each.split(":");
+            int number = Integer.parseInt(parts[1]);
+            Integer before = last.put(parts[0], number);
+            check(before == null ? number < 8 : number == before + 8, "queue " + parts[0] + ": " + number + " after " + before);
+        }
+    }
+
+    public static void main(String[] arguments) throws Exception {
+        begin(arguments);
+        PRODUCER = producer();
+        PRODUCER.setRetryTimesWhenSendFailed(5);
+        PULLER = puller();
+        CASES.put("delay levels: all of them", Kinds::allLevels);
+        CASES.put("delay levels: across a restart", () -> levelsAcross("RESTART"));
+        CASES.put("delay levels: across a kill", () -> levelsAcross("KILL"));
+        CASES.put("SQL92 chooses as the table says", Kinds::sql);
+        CASES.put("an expression that cannot be compiled is refused when its consumer starts", Kinds::refusedExpressions);
+        CASES.put("LMQ: a message stands in each it names, and after a restart", () -> inEveryLmq("RESTART"));
+        CASES.put("LMQ: a message stands in each it names, and after a kill", () -> inEveryLmq("KILL"));
+        CASES.put("LMQ: offsets are there after a restart", () -> lmqOffsets("RESTART"));
+        CASES.put("LMQ: offsets are there after a kill", () -> lmqOffsets("KILL"));
+        CASES.put("LMQ: a held pull is answered when a message comes", Kinds::heldAtAnLmq);
+        CASES.put("LMQ: a lite pull consumer reads it", Kinds::litePullOfAnLmq);
+        CASES.put("an order topic keeps the order of its queues while one consumer joins and one leaves", Kinds::orderTopic);
+        run(1);
     }
 }

@@ -1,11 +1,9 @@
 import java.nio.ByteBuffer;
-import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.BitSet;
 import java.util.HashMap;
 import java.util.HashSet;
-import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -15,13 +13,11 @@ import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicReference;
-import java.util.function.BooleanSupplier;
 
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
-import org.apache.rocketmq.common.TopicConfig;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageDecoder;
@@ -34,60 +30,16 @@ import org.apache.rocketmq.remoting.protocol.RemotingCommand;
 import org.apache.rocketmq.remoting.protocol.body.BatchAck;
 import org.apache.rocketmq.remoting.protocol.body.BatchAckMessageRequestBody;
 import org.apache.rocketmq.remoting.protocol.subscription.SubscriptionGroupConfig;
-import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
 
 /**
  * Consumption by POP: the published push consumer in pop mode, and the requests behind it one by one, as the published proxy sends them.
- * One line a case: CASE, name, PASS or FAIL, milliseconds, detail; separated by tabs.
  */
-public class Pop {
-    interface Body {
-        void run() throws Exception;
-    }
-
+public class Pop extends Words {
     static final int POP = 200050, ACK = 200051, PEEK = 200052, CHANGE = 200053, NOTIFICATION = 200054, POLLING_INFO = 200055, BATCH_ACK = 200151;
-    static String nameServer, brokerAddress, cluster;
-    static DefaultMQAdminExt ADMIN;
     static DefaultMQProducer PRODUCER;
     static NettyRemotingClient RAW;
-    static int next;
-    static final long RUN = System.currentTimeMillis() % 1_000_000_000L;
-    static final Map<String, Body> CASES = new LinkedHashMap<>();
 
     // ---- Words of the suite ----------------------------------------------------------------------
-
-    static void check(boolean good, String what) {
-        if (!good) throw new AssertionError(what);
-    }
-
-    static void equal(Object wanted, Object got, String what) {
-        if (!wanted.equals(got)) throw new AssertionError(what + ": wanted " + wanted + ", got " + got);
-    }
-
-    static void eventually(int seconds, BooleanSupplier condition, String what) throws Exception {
-        long end = System.nanoTime() + seconds * 1_000_000_000L;
-        while (!condition.getAsBoolean()) {
-            if (System.nanoTime() > end) throw new AssertionError("not within " + seconds + " s: " + what);
-            Thread.sleep(20);
-        }
-    }
-
-    static String fresh(String prefix) {
-        return prefix + "_" + RUN + "_" + ++next;
-    }
-
-    static String topic(int queues) throws Exception {
-        String name = fresh("T");
-        ADMIN.createAndUpdateTopicConfig(brokerAddress, new TopicConfig(name, queues, queues, 6));
-        eventually(10, () -> {
-            try {
-                return !ADMIN.examineTopicRouteInfo(name).getBrokerDatas().isEmpty();
-            } catch (Exception e) {
-                return false;
-            }
-        }, "route of " + name);
-        return name;
-    }
 
     static String group() throws Exception {
         SubscriptionGroupConfig config = new SubscriptionGroupConfig();
@@ -103,11 +55,7 @@ public class Pop {
     }
 
     static void sendOnly(String topic, int queue, String tag, String... bodies) throws Exception {
-        for (String body : bodies) PRODUCER.send(new Message(topic, tag, body.getBytes(StandardCharsets.UTF_8)), new MessageQueue(topic, "broker-a", queue));
-    }
-
-    static String body(MessageExt message) {
-        return new String(message.getBody(), StandardCharsets.UTF_8);
+        for (String body : bodies) PRODUCER.send(new Message(topic, tag, bytes(body)), new MessageQueue(topic, "broker-a", queue));
     }
 
     // ---- Requests ----------------------------------------------------------------------------------
@@ -129,7 +77,7 @@ public class Pop {
         }
         List<String> bodies() {
             List<String> all = new ArrayList<>();
-            for (MessageExt each : messages) all.add(body(each));
+            for (MessageExt each : messages) all.add(text(each));
             return all;
         }
     }
@@ -223,7 +171,7 @@ public class Pop {
         Set<String> handles = ConcurrentHashMap.newKeySet();
         DefaultMQPushConsumer consumer = consumer(group, topic, (messages, context) -> {
             for (MessageExt each : messages) {
-                got.add(body(each));
+                got.add(text(each));
                 handles.add(String.valueOf(each.getProperty("POP_CK")));
             }
             return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
@@ -247,11 +195,11 @@ public class Pop {
         usePop(topic, group);
         List<String> first = new CopyOnWriteArrayList<>(), second = new CopyOnWriteArrayList<>();
         DefaultMQPushConsumer one = consumer(group, topic, (messages, context) -> {
-            for (MessageExt each : messages) first.add(body(each));
+            for (MessageExt each : messages) first.add(text(each));
             return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
         });
         DefaultMQPushConsumer two = consumer(group, topic, (messages, context) -> {
-            for (MessageExt each : messages) second.add(body(each));
+            for (MessageExt each : messages) second.add(text(each));
             return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
         });
         try {
@@ -366,11 +314,11 @@ public class Pop {
         Popped popped = pop(group, topic, -1, 32, 2_000, 0);
         equal(2, popped.messages.size(), "messages");
         equal(0, ack(group, topic, handle(popped, popped.messages.get(0))), "ack");
-        String left = body(popped.messages.get(1));
+        String left = text(popped.messages.get(1));
         equal(210, pop(group, topic, -1, 32, 2_000, 0).answer.getCode(), "what is invisible");
         List<MessageExt> again = drain(group, topic, 30, 1);
         equal(1, again.size(), "messages that come again");
-        equal(left, body(again.get(0)), "the one that was not acked");
+        equal(left, text(again.get(0)), "the one that was not acked");
         equal(1, again.get(0).getReconsumeTimes(), "reconsume times");
         equal(topic, again.get(0).getTopic(), "topic");
         equal("TagA", again.get(0).getTags(), "tags");
@@ -431,7 +379,7 @@ public class Pop {
         equal(0, change(group, topic, handle(popped, popped.messages.get(0)), 1_000).getCode(), "code");
         List<MessageExt> again = drain(group, topic, 30, 1);
         equal(1, again.size(), "messages");
-        equal("one", body(again.get(0)), "which");
+        equal("one", text(again.get(0)), "which");
         RemotingCommand answer = change(group, topic, handle(popped, popped.messages.get(1)), 60_000);
         equal(0, ack(group, topic, changed(handle(popped, popped.messages.get(1)), answer)), "ack of the changed handle");
         equal(208, call(CHANGE, null, "consumerGroup", group, "topic", topic, "queueId", 0, "offset", 99, "extraInfo", handle(popped, popped.messages.get(1)), "invisibleTime", 1_000)
@@ -463,7 +411,7 @@ public class Pop {
         equal(0, call(BATCH_ACK, body.encode()).getCode(), "code");
         List<MessageExt> again = drain(group, topic, 30, 1);
         equal(1, again.size(), "messages that come again");
-        equal("m2", body(again.get(0)), "which");
+        equal("m2", text(again.get(0)), "which");
         nothing(group, topic, 5);
     }
 
@@ -492,13 +440,7 @@ public class Pop {
             done.countDown();
         });
         waiter.start();
-        eventually(10, () -> {
-            try {
-                return "1".equals(call(POLLING_INFO, null, "consumerGroup", group, "topic", topic, "queueId", -1).getExtFields().get("pollingNum"));
-            } catch (Exception e) {
-                return false;
-            }
-        }, "one waits");
+        eventually(10, () -> "1".equals(call(POLLING_INFO, null, "consumerGroup", group, "topic", topic, "queueId", -1).getExtFields().get("pollingNum")), "one waits");
         send(topic, 3, "A", "late");
         check(done.await(5, TimeUnit.SECONDS), "the waiting pop was not woken");
         equal(Arrays.asList("late"), got.get().bodies(), "messages");
@@ -570,21 +512,6 @@ public class Pop {
 
     // ---- Restarts ------------------------------------------------------------------------------------
 
-    static final java.io.BufferedReader IN = new java.io.BufferedReader(new java.io.InputStreamReader(System.in));
-
-    static void restart(String how) throws Exception {
-        System.out.println(how);
-        System.out.flush();
-        IN.readLine();
-        eventually(20, () -> {
-            try {
-                return call(POLLING_INFO, null, "consumerGroup", "any", "topic", "TBW102", "queueId", -1) != null;
-            } catch (Exception e) {
-                return false;
-            }
-        }, "the broker is back");
-    }
-
     static void openAcross(String how) throws Exception {
         String topic = topic(2), group = group();
         send(topic, 0, "A", "acked", "open");
@@ -596,7 +523,7 @@ public class Pop {
         Thread.sleep(6_500);
         restart(how);
         Map<String, Integer> times = new HashMap<>();
-        for (MessageExt each : drain(group, topic, 40, 2)) times.put(body(each), each.getReconsumeTimes());
+        for (MessageExt each : drain(group, topic, 40, 2)) times.put(text(each), each.getReconsumeTimes());
         equal(Map.of("open", 1, "unpopped", 0), times, "messages and how often they were consumed before");
         nothing(group, topic, 6);
     }
@@ -639,35 +566,11 @@ public class Pop {
     }
 
     public static void main(String[] arguments) throws Exception {
-        nameServer = arguments[0];
-        brokerAddress = arguments[1];
-        cluster = arguments[2];
-        String only = arguments.length > 3 ? arguments[3] : "";
-        ADMIN = new DefaultMQAdminExt(10_000);
-        ADMIN.setNamesrvAddr(nameServer);
-        ADMIN.setInstanceName(fresh("admin"));
-        ADMIN.start();
-        PRODUCER = new DefaultMQProducer(fresh("P"));
-        PRODUCER.setNamesrvAddr(nameServer);
-        PRODUCER.setInstanceName(fresh("i"));
-        PRODUCER.setSendMsgTimeout(10_000);
-        PRODUCER.start();
+        begin(arguments);
+        PRODUCER = producer();
         RAW = new NettyRemotingClient(new NettyClientConfig());
         RAW.start();
         cases();
-        for (Map.Entry<String, Body> each : CASES.entrySet()) {
-            if (!each.getKey().contains(only)) continue;
-            long begin = System.currentTimeMillis();
-            String result = "PASS", detail = "";
-            try {
-                each.getValue().run();
-            } catch (Throwable e) {
-                result = "FAIL";
-                detail = String.valueOf(e).replaceAll("\\s+", " ");
-            }
-            System.out.println("CASE\t" + each.getKey() + "\t" + result + "\t" + (System.currentTimeMillis() - begin) + "\t" + detail);
-            System.out.flush();
-        }
-        System.exit(0);
+        run(1);
     }
 }

@@ -1,9 +1,7 @@
-import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
 import java.util.HashSet;
-import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -11,11 +9,8 @@ import java.util.TreeMap;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.CountDownLatch;
-import java.util.concurrent.ExecutorService;
-import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
-import java.util.function.BooleanSupplier;
 
 import org.apache.rocketmq.client.consumer.DefaultLitePullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
@@ -38,81 +33,9 @@ import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
 import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
 
-/**
- * What a RocketMQ application does, against whatever name server it is given. One line a case:
- * CASE, name, PASS or FAIL, milliseconds, detail; separated by tabs.
- */
-public class Suite {
-    interface Body {
-        void run() throws Exception;
-    }
-
-    static String nameServer, brokerAddress, cluster, only;
-    static final Map<String, Body> CASES = new LinkedHashMap<>();
-    static final AtomicInteger NEXT = new AtomicInteger();
-    static final long RUN = System.currentTimeMillis() % 1_000_000_000L;
-
+/** What a RocketMQ application does, against whatever name server it is given. */
+public class Suite extends Words {
     // ---- Words of the suite ----------------------------------------------------------------------
-
-    static void check(boolean good, String what) {
-        if (!good) throw new AssertionError(what);
-    }
-
-    static void equal(Object wanted, Object got, String what) {
-        if (!wanted.equals(got)) throw new AssertionError(what + ": wanted " + wanted + ", got " + got);
-    }
-
-    static void eventually(int seconds, BooleanSupplier condition, String what) throws Exception {
-        long end = System.nanoTime() + seconds * 1_000_000_000L;
-        while (!condition.getAsBoolean()) {
-            if (System.nanoTime() > end) throw new AssertionError("not within " + seconds + " s: " + what);
-            Thread.sleep(20);
-        }
-    }
-
-    static String fresh(String prefix) {
-        return prefix + "_" + RUN + "_" + NEXT.incrementAndGet();
-    }
-
-    /** A topic of its own for the case, known to the name server. */
-    static String topic(int queues) throws Exception {
-        String name = fresh("T");
-        createTopic(name, queues);
-        return name;
-    }
-
-    static void createTopic(String name, int queues) throws Exception {
-        ADMIN.createAndUpdateTopicConfig(brokerAddress, new TopicConfig(name, queues, queues, 6));
-        eventually(10, () -> hasRoute(name), "route of " + name);
-    }
-
-    static boolean hasRoute(String name) {
-        try {
-            return !ADMIN.examineTopicRouteInfo(name).getBrokerDatas().isEmpty();
-        } catch (Exception e) {
-            return false;
-        }
-    }
-
-    static DefaultMQAdminExt ADMIN;
-
-    static DefaultMQProducer producer() throws Exception {
-        DefaultMQProducer producer = new DefaultMQProducer(fresh("P"));
-        producer.setNamesrvAddr(nameServer);
-        producer.setInstanceName(fresh("i"));
-        producer.setSendMsgTimeout(10_000);
-        producer.start();
-        return producer;
-    }
-
-    static DefaultMQPushConsumer consumer(String group, String topic, String expression) throws Exception {
-        DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(group);
-        consumer.setNamesrvAddr(nameServer);
-        consumer.setInstanceName(fresh("i"));
-        consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
-        consumer.subscribe(topic, expression);
-        return consumer;
-    }
 
     /** The enum moved between packages from 4.9 to 5. */
     @SuppressWarnings({"unchecked", "rawtypes"})
@@ -135,14 +58,6 @@ public class Suite {
         } catch (NoSuchMethodException e) {
             DefaultMQAdminExt.class.getMethod("deleteTopicInNameServer", Set.class, String.class, String.class).invoke(ADMIN, servers, topic, cluster);
         }
-    }
-
-    static byte[] bytes(String text) {
-        return text.getBytes(StandardCharsets.UTF_8);
-    }
-
-    static String text(MessageExt message) {
-        return new String(message.getBody(), StandardCharsets.UTF_8);
     }
 
     static Message message(String topic, String body) {
@@ -551,13 +466,7 @@ public class Suite {
             consumer.updateConsumeOffset(queue, 33);
             consumer.getOffsetStore().persist(queue);
             // The client sends the update from another thread than the question.
-            eventually(10, () -> {
-                try {
-                    return consumer.fetchConsumeOffset(queue, true) == 33;
-                } catch (Exception e) {
-                    return false;
-                }
-            }, "offset 33 kept by the broker");
+            eventually(10, () -> consumer.fetchConsumeOffset(queue, true) == 33, "offset 33 kept by the broker");
             consumer.shutdown();
             producer.shutdown();
         });
@@ -632,13 +541,7 @@ public class Suite {
             String topic = topic(2);
             DefaultMQProducer producer = producer();
             SendResult sent = producer.send(new Message(topic, "tag", "order-17 other", bytes("found")));
-            eventually(20, () -> {
-                try {
-                    return producer.queryMessage(topic, "order-17", 8, 0, System.currentTimeMillis() + 60_000).getMessageList().size() == 1;
-                } catch (Exception e) {
-                    return false;
-                }
-            }, "by key");
+            eventually(20, () -> producer.queryMessage(topic, "order-17", 8, 0, System.currentTimeMillis() + 60_000).getMessageList().size() == 1, "by key");
             equal("found", text(ADMIN.viewMessage(topic, sent.getOffsetMsgId())), "by offset id");
             equal("found", text(producer.viewMessage(topic, sent.getMsgId())), "by unique key");
             producer.shutdown();
@@ -647,13 +550,7 @@ public class Suite {
             String topic = topic(3);
             equal(3, ADMIN.examineTopicRouteInfo(topic).getQueueDatas().get(0).getReadQueueNums(), "queues");
             ADMIN.createAndUpdateTopicConfig(brokerAddress, new TopicConfig(topic, 5, 5, 6));
-            eventually(10, () -> {
-                try {
-                    return ADMIN.examineTopicRouteInfo(topic).getQueueDatas().get(0).getWriteQueueNums() == 5;
-                } catch (Exception e) {
-                    return false;
-                }
-            }, "five queues in the route");
+            eventually(10, () -> ADMIN.examineTopicRouteInfo(topic).getQueueDatas().get(0).getWriteQueueNums() == 5, "five queues in the route");
             check(ADMIN.fetchAllTopicList().getTopicList().contains(topic), "in the list of topics");
             check(ADMIN.examineTopicStats(topic).getOffsetTable().size() == 5, "statistics of five queues");
             ADMIN.deleteTopicInBroker(Collections.singleton(brokerAddress), topic);
@@ -684,13 +581,7 @@ public class Suite {
             for (String body : numbered("c", 10)) last = producer.send(message(topic, body));
             eventually(60, () -> got.get() == 10, "10 messages");
             consumer.getDefaultMQPushConsumerImpl().persistConsumerOffset();
-            eventually(20, () -> {
-                try {
-                    return ADMIN.examineConsumeStats(group, topic).computeTotalDiff() == 0;
-                } catch (Exception e) {
-                    return false;
-                }
-            }, "no lag");
+            eventually(20, () -> ADMIN.examineConsumeStats(group, topic).computeTotalDiff() == 0, "no lag");
             var connections = ADMIN.examineConsumerConnectionInfo(group);
             equal(1, connections.getConnectionSet().size(), "connections");
             String clientId = connections.getConnectionSet().iterator().next().getClientId();
@@ -724,40 +615,12 @@ public class Suite {
 
     // ---- Running -------------------------------------------------------------------------------------
 
-    static void runCase(String name, Body body) {
-        long began = System.nanoTime();
-        String result = "PASS", detail = "";
-        try {
-            body.run();
-        } catch (Throwable e) {
-            result = "FAIL";
-            detail = (e + " at " + (e.getStackTrace().length > 0 ? e.getStackTrace()[0] : "?")).replaceAll("[\t\r\n]+", " ");
-            if (detail.length() > 600) detail = detail.substring(0, 600);
-        }
-        System.out.println("CASE\t" + name + "\t" + result + "\t" + (System.nanoTime() - began) / 1_000_000 + "\t" + detail);
-        System.out.flush();
-    }
-
     public static void main(String[] args) throws Exception {
-        nameServer = args[0];
-        brokerAddress = args[1];
-        cluster = args[2];
-        only = args.length > 3 ? args[3] : "";
+        begin(args);
         sending();
         consuming();
         pulling();
         queries();
-        ADMIN = new DefaultMQAdminExt(10_000);
-        ADMIN.setNamesrvAddr(nameServer);
-        ADMIN.setInstanceName(fresh("admin"));
-        ADMIN.start();
-        ExecutorService pool = Executors.newFixedThreadPool(6);
-        for (Map.Entry<String, Body> each : CASES.entrySet()) {
-            if (each.getKey().contains(only)) pool.submit(() -> runCase(each.getKey(), each.getValue()));
-        }
-        pool.shutdown();
-        pool.awaitTermination(10, TimeUnit.MINUTES);
-        ADMIN.shutdown();
-        System.exit(0);
+        run(6);
     }
 }

@@ -3,11 +3,9 @@ import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashMap;
-import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
-import java.util.function.BooleanSupplier;
 
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.consumer.PullResult;
@@ -16,76 +14,30 @@ import org.apache.rocketmq.client.exception.MQBrokerException;
 import org.apache.rocketmq.client.exception.MQClientException;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendResult;
-import org.apache.rocketmq.common.TopicConfig;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageAccessor;
-import org.apache.rocketmq.common.message.MessageConst;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
 import org.apache.rocketmq.common.producer.RecallMessageHandle;
 import org.apache.rocketmq.remoting.netty.NettyClientConfig;
 import org.apache.rocketmq.remoting.netty.NettyRemotingClient;
 import org.apache.rocketmq.remoting.protocol.RemotingCommand;
-import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
 
 /**
- * Messages that wait for their time: by the timer, by delay levels; recalls; restarts and kills in between.
- * One line a case: CASE, name, PASS or FAIL, milliseconds, detail; separated by tabs.
+ * Messages that wait for their time: by the timer; recalls; restarts and kills in between.
  */
 @SuppressWarnings("deprecation")
-public class Timer {
-    interface Body {
-        void run() throws Exception;
-    }
-
+public class Timer extends Words {
     static final int RECALL = 370, CHECK_POINT = 60, METRICS = 61;
     static final long SLACK_MS = 2_500; // of the published broker on a busy machine
-    static String nameServer, brokerAddress, cluster;
-    static DefaultMQAdminExt ADMIN;
     static DefaultMQProducer PRODUCER;
     static DefaultMQPullConsumer CONSUMER;
     static NettyRemotingClient RAW;
-    static int next;
-    static final long RUN = System.currentTimeMillis() % 1_000_000_000L;
-    static final Map<String, Body> CASES = new LinkedHashMap<>();
 
     // ---- Words of the suite ----------------------------------------------------------------------
 
-    static void check(boolean good, String what) {
-        if (!good) throw new AssertionError(what);
-    }
-
-    static void equal(Object wanted, Object got, String what) {
-        if (!wanted.equals(got)) throw new AssertionError(what + ": wanted " + wanted + ", got " + got);
-    }
-
-    static void eventually(int seconds, BooleanSupplier condition, String what) throws Exception {
-        long end = System.nanoTime() + seconds * 1_000_000_000L;
-        while (!condition.getAsBoolean()) {
-            if (System.nanoTime() > end) throw new AssertionError("not within " + seconds + " s: " + what);
-            Thread.sleep(20);
-        }
-    }
-
-    static String fresh(String prefix) {
-        return prefix + "_" + RUN + "_" + ++next;
-    }
-
-    static String topic() throws Exception {
-        String name = fresh("T");
-        ADMIN.createAndUpdateTopicConfig(brokerAddress, new TopicConfig(name, 1, 1, 6));
-        eventually(10, () -> {
-            try {
-                return !ADMIN.examineTopicRouteInfo(name).getBrokerDatas().isEmpty();
-            } catch (Exception e) {
-                return false;
-            }
-        }, "route of " + name);
-        return name;
-    }
-
     static Message message(String topic, String body) {
-        return new Message(topic, "A", body.getBytes(StandardCharsets.UTF_8));
+        return new Message(topic, "A", bytes(body));
     }
 
     static SendResult send(Message message) throws Exception {
@@ -96,10 +48,6 @@ public class Timer {
         Message message = message(topic, body);
         message.setDelayTimeMs(delayMs);
         return send(message);
-    }
-
-    static String body(MessageExt message) {
-        return new String(message.getBody(), StandardCharsets.UTF_8);
     }
 
     /** All that is in the topic now. */
@@ -120,7 +68,7 @@ public class Timer {
 
     static List<String> bodies(String topic) {
         List<String> bodies = new ArrayList<>();
-        for (MessageExt each : there(topic)) bodies.add(body(each));
+        for (MessageExt each : there(topic)) bodies.add(text(each));
         return bodies;
     }
 
@@ -146,20 +94,6 @@ public class Timer {
         return 0;
     }
 
-    static void restart(String how) throws Exception {
-        System.out.println(how);
-        System.out.flush();
-        while (System.in.read() != '\n') {
-        }
-        eventually(30, () -> {
-            try {
-                return ADMIN.fetchBrokerRuntimeStats(brokerAddress) != null;
-            } catch (Exception e) {
-                return false;
-            }
-        }, "the broker");
-    }
-
     static void configure(String key, String value) throws Exception {
         Properties properties = new Properties();
         properties.setProperty(key, value);
@@ -177,7 +111,7 @@ public class Timer {
     // ---- The timer ---------------------------------------------------------------------------------
 
     static void arrivesOnTime() throws Exception {
-        String seconds = topic(), millis = topic(), absolute = topic();
+        String seconds = topic(1), millis = topic(1), absolute = topic(1);
         Message one = message(seconds, "s"), two = message(millis, "ms"), three = message(absolute, "at");
         one.setDelayTimeSec(3);
         two.setDelayTimeMs(2_300);
@@ -204,7 +138,7 @@ public class Timer {
     }
 
     static void pastTimes() throws Exception {
-        String topic = topic();
+        String topic = topic(1);
         Message past = message(topic, "past");
         past.setDeliverTimeMs(System.currentTimeMillis() - 60_000);
         SendResult sent = send(past);
@@ -214,7 +148,7 @@ public class Timer {
     }
 
     static void keepsOrder() throws Exception {
-        String topic = topic();
+        String topic = topic(1);
         List<String> sent = new ArrayList<>();
         long due = System.currentTimeMillis() + 4_000;
         for (int i = 0; i < 200; i++) {
@@ -232,7 +166,7 @@ public class Timer {
     }
 
     static void refusals() throws Exception {
-        String topic = topic();
+        String topic = topic(1);
         Message far = message(topic, "far");
         far.setDelayTimeSec(259_201);
         try {
@@ -259,7 +193,7 @@ public class Timer {
     }
 
     static void levelWins() throws Exception {
-        String topic = topic();
+        String topic = topic(1);
         Message both = message(topic, "both");
         both.setDelayTimeMs(60_000);
         both.setDelayTimeLevel(1);
@@ -274,7 +208,7 @@ public class Timer {
 
     static void recalls() throws Exception {
         configure("recallMessageEnable", "true");
-        String topic = topic();
+        String topic = topic(1);
         SendResult unwanted = sendIn(topic, "unwanted", 4_000);
         sendIn(topic, "wanted", 4_000);
         RecallMessageHandle.HandleV1 handle = (RecallMessageHandle.HandleV1) RecallMessageHandle.decodeHandle(unwanted.getRecallHandle());
@@ -290,7 +224,7 @@ public class Timer {
 
     static void recallRefusals() throws Exception {
         configure("recallMessageEnable", "true");
-        String topic = topic(), other = topic();
+        String topic = topic(1), other = topic(1);
         String handle = sendIn(topic, "m", 60_000).getRecallHandle();
         equal(604, call(RECALL, "topic", topic, "recallHandle", "nonsense", "producerGroup", "g").getCode(), "nonsense");
         equal("recall handle is invalid", call(RECALL, "topic", topic, "recallHandle", "nonsense", "producerGroup", "g").getRemark(), "nonsense");
@@ -312,16 +246,10 @@ public class Timer {
     // ---- What it tells of itself -------------------------------------------------------------------
 
     static void tells() throws Exception {
-        String topic = topic();
+        String topic = topic(1);
         sendIn(topic, "m", 60_000);
         sendIn(topic, "n", 60_000);
-        eventually(10, () -> {
-            try {
-                return new String(call(METRICS).getBody(), StandardCharsets.UTF_8).matches(".*\"" + topic + "\":\\{\"count\":2,.*");
-            } catch (Exception e) {
-                return false;
-            }
-        }, "two messages of the topic in the metrics");
+        eventually(10, () -> new String(call(METRICS).getBody(), StandardCharsets.UTF_8).matches(".*\"" + topic + "\":\\{\"count\":2,.*"), "two messages of the topic in the metrics");
         ByteBuffer point = ByteBuffer.wrap(call(CHECK_POINT).getBody());
         equal(56, point.remaining(), "bytes of the check point");
         long behind = System.currentTimeMillis() - point.getLong(0);
@@ -335,7 +263,7 @@ public class Timer {
     // ---- Restarts ----------------------------------------------------------------------------------
 
     static void pendingAcross(String how) throws Exception {
-        String topic = topic();
+        String topic = topic(1);
         configure("recallMessageEnable", "true");
         List<String> wanted = new ArrayList<>();
         long due = System.currentTimeMillis() + 15_000;
@@ -355,40 +283,9 @@ public class Timer {
         eventually(40, () -> bodies(topic).containsAll(wanted), "all of them");
         for (MessageExt each : there(topic)) {
             String told = each.getProperty("TIMER_DELIVER_MS");
-            if (told != null) check(each.getStoreTimestamp() >= Long.parseLong(told), "early: " + body(each));
-            check(wanted.contains(body(each)), "recalled, and there: " + body(each));
+            if (told != null) check(each.getStoreTimestamp() >= Long.parseLong(told), "early: " + text(each));
+            check(wanted.contains(text(each)), "recalled, and there: " + text(each));
         }
-    }
-
-    // ---- Delay levels ------------------------------------------------------------------------------
-
-    /** The servers' messageDelayLevel is 1s 1s 2s 2s ... 9s 9s. */
-    static void allLevels() throws Exception {
-        String topic = topic();
-        long began = System.currentTimeMillis();
-        for (int level = 1; level <= 19; level++) {
-            Message message = message(topic, "level" + level);
-            message.setDelayTimeLevel(level);
-            send(message);
-        }
-        eventually(20, () -> there(topic).size() >= 19, "all levels");
-        for (MessageExt each : there(topic)) {
-            int level = Integer.parseInt(body(each).substring(5));
-            onTime(each, began + Math.min((level + 1) / 2, 9) * 1_000L);
-        }
-    }
-
-    static void levelsAcross(String how) throws Exception {
-        String topic = topic();
-        for (int level : new int[] {1, 9, 17}) {
-            Message message = message(topic, "level" + level);
-            message.setDelayTimeLevel(level);
-            send(message);
-        }
-        eventually(10, () -> there(topic).size() >= 1, "the first level");
-        restart(how);
-        eventually(30, () -> bodies(topic).containsAll(Arrays.asList("level1", "level9", "level17")), "all levels");
-        if (how.equals("RESTART")) equal(3, there(topic).size(), "messages");
     }
 
     static void cases() {
@@ -402,45 +299,15 @@ public class Timer {
         CASES.put("timer: what it tells of itself", Timer::tells);
         CASES.put("timer: pending messages survive a restart", () -> pendingAcross("RESTART"));
         CASES.put("timer: pending messages survive a kill", () -> pendingAcross("KILL"));
-        CASES.put("delay levels: all of them", Timer::allLevels);
-        CASES.put("delay levels: across a restart", () -> levelsAcross("RESTART"));
-        CASES.put("delay levels: across a kill", () -> levelsAcross("KILL"));
     }
 
     public static void main(String[] arguments) throws Exception {
-        nameServer = arguments[0];
-        brokerAddress = arguments[1];
-        cluster = arguments[2];
-        String only = arguments.length > 3 ? arguments[3] : "";
-        ADMIN = new DefaultMQAdminExt(10_000);
-        ADMIN.setNamesrvAddr(nameServer);
-        ADMIN.setInstanceName(fresh("admin"));
-        ADMIN.start();
-        PRODUCER = new DefaultMQProducer(fresh("P"));
-        PRODUCER.setNamesrvAddr(nameServer);
-        PRODUCER.setInstanceName(fresh("i"));
-        PRODUCER.setSendMsgTimeout(10_000);
-        PRODUCER.start();
-        CONSUMER = new DefaultMQPullConsumer(fresh("C"));
-        CONSUMER.setNamesrvAddr(nameServer);
-        CONSUMER.setInstanceName(fresh("i"));
-        CONSUMER.start();
+        begin(arguments);
+        PRODUCER = producer();
+        CONSUMER = puller();
         RAW = new NettyRemotingClient(new NettyClientConfig());
         RAW.start();
         cases();
-        for (Map.Entry<String, Body> each : CASES.entrySet()) {
-            if (!each.getKey().contains(only)) continue;
-            long begin = System.currentTimeMillis();
-            String result = "PASS", detail = "";
-            try {
-                each.getValue().run();
-            } catch (Throwable e) {
-                result = "FAIL";
-                detail = String.valueOf(e).replaceAll("\\s+", " ");
-            }
-            System.out.println("CASE\t" + each.getKey() + "\t" + result + "\t" + (System.currentTimeMillis() - begin) + "\t" + detail);
-            System.out.flush();
-        }
-        System.exit(0);
+        run(1);
     }
 }

@@ -1,6 +1,4 @@
-import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
-import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -10,7 +8,6 @@ import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicReference;
-import java.util.function.BooleanSupplier;
 
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
@@ -28,39 +25,10 @@ import org.apache.rocketmq.common.message.MessageConst;
 import org.apache.rocketmq.common.message.MessageExt;
 
 /**
- * Transactions, and questions with answers, by the published client. One line a case: CASE, name, PASS or FAIL, milliseconds, detail; separated by tabs.
+ * Transactions, and questions with answers, by the published client.
  * With the word half or finish instead of a case's name: a step of a story in which the broker is another one each time; ends with OK.
  */
-public class Transactions {
-    interface Body {
-        void run() throws Exception;
-    }
-
-    static String nameServer;
-    static int next;
-    static final long RUN = System.currentTimeMillis() % 1_000_000_000L;
-    static final Map<String, Body> CASES = new LinkedHashMap<>();
-
-    static void check(boolean good, String what) {
-        if (!good) throw new AssertionError(what);
-    }
-
-    static void equal(Object wanted, Object got, String what) {
-        if (!wanted.equals(got)) throw new AssertionError(what + ": wanted " + wanted + ", got " + got);
-    }
-
-    static void eventually(int seconds, BooleanSupplier condition, String what) throws Exception {
-        long end = System.nanoTime() + seconds * 1_000_000_000L;
-        while (!condition.getAsBoolean()) {
-            if (System.nanoTime() > end) throw new AssertionError("not within " + seconds + " s: " + what);
-            Thread.sleep(20);
-        }
-    }
-
-    static String fresh(String prefix) {
-        return prefix + "_" + RUN + "_" + ++next;
-    }
-
+public class Transactions extends Words {
     /** A producer whose answers are set by body; what it was asked about is kept. */
     static class Teller implements AutoCloseable, TransactionListener {
         final TransactionMQProducer producer;
@@ -82,13 +50,13 @@ public class Transactions {
         }
 
         public LocalTransactionState checkLocalTransaction(MessageExt message) {
-            String body = new String(message.getBody(), StandardCharsets.UTF_8);
+            String body = text(message);
             asked.add(body);
             return later.getOrDefault(body, LocalTransactionState.UNKNOW);
         }
 
         SendResult send(String topic, String body, LocalTransactionState atOnce) throws Exception {
-            return producer.sendMessageInTransaction(new Message(topic, "T", "key-" + body, body.getBytes(StandardCharsets.UTF_8)), atOnce);
+            return producer.sendMessageInTransaction(new Message(topic, "T", "key-" + body, bytes(body)), atOnce);
         }
 
         public void close() {
@@ -120,7 +88,7 @@ public class Transactions {
 
         Set<String> bodies() {
             Set<String> bodies = new TreeSet<>();
-            for (MessageExt each : arrived) bodies.add(new String(each.getBody(), StandardCharsets.UTF_8));
+            for (MessageExt each : arrived) bodies.add(text(each));
             return bodies;
         }
 
@@ -132,13 +100,6 @@ public class Transactions {
         public void close() {
             consumer.shutdown();
         }
-    }
-
-    static void order(String word) throws Exception {
-        System.out.println(word);
-        System.out.flush();
-        check(System.in.read() >= 0, "the broker is back");
-        while (System.in.available() > 0) System.in.read();
     }
 
     static void cases() {
@@ -201,7 +162,7 @@ public class Transactions {
         CASES.put("a message waits for the immunity it brings along", () -> {
             String topic = fresh("T");
             try (Teller teller = new Teller(fresh("P"))) {
-                Message message = new Message(topic, "immune".getBytes(StandardCharsets.UTF_8));
+                Message message = new Message(topic, bytes("immune"));
                 message.putUserProperty(MessageConst.PROPERTY_CHECK_IMMUNITY_TIME_IN_SECONDS, "12");
                 long began = System.currentTimeMillis();
                 teller.producer.sendMessageInTransaction(message, LocalTransactionState.UNKNOW);
@@ -217,13 +178,13 @@ public class Transactions {
             String topic = fresh("Q");
             try (Answerer answerer = new Answerer(topic)) {
                 DefaultMQProducer asker = producer();
-                Message answer = asker.request(new Message(topic, "six".getBytes(StandardCharsets.UTF_8)), 15_000);
-                equal("answer to six", new String(answer.getBody(), StandardCharsets.UTF_8), "answer");
+                Message answer = asker.request(new Message(topic, bytes("six")), 15_000);
+                equal("answer to six", text(answer), "answer");
                 AtomicReference<String> called = new AtomicReference<>();
                 CountDownLatch over = new CountDownLatch(1);
-                asker.request(new Message(topic, "seven".getBytes(StandardCharsets.UTF_8)), new RequestCallback() {
+                asker.request(new Message(topic, bytes("seven")), new RequestCallback() {
                     public void onSuccess(Message message) {
-                        called.set(new String(message.getBody(), StandardCharsets.UTF_8));
+                        called.set(text(message));
                         over.countDown();
                     }
 
@@ -241,7 +202,7 @@ public class Transactions {
             String topic = fresh("Q");
             DefaultMQProducer asker = producer();
             try {
-                asker.request(new Message(topic, "anyone?".getBytes(StandardCharsets.UTF_8)), 3_000);
+                asker.request(new Message(topic, bytes("anyone?")), 3_000);
                 check(false, "no exception");
             } catch (Exception e) {
                 check(e.getMessage() != null && e.getMessage().contains("wait reply message timeout"), "the reason: " + e.getMessage());
@@ -266,7 +227,7 @@ public class Transactions {
             teller.send(topic, "never", LocalTransactionState.ROLLBACK_MESSAGE);
             // Apache's broker gathers the ends of transactions for 3 s in memory.
             Thread.sleep(4_000);
-            order(how);
+            restart(how);
             teller.later.put("open", LocalTransactionState.COMMIT_MESSAGE);
             try (Reader reader = new Reader(topic)) {
                 reader.expect(90, "before", "open");
@@ -280,7 +241,7 @@ public class Transactions {
         final DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(fresh("G"));
 
         Answerer(String topic) throws Exception {
-            replies.send(new Message(topic, "the topic is made".getBytes(StandardCharsets.UTF_8)));
+            replies.send(new Message(topic, bytes("the topic is made")));
             CountDownLatch first = new CountDownLatch(1);
             consumer.setInstanceName(fresh("answerer"));
             consumer.setNamesrvAddr(nameServer);
@@ -292,7 +253,7 @@ public class Transactions {
                     first.countDown();
                     if (each.getProperty(MessageConst.PROPERTY_CORRELATION_ID) == null) continue;
                     try {
-                        replies.send(MessageUtil.createReplyMessage(each, ("answer to " + new String(each.getBody(), StandardCharsets.UTF_8)).getBytes(StandardCharsets.UTF_8)), 3_000);
+                        replies.send(MessageUtil.createReplyMessage(each, bytes("answer to " + text(each))), 3_000);
                     } catch (Exception e) {
                         e.printStackTrace();
                     }
@@ -307,15 +268,6 @@ public class Transactions {
             consumer.shutdown();
             replies.shutdown();
         }
-    }
-
-    static DefaultMQProducer producer() throws Exception {
-        DefaultMQProducer producer = new DefaultMQProducer(fresh("P"));
-        producer.setInstanceName(fresh("asker"));
-        producer.setNamesrvAddr(nameServer);
-        producer.setSendMsgTimeout(10_000);
-        producer.start();
-        return producer;
     }
 
     // ---- Steps of a story in which the broker changes ----------------------------------------------
@@ -358,20 +310,8 @@ public class Transactions {
             }
             System.exit(0);
         }
+        begin(args);
         cases();
-        String only = args.length > 3 ? args[3] : "";
-        for (Map.Entry<String, Body> each : CASES.entrySet()) {
-            if (!each.getKey().contains(only)) continue;
-            long began = System.currentTimeMillis();
-            String result = "PASS", detail = "";
-            try {
-                each.getValue().run();
-            } catch (Throwable e) {
-                result = "FAIL";
-                detail = String.valueOf(e).replace('\t', ' ').replace('\n', ' ');
-            }
-            System.out.println("CASE\t" + each.getKey() + "\t" + result + "\t" + (System.currentTimeMillis() - began) + "\t" + detail);
-        }
-        System.exit(0);
+        run(1);
     }
 }
