@@ -198,7 +198,7 @@ struct ReplicaBody {
   bool in_sync = false;
   using Self = ReplicaBody;
   static constexpr auto kFields =
-      std::tuple{protocol::Field{"addr", &Self::addr},
+      MemberList{protocol::Field{"addr", &Self::addr},
                  protocol::Field{"slaveAckOffset", &Self::slave_ack_offset},
                  protocol::Field{"diff", &Self::diff},
                  protocol::Field{"inSync", &Self::in_sync},
@@ -210,7 +210,7 @@ struct ReplicaClientBody {
   std::int64_t transferred = 0, max_offset = 0, last_read = 0, last_write = 0, master_flush = 0;
   using Self = ReplicaClientBody;
   static constexpr auto kFields =
-      std::tuple{protocol::Field{"masterAddr", &Self::master_addr},
+      MemberList{protocol::Field{"masterAddr", &Self::master_addr},
                  protocol::Field{"transferredByteInSecond", &Self::transferred},
                  protocol::Field{"maxOffset", &Self::max_offset},
                  protocol::Field{"lastReadTimestamp", &Self::last_read},
@@ -224,7 +224,7 @@ struct HaBody {
   bool master = true;
   std::int64_t max_offset = 0;
   using Self = HaBody;
-  static constexpr auto kFields = std::tuple{
+  static constexpr auto kFields = MemberList{
       protocol::Field{"haConnectionInfo", &Self::replicas},
       protocol::Field{"haClientRuntimeInfo", &Self::client},
       protocol::Field{"inSyncSlaveNums", &Self::in_sync}, protocol::Field{"master", &Self::master},

@@ -33,7 +33,7 @@ struct ProcessQueueBody {
   bool locked = false, dropped = false;
   using Self = ProcessQueueBody;
   static constexpr auto kFields =
-      std::tuple{protocol::Field{"commitOffset", &Self::commit_offset},
+      MemberList{protocol::Field{"commitOffset", &Self::commit_offset},
                  protocol::Field{"cachedMsgMinOffset", &Self::cached_min},
                  protocol::Field{"cachedMsgMaxOffset", &Self::cached_max},
                  protocol::Field{"cachedMsgCount", &Self::cached_count},
@@ -50,7 +50,7 @@ struct RatesBody {
   std::int64_t failed = 0;
   using Self = RatesBody;
   static constexpr auto kFields =
-      std::tuple{protocol::Field{"pullRT", &Self::pull_rt},
+      MemberList{protocol::Field{"pullRT", &Self::pull_rt},
                  protocol::Field{"pullTPS", &Self::pull_tps},
                  protocol::Field{"consumeRT", &Self::consume_rt},
                  protocol::Field{"consumeOKTPS", &Self::consume_ok_tps},
@@ -64,7 +64,7 @@ struct RunningInfoBody {
   std::map<std::string, RatesBody> status;
   std::string jstack;
   using Self = RunningInfoBody;
-  static constexpr auto kFields = std::tuple{
+  static constexpr auto kFields = MemberList{
       protocol::Field{"properties", &Self::properties},
       protocol::Field{"subscriptionSet", &Self::subscriptions},
       protocol::Field{"mqTable", &Self::queues}, protocol::Field{"statusTable", &Self::status},

@@ -79,7 +79,7 @@ struct DirectBody {
   std::string consume_result, remark;
   std::int64_t spent = 0;
   using Self = DirectBody;
-  static constexpr auto kFields = std::tuple{
+  static constexpr auto kFields = MemberList{
       protocol::Field{"order", &Self::order}, protocol::Field{"autoCommit", &Self::auto_commit},
       protocol::Field{"consumeResult", &Self::consume_result},
       protocol::Field{"remark", &Self::remark}, protocol::Field{"spentTimeMills", &Self::spent}};

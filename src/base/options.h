@@ -6,11 +6,11 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <tuple>
 #include <type_traits>
 #include <vector>
 
 #include "apogee/result.h"
+#include "base/member_list.h"
 
 /// Configuration keys, declared once: a struct lists its members in kOptions, and parsing, range
 /// checks, printing and the reference page are loops over that list. Defaults stand at the members.
@@ -18,7 +18,7 @@
 ///   struct StoreConfig {
 ///     std::int64_t flush_interval_ms = 500;
 ///     using Self = StoreConfig;
-///     static constexpr auto kOptions = std::tuple{
+///     static constexpr auto kOptions = MemberList{
 ///         Option{"flushIntervalCommitLog", &Self::flush_interval_ms, 1, 60'000, "Longest wait ...,
 ///         in ms."}};
 ///   };
@@ -189,9 +189,8 @@ OptionView view(Config&, const IgnoredOption& option) {
 template <class Config>
 std::vector<OptionView> option_views(Config& config) {
   std::vector<OptionView> views;
-  std::apply(
-      [&](const auto&... option) { (views.push_back(options_detail::view(config, option)), ...); },
-      Config::kOptions);
+  Config::kOptions.for_each(
+      [&](const auto& option) { views.push_back(options_detail::view(config, option)); });
   return views;
 }
 

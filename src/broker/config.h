@@ -94,7 +94,7 @@ struct BrokerConfig {
   std::int32_t metrics_series_max = 10'000;
 
   using Self = BrokerConfig;
-  static constexpr auto kOptions = std::tuple{
+  static constexpr auto kOptions = MemberList{
       PlainOption{"brokerName", &Self::broker_name,
                   "Name a master and its slaves share; empty: the host's name."},
       PlainOption{"brokerClusterName", &Self::cluster_name, "Cluster the broker belongs to."},

@@ -34,7 +34,7 @@ struct OrderedBatch {
   std::optional<std::map<std::int64_t, std::int64_t>> next_visible;    ///< By offset.
   std::int64_t pop_time = 0;
   using Self = OrderedBatch;
-  static constexpr auto kFields = std::tuple{
+  static constexpr auto kFields = MemberList{
       protocol::Field{"a", &Self::attempt_id},    protocol::Field{"cm", &Self::acked_bits},
       protocol::Field{"i", &Self::invisible_ms},  protocol::Field{"l", &Self::last_consume_ms},
       protocol::Field{"o", &Self::offsets},       protocol::Field{"oc", &Self::times_consumed},
@@ -84,7 +84,7 @@ class OrderedPops {
   struct Table {
     std::map<std::string, Batches> table;  // topic@group
     using Self = Table;
-    static constexpr auto kFields = std::tuple{protocol::Field{"table", &Self::table}};
+    static constexpr auto kFields = MemberList{protocol::Field{"table", &Self::table}};
   };
   OrderedBatch* find(const Queue& queue);  // mutex_ is held
   void forget_unused(const Topics& topics, const SubscriptionGroups& groups);

@@ -30,7 +30,7 @@ struct Refusal {
   protocol::OptInt forbidden_type;
   using Self = Refusal;
   static constexpr auto kFields =
-      std::tuple{protocol::Field{"forbiddenType", &Self::forbidden_type}};
+      MemberList{protocol::Field{"forbiddenType", &Self::forbidden_type}};
 };
 
 /// One pull on its way through the checks, the store and, perhaps, a wait.

@@ -186,7 +186,7 @@ TEST_F(SendingTest, RefusesTransactionsWhenToldTo) {
 
 struct OnlyTopic {
   std::string_view topic = "t";
-  static constexpr auto kFields = std::tuple{protocol::Field{"b", &OnlyTopic::topic}};
+  static constexpr auto kFields = MemberList{protocol::Field{"b", &OnlyTopic::topic}};
 };
 
 TEST_F(SendingTest, RefusesAMissingHeaderFieldByName) {

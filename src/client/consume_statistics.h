@@ -26,7 +26,7 @@ class ConsumeStatistics {
     std::int64_t consume_failed_messages = 0;  ///< In the last hour.
     using Self = Status;
     static constexpr auto kFields =
-        std::tuple{protocol::Field{"consumeFailedMsgs", &Self::consume_failed_messages},
+        MemberList{protocol::Field{"consumeFailedMsgs", &Self::consume_failed_messages},
                    protocol::Field{"consumeFailedTPS", &Self::consume_failed_tps},
                    protocol::Field{"consumeOKTPS", &Self::consume_ok_tps},
                    protocol::Field{"consumeRT", &Self::consume_rt},

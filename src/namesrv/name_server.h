@@ -27,7 +27,7 @@ struct NameServerConfig {
   std::int32_t wait_seconds_for_service = 45, scan_interval_ms = 5'000, io_threads = 0;
   std::string log_dir;
   using Self = NameServerConfig;
-  static constexpr auto kOptions = std::tuple{
+  static constexpr auto kOptions = MemberList{
       PlainOption{"rocketmqHome", &Self::home, "Accepted and unused: nothing is read from there."},
       PlainOption{"kvConfigPath", &Self::kv_config_path,
                   "File of the key-value configuration; empty: ~/namesrv/kvConfig.json."},

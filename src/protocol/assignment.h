@@ -17,7 +17,7 @@ struct QueryAssignmentBody {
   std::string strategy_name, topic;
   using Self = QueryAssignmentBody;
   static constexpr auto kFields =
-      std::tuple{Field{"clientId", &Self::client_id}, Field{"consumerGroup", &Self::consumer_group},
+      MemberList{Field{"clientId", &Self::client_id}, Field{"consumerGroup", &Self::consumer_group},
                  Field{"messageModel", &Self::message_model},
                  Field{"strategyName", &Self::strategy_name}, Field{"topic", &Self::topic}};
 };
@@ -26,12 +26,12 @@ struct QueueAssignment {
   std::string mode;
   using Self = QueueAssignment;
   static constexpr auto kFields =
-      std::tuple{Field{"messageQueue", &Self::message_queue}, Field{"mode", &Self::mode}};
+      MemberList{Field{"messageQueue", &Self::message_queue}, Field{"mode", &Self::mode}};
 };
 struct QueryAssignmentAnswer {
   std::optional<std::vector<QueueAssignment>> assignments;  ///< Absent: keep what you have.
   using Self = QueryAssignmentAnswer;
-  static constexpr auto kFields = std::tuple{Field{"messageQueueAssignments", &Self::assignments}};
+  static constexpr auto kFields = MemberList{Field{"messageQueueAssignments", &Self::assignments}};
 };
 struct MessageRequestModeBody {
   std::string consumer_group, mode = "PULL";
@@ -39,13 +39,13 @@ struct MessageRequestModeBody {
   std::string topic;
   using Self = MessageRequestModeBody;
   static constexpr auto kFields =
-      std::tuple{Field{"consumerGroup", &Self::consumer_group}, Field{"mode", &Self::mode},
+      MemberList{Field{"consumerGroup", &Self::consumer_group}, Field{"mode", &Self::mode},
                  Field{"popShareQueueNum", &Self::pop_share_queues}, Field{"topic", &Self::topic}};
 };
 struct MessageRequestModeTable {
   std::map<std::string, std::map<std::string, MessageRequestModeBody>> modes;  ///< Topic, group.
   using Self = MessageRequestModeTable;
-  static constexpr auto kFields = std::tuple{Field{"messageRequestModeMap", &Self::modes}};
+  static constexpr auto kFields = MemberList{Field{"messageRequestModeMap", &Self::modes}};
 };
 
 }  // namespace apogee::protocol

@@ -23,7 +23,7 @@ struct MessageQueue {
   auto operator<=>(const MessageQueue&) const = default;
   using Self = MessageQueue;
   static constexpr auto kFields =
-      std::tuple{Field{"brokerName", &Self::broker_name}, Field{"queueId", &Self::queue_id},
+      MemberList{Field{"brokerName", &Self::broker_name}, Field{"queueId", &Self::queue_id},
                  Field{"topic", &Self::topic}};
 };
 
@@ -36,7 +36,7 @@ struct DataVersion {
   }
   using Self = DataVersion;
   static constexpr auto kFields =
-      std::tuple{Field{"counter", &Self::counter}, Field{"stateVersion", &Self::state_version},
+      MemberList{Field{"counter", &Self::counter}, Field{"stateVersion", &Self::state_version},
                  Field{"timestamp", &Self::timestamp}};
 };
 
@@ -47,7 +47,7 @@ struct QueueData {
   std::int32_t perm = 6, read_queue_nums = 0, topic_sys_flag = 0, write_queue_nums = 0;
   bool operator==(const QueueData&) const = default;
   using Self = QueueData;
-  static constexpr auto kFields = std::tuple{
+  static constexpr auto kFields = MemberList{
       Field{"brokerName", &Self::broker_name}, Field{"perm", &Self::perm},
       Field{"readQueueNums", &Self::read_queue_nums}, Field{"topicSysFlag", &Self::topic_sys_flag},
       Field{"writeQueueNums", &Self::write_queue_nums}};
@@ -59,7 +59,7 @@ struct BrokerData {
   std::optional<std::string> zone_name;
   bool operator==(const BrokerData&) const = default;
   using Self = BrokerData;
-  static constexpr auto kFields = std::tuple{
+  static constexpr auto kFields = MemberList{
       Field{"brokerAddrs", &Self::broker_addresses}, Field{"brokerName", &Self::broker_name},
       Field{"cluster", &Self::cluster}, Field{"enableActingMaster", &Self::enable_acting_master},
       Field{"zoneName", &Self::zone_name}};
@@ -71,7 +71,7 @@ struct TopicRouteData {
   std::vector<QueueData> queue_datas;
   std::optional<Json> topic_queue_mapping_by_broker;
   using Self = TopicRouteData;
-  static constexpr auto kFields = std::tuple{
+  static constexpr auto kFields = MemberList{
       Field{"brokerDatas", &Self::broker_datas},
       Field{"filterServerTable", &Self::filter_server_table},
       Field{"orderTopicConf", &Self::order_topic_conf}, Field{"queueDatas", &Self::queue_datas},
@@ -82,7 +82,7 @@ struct ClusterInfo {
   std::map<std::string, std::set<std::string>> cluster_address_table;
   using Self = ClusterInfo;
   static constexpr auto kFields =
-      std::tuple{Field{"brokerAddrTable", &Self::broker_address_table},
+      MemberList{Field{"brokerAddrTable", &Self::broker_address_table},
                  Field{"clusterAddrTable", &Self::cluster_address_table}};
 };
 struct BrokerMemberGroup {
@@ -90,13 +90,13 @@ struct BrokerMemberGroup {
   std::string broker_name, cluster;
   using Self = BrokerMemberGroup;
   static constexpr auto kFields =
-      std::tuple{Field{"brokerAddrs", &Self::broker_addresses},
+      MemberList{Field{"brokerAddrs", &Self::broker_addresses},
                  Field{"brokerName", &Self::broker_name}, Field{"cluster", &Self::cluster}};
 };
 struct BrokerMemberGroupBody {
   BrokerMemberGroup group;
   using Self = BrokerMemberGroupBody;
-  static constexpr auto kFields = std::tuple{Field{"brokerMemberGroup", &Self::group}};
+  static constexpr auto kFields = MemberList{Field{"brokerMemberGroup", &Self::group}};
 };
 
 // ---- Topics and groups -------------------------------------------------------------------------
@@ -109,7 +109,7 @@ struct TopicConfig {
   std::int32_t topic_sys_flag = 0, write_queue_nums = 16;
   bool operator==(const TopicConfig&) const = default;
   using Self = TopicConfig;
-  static constexpr auto kFields = std::tuple{Field{"attributes", &Self::attributes},
+  static constexpr auto kFields = MemberList{Field{"attributes", &Self::attributes},
                                              Field{"order", &Self::order},
                                              Field{"perm", &Self::perm},
                                              Field{"readQueueNums", &Self::read_queue_nums},
@@ -127,7 +127,7 @@ struct TopicConfigTable {
   std::optional<Json> topic_queue_mapping_detail_map, topic_queue_mapping_info_map;
   using Self = TopicConfigTable;
   static constexpr auto kFields =
-      std::tuple{Field{"dataVersion", &Self::data_version},
+      MemberList{Field{"dataVersion", &Self::data_version},
                  Field{"mappingDataVersion", &Self::mapping_data_version},
                  Field{"topicConfigTable", &Self::topic_config_table},
                  Field{"topicQueueMappingDetailMap", &Self::topic_queue_mapping_detail_map},
@@ -136,13 +136,13 @@ struct TopicConfigTable {
 struct TopicConfigList {
   std::vector<TopicConfig> topic_config_list;
   using Self = TopicConfigList;
-  static constexpr auto kFields = std::tuple{Field{"topicConfigList", &Self::topic_config_list}};
+  static constexpr auto kFields = MemberList{Field{"topicConfigList", &Self::topic_config_list}};
 };
 struct RegisterBrokerBody {
   std::vector<std::string> filter_server_list;
   TopicConfigTable topics;
   using Self = RegisterBrokerBody;
-  static constexpr auto kFields = std::tuple{Field{"filterServerList", &Self::filter_server_list},
+  static constexpr auto kFields = MemberList{Field{"filterServerList", &Self::filter_server_list},
                                              Field{"topicConfigSerializeWrapper", &Self::topics}};
 };
 /// One zlib stream of length-prefixed parts (compressed=true). `version`: the requester's, which
@@ -153,14 +153,14 @@ struct CustomizedRetryPolicy {
   std::vector<std::int64_t> next;
   bool operator==(const CustomizedRetryPolicy&) const = default;
   using Self = CustomizedRetryPolicy;
-  static constexpr auto kFields = std::tuple{Field{"next", &Self::next}};
+  static constexpr auto kFields = MemberList{Field{"next", &Self::next}};
 };
 struct ExponentialRetryPolicy {
   std::int64_t initial = 5'000, max = 7'200'000, multiplier = 2;
   bool operator==(const ExponentialRetryPolicy&) const = default;
   using Self = ExponentialRetryPolicy;
   static constexpr auto kFields =
-      std::tuple{Field{"initial", &Self::initial}, Field{"max", &Self::max},
+      MemberList{Field{"initial", &Self::initial}, Field{"max", &Self::max},
                  Field{"multiplier", &Self::multiplier}};
 };
 struct GroupRetryPolicy {
@@ -170,7 +170,7 @@ struct GroupRetryPolicy {
   bool operator==(const GroupRetryPolicy&) const = default;
   using Self = GroupRetryPolicy;
   static constexpr auto kFields =
-      std::tuple{Field{"customizedRetryPolicy", &Self::customized},
+      MemberList{Field{"customizedRetryPolicy", &Self::customized},
                  Field{"exponentialRetryPolicy", &Self::exponential}, Field{"type", &Self::type}};
 };
 struct SubscriptionGroupConfig {
@@ -188,7 +188,7 @@ struct SubscriptionGroupConfig {
   std::int64_t which_broker_when_consume_slowly = 1;
   using Self = SubscriptionGroupConfig;
   static constexpr auto kFields =
-      std::tuple{Field{"attributes", &Self::attributes},
+      MemberList{Field{"attributes", &Self::attributes},
                  Field{"brokerId", &Self::broker_id},
                  Field{"consumeBroadcastEnable", &Self::consume_broadcast_enable},
                  Field{"consumeEnable", &Self::consume_enable},
@@ -209,14 +209,14 @@ struct SubscriptionGroupTable {
   std::map<std::string, std::map<std::string, std::int32_t>> forbidden_table;
   std::map<std::string, SubscriptionGroupConfig> subscription_group_table;
   using Self = SubscriptionGroupTable;
-  static constexpr auto kFields = std::tuple{
+  static constexpr auto kFields = MemberList{
       Field{"dataVersion", &Self::data_version}, Field{"forbiddenTable", &Self::forbidden_table},
       Field{"subscriptionGroupTable", &Self::subscription_group_table}};
 };
 struct SubscriptionGroupList {
   std::vector<SubscriptionGroupConfig> group_config_list;
   using Self = SubscriptionGroupList;
-  static constexpr auto kFields = std::tuple{Field{"groupConfigList", &Self::group_config_list}};
+  static constexpr auto kFields = MemberList{Field{"groupConfigList", &Self::group_config_list}};
 };
 struct GroupForbidden {
   std::string group;
@@ -224,7 +224,7 @@ struct GroupForbidden {
   std::string topic;
   using Self = GroupForbidden;
   static constexpr auto kFields =
-      std::tuple{Field{"group", &Self::group}, Field{"readable", &Self::readable},
+      MemberList{Field{"group", &Self::group}, Field{"readable", &Self::readable},
                  Field{"topic", &Self::topic}};
 };
 
@@ -273,7 +273,7 @@ struct SubscriptionData {
   std::string topic;
   bool operator==(const SubscriptionData&) const = default;
   using Self = SubscriptionData;
-  static constexpr auto kFields = std::tuple{Field{"classFilterMode", &Self::class_filter_mode},
+  static constexpr auto kFields = MemberList{Field{"classFilterMode", &Self::class_filter_mode},
                                              Field{"codeSet", &Self::code_set},
                                              Field{"expressionType", &Self::expression_type},
                                              Field{"subString", &Self::sub_string},
@@ -293,7 +293,7 @@ struct BloomPattern {
   bool operator==(const BloomPattern&) const = default;
   using Self = BloomPattern;
   static constexpr auto kFields =
-      std::tuple{Field{"bitNum", &Self::bit_num}, Field{"bitPos", &Self::bit_pos}};
+      MemberList{Field{"bitNum", &Self::bit_num}, Field{"bitPos", &Self::bit_pos}};
 };
 struct ConsumerFilterData {
   BloomPattern bloom_filter_data;
@@ -303,7 +303,7 @@ struct ConsumerFilterData {
   std::string expression, expression_type, topic;
   bool operator==(const ConsumerFilterData&) const = default;
   using Self = ConsumerFilterData;
-  static constexpr auto kFields = std::tuple{Field{"bloomFilterData", &Self::bloom_filter_data},
+  static constexpr auto kFields = MemberList{Field{"bloomFilterData", &Self::bloom_filter_data},
                                              Field{"bornTime", &Self::born_time},
                                              Field{"clientVersion", &Self::client_version},
                                              Field{"consumerGroup", &Self::consumer_group},
@@ -317,19 +317,19 @@ struct ConsumerFiltersOfTopic {
   std::string topic;
   using Self = ConsumerFiltersOfTopic;
   static constexpr auto kFields =
-      std::tuple{Field{"groupFilterData", &Self::group_filter_data}, Field{"topic", &Self::topic}};
+      MemberList{Field{"groupFilterData", &Self::group_filter_data}, Field{"topic", &Self::topic}};
 };
 struct ConsumerFilterTable {
   std::map<std::string, ConsumerFiltersOfTopic> filter_data_by_topic;
   using Self = ConsumerFilterTable;
   static constexpr auto kFields =
-      std::tuple{Field{"filterDataByTopic", &Self::filter_data_by_topic}};
+      MemberList{Field{"filterDataByTopic", &Self::filter_data_by_topic}};
 };
 
 struct ProducerData {
   std::string group_name;
   using Self = ProducerData;
-  static constexpr auto kFields = std::tuple{Field{"groupName", &Self::group_name}};
+  static constexpr auto kFields = MemberList{Field{"groupName", &Self::group_name}};
 };
 struct ConsumerData {
   ConsumeFromWhere consume_from_where = ConsumeFromWhere::kLastOffset;
@@ -340,7 +340,7 @@ struct ConsumerData {
   bool unit_mode = false;
   using Self = ConsumerData;
   static constexpr auto kFields =
-      std::tuple{Field{"consumeFromWhere", &Self::consume_from_where},
+      MemberList{Field{"consumeFromWhere", &Self::consume_from_where},
                  Field{"consumeType", &Self::consume_type},
                  Field{"groupName", &Self::group_name},
                  Field{"messageModel", &Self::message_model},
@@ -354,7 +354,7 @@ struct HeartbeatData {
   std::vector<ProducerData> producer_data_set;
   bool without_sub = false;
   using Self = HeartbeatData;
-  static constexpr auto kFields = std::tuple{
+  static constexpr auto kFields = MemberList{
       Field{"clientID", &Self::client_id}, Field{"consumerDataSet", &Self::consumer_data_set},
       Field{"heartbeatFingerprint", &Self::heartbeat_fingerprint},
       Field{"producerDataSet", &Self::producer_data_set}, Field{"withoutSub", &Self::without_sub}};
@@ -364,7 +364,7 @@ struct CheckClientBody {
   SubscriptionData subscription_data;
   using Self = CheckClientBody;
   static constexpr auto kFields =
-      std::tuple{Field{"clientId", &Self::client_id}, Field{"group", &Self::group},
+      MemberList{Field{"clientId", &Self::client_id}, Field{"group", &Self::group},
                  Field{"subscriptionData", &Self::subscription_data}};
 };
 
@@ -375,27 +375,27 @@ struct TopicList {
   std::set<std::string> topic_list;
   using Self = TopicList;
   static constexpr auto kFields =
-      std::tuple{Field{"brokerAddr", &Self::broker_address}, Field{"topicList", &Self::topic_list}};
+      MemberList{Field{"brokerAddr", &Self::broker_address}, Field{"topicList", &Self::topic_list}};
 };
 struct GroupList {
   std::set<std::string> group_list;
   using Self = GroupList;
-  static constexpr auto kFields = std::tuple{Field{"groupList", &Self::group_list}};
+  static constexpr auto kFields = MemberList{Field{"groupList", &Self::group_list}};
 };
 struct ConsumerIdList {
   std::vector<std::string> consumer_id_list;
   using Self = ConsumerIdList;
-  static constexpr auto kFields = std::tuple{Field{"consumerIdList", &Self::consumer_id_list}};
+  static constexpr auto kFields = MemberList{Field{"consumerIdList", &Self::consumer_id_list}};
 };
 struct KvTable {
   std::map<std::string, std::string> table;
   using Self = KvTable;
-  static constexpr auto kFields = std::tuple{Field{"table", &Self::table}};
+  static constexpr auto kFields = MemberList{Field{"table", &Self::table}};
 };
 struct KvConfigTable {
   std::map<std::string, std::map<std::string, std::string>> config_table;
   using Self = KvConfigTable;
-  static constexpr auto kFields = std::tuple{Field{"configTable", &Self::config_table}};
+  static constexpr auto kFields = MemberList{Field{"configTable", &Self::config_table}};
 };
 struct LockBatchBody {
   std::string client_id, consumer_group;
@@ -403,20 +403,20 @@ struct LockBatchBody {
   bool only_this_broker = false;
   using Self = LockBatchBody;
   static constexpr auto kFields =
-      std::tuple{Field{"clientId", &Self::client_id}, Field{"consumerGroup", &Self::consumer_group},
+      MemberList{Field{"clientId", &Self::client_id}, Field{"consumerGroup", &Self::consumer_group},
                  Field{"mqSet", &Self::mq_set}, Field{"onlyThisBroker", &Self::only_this_broker}};
 };
 struct LockBatchAnswer {
   std::set<MessageQueue> lock_ok_mq_set;
   using Self = LockBatchAnswer;
-  static constexpr auto kFields = std::tuple{Field{"lockOKMQSet", &Self::lock_ok_mq_set}};
+  static constexpr auto kFields = MemberList{Field{"lockOKMQSet", &Self::lock_ok_mq_set}};
 };
 /// consumerOffset.json and GET_ALL_CONSUMER_OFFSET: topic@group -> queue -> next offset.
 struct ConsumerOffsetTable {
   DataVersion data_version;
   std::map<std::string, std::map<std::int32_t, std::int64_t>> offset_table;
   using Self = ConsumerOffsetTable;
-  static constexpr auto kFields = std::tuple{Field{"dataVersion", &Self::data_version},
+  static constexpr auto kFields = MemberList{Field{"dataVersion", &Self::data_version},
                                              Field{"offsetTable", &Self::offset_table}};
 };
 /// lmqConsumerOffset.json: groups of LMQs have one offset a topic.
@@ -425,7 +425,7 @@ struct LmqConsumerOffsetTable {
   std::map<std::string, std::int64_t> lmq_offset_table;
   std::map<std::string, std::map<std::int32_t, std::int64_t>> offset_table;
   using Self = LmqConsumerOffsetTable;
-  static constexpr auto kFields = std::tuple{Field{"dataVersion", &Self::data_version},
+  static constexpr auto kFields = MemberList{Field{"dataVersion", &Self::data_version},
                                              Field{"lmqOffsetTable", &Self::lmq_offset_table},
                                              Field{"offsetTable", &Self::offset_table}};
 };
@@ -434,7 +434,7 @@ struct DelayOffsetTable {
   DataVersion data_version;
   std::map<std::int32_t, std::int64_t> offset_table;
   using Self = DelayOffsetTable;
-  static constexpr auto kFields = std::tuple{Field{"dataVersion", &Self::data_version},
+  static constexpr auto kFields = MemberList{Field{"dataVersion", &Self::data_version},
                                              Field{"offsetTable", &Self::offset_table}};
 };
 /// config/timermetrics and GET_TIMER_METRICS: how many timer messages of each topic wait.
@@ -442,19 +442,19 @@ struct TimingCount {
   std::int64_t count = 0, timestamp = 0;
   using Self = TimingCount;
   static constexpr auto kFields =
-      std::tuple{Field{"count", &Self::count}, Field{"timeStamp", &Self::timestamp}};
+      MemberList{Field{"count", &Self::count}, Field{"timeStamp", &Self::timestamp}};
 };
 struct TimerMetrics {
   DataVersion data_version;
   std::map<std::string, TimingCount> timing_count;
   using Self = TimerMetrics;
-  static constexpr auto kFields = std::tuple{Field{"dataVersion", &Self::data_version},
+  static constexpr auto kFields = MemberList{Field{"dataVersion", &Self::data_version},
                                              Field{"timingCount", &Self::timing_count}};
 };
 struct ResetOffsetBody {
   std::map<MessageQueue, std::int64_t> offset_table;
   using Self = ResetOffsetBody;
-  static constexpr auto kFields = std::tuple{Field{"offsetTable", &Self::offset_table}};
+  static constexpr auto kFields = MemberList{Field{"offsetTable", &Self::offset_table}};
 };
 /// The list form that the old C++ client reads.
 struct ResetOffsetEntry {
@@ -464,26 +464,26 @@ struct ResetOffsetEntry {
   std::string topic;
   using Self = ResetOffsetEntry;
   static constexpr auto kFields =
-      std::tuple{Field{"brokerName", &Self::broker_name}, Field{"offset", &Self::offset},
+      MemberList{Field{"brokerName", &Self::broker_name}, Field{"offset", &Self::offset},
                  Field{"queueId", &Self::queue_id}, Field{"topic", &Self::topic}};
 };
 struct ResetOffsetList {
   std::vector<ResetOffsetEntry> offset_table;
   using Self = ResetOffsetList;
-  static constexpr auto kFields = std::tuple{Field{"offsetTable", &Self::offset_table}};
+  static constexpr auto kFields = MemberList{Field{"offsetTable", &Self::offset_table}};
 };
 struct ConsumerStatusBody {
   std::map<std::string, std::map<MessageQueue, std::int64_t>> consumer_table;
   std::map<MessageQueue, std::int64_t> message_queue_table;
   using Self = ConsumerStatusBody;
   static constexpr auto kFields =
-      std::tuple{Field{"consumerTable", &Self::consumer_table},
+      MemberList{Field{"consumerTable", &Self::consumer_table},
                  Field{"messageQueueTable", &Self::message_queue_table}};
 };
 struct CorrectionOffsetBody {
   std::map<std::int32_t, std::int64_t> correction_offsets;
   using Self = CorrectionOffsetBody;
-  static constexpr auto kFields = std::tuple{Field{"correctionOffsets", &Self::correction_offsets}};
+  static constexpr auto kFields = MemberList{Field{"correctionOffsets", &Self::correction_offsets}};
 };
 
 // ---- Statistics and connections ----------------------------------------------------------------
@@ -491,7 +491,7 @@ struct CorrectionOffsetBody {
 struct OffsetWrapper {
   std::int64_t broker_offset = 0, consumer_offset = 0, last_timestamp = 0, pull_offset = 0;
   using Self = OffsetWrapper;
-  static constexpr auto kFields = std::tuple{
+  static constexpr auto kFields = MemberList{
       Field{"brokerOffset", &Self::broker_offset}, Field{"consumerOffset", &Self::consumer_offset},
       Field{"lastTimestamp", &Self::last_timestamp}, Field{"pullOffset", &Self::pull_offset}};
 };
@@ -499,7 +499,7 @@ struct ConsumeStats {
   double consume_tps = 0;
   std::map<MessageQueue, OffsetWrapper> offset_table;
   using Self = ConsumeStats;
-  static constexpr auto kFields = std::tuple{Field{"consumeTps", &Self::consume_tps},
+  static constexpr auto kFields = MemberList{Field{"consumeTps", &Self::consume_tps},
                                              Field{"offsetTable", &Self::offset_table}};
 };
 struct ConsumeStatsList {
@@ -507,7 +507,7 @@ struct ConsumeStatsList {
   std::vector<std::map<std::string, std::vector<ConsumeStats>>> consume_stats_list;
   std::int64_t total_diff = 0, total_inflight_diff = 0;
   using Self = ConsumeStatsList;
-  static constexpr auto kFields = std::tuple{
+  static constexpr auto kFields = MemberList{
       Field{"brokerAddr", &Self::broker_address},
       Field{"consumeStatsList", &Self::consume_stats_list}, Field{"totalDiff", &Self::total_diff},
       Field{"totalInflightDiff", &Self::total_inflight_diff}};
@@ -516,14 +516,14 @@ struct TopicOffset {
   std::int64_t last_update_timestamp = 0, max_offset = 0, min_offset = 0;
   using Self = TopicOffset;
   static constexpr auto kFields =
-      std::tuple{Field{"lastUpdateTimestamp", &Self::last_update_timestamp},
+      MemberList{Field{"lastUpdateTimestamp", &Self::last_update_timestamp},
                  Field{"maxOffset", &Self::max_offset}, Field{"minOffset", &Self::min_offset}};
 };
 struct TopicStatsTable {
   std::map<MessageQueue, TopicOffset> offset_table;
   double topic_put_tps = 0;
   using Self = TopicStatsTable;
-  static constexpr auto kFields = std::tuple{Field{"offsetTable", &Self::offset_table},
+  static constexpr auto kFields = MemberList{Field{"offsetTable", &Self::offset_table},
                                              Field{"topicPutTps", &Self::topic_put_tps}};
 };
 struct ConnectionInfo {
@@ -532,7 +532,7 @@ struct ConnectionInfo {
   auto operator<=>(const ConnectionInfo&) const = default;
   using Self = ConnectionInfo;
   static constexpr auto kFields =
-      std::tuple{Field{"clientAddr", &Self::client_address}, Field{"clientId", &Self::client_id},
+      MemberList{Field{"clientAddr", &Self::client_address}, Field{"clientId", &Self::client_id},
                  Field{"language", &Self::language}, Field{"version", &Self::version}};
 };
 struct ConsumerConnection {
@@ -542,7 +542,7 @@ struct ConsumerConnection {
   MessageModel message_model = MessageModel::kClustering;
   std::map<std::string, SubscriptionData> subscription_table;
   using Self = ConsumerConnection;
-  static constexpr auto kFields = std::tuple{Field{"connectionSet", &Self::connection_set},
+  static constexpr auto kFields = MemberList{Field{"connectionSet", &Self::connection_set},
                                              Field{"consumeFromWhere", &Self::consume_from_where},
                                              Field{"consumeType", &Self::consume_type},
                                              Field{"messageModel", &Self::message_model},
@@ -551,7 +551,7 @@ struct ConsumerConnection {
 struct ProducerConnection {
   std::set<ConnectionInfo> connection_set;
   using Self = ProducerConnection;
-  static constexpr auto kFields = std::tuple{Field{"connectionSet", &Self::connection_set}};
+  static constexpr auto kFields = MemberList{Field{"connectionSet", &Self::connection_set}};
 };
 struct ProducerInfo {
   std::string client_id, language;
@@ -560,21 +560,21 @@ struct ProducerInfo {
   std::int32_t version = 0;
   using Self = ProducerInfo;
   static constexpr auto kFields =
-      std::tuple{Field{"clientId", &Self::client_id}, Field{"language", &Self::language},
+      MemberList{Field{"clientId", &Self::client_id}, Field{"language", &Self::language},
                  Field{"lastUpdateTimestamp", &Self::last_update_timestamp},
                  Field{"remoteIP", &Self::remote_ip}, Field{"version", &Self::version}};
 };
 struct ProducerTable {
   std::map<std::string, std::vector<ProducerInfo>> data;
   using Self = ProducerTable;
-  static constexpr auto kFields = std::tuple{Field{"data", &Self::data}};
+  static constexpr auto kFields = MemberList{Field{"data", &Self::data}};
 };
 struct QueueTimeSpan {
   std::int64_t consume_timestamp = 0, delay_time = 0, max_timestamp = 0;
   MessageQueue message_queue;
   std::int64_t min_timestamp = 0;
   using Self = QueueTimeSpan;
-  static constexpr auto kFields = std::tuple{
+  static constexpr auto kFields = MemberList{
       Field{"consumeTimeStamp", &Self::consume_timestamp}, Field{"delayTime", &Self::delay_time},
       Field{"maxTimeStamp", &Self::max_timestamp}, Field{"messageQueue", &Self::message_queue},
       Field{"minTimeStamp", &Self::min_timestamp}};
@@ -583,21 +583,21 @@ struct ConsumeTimeSpanBody {
   std::vector<QueueTimeSpan> consume_time_span_set;
   using Self = ConsumeTimeSpanBody;
   static constexpr auto kFields =
-      std::tuple{Field{"consumeTimeSpanSet", &Self::consume_time_span_set}};
+      MemberList{Field{"consumeTimeSpanSet", &Self::consume_time_span_set}};
 };
 struct StatsWindow {
   double average_per_time = 0;
   std::int64_t sum = 0;
   double tps = 0;
   using Self = StatsWindow;
-  static constexpr auto kFields = std::tuple{Field{"avgpt", &Self::average_per_time},
+  static constexpr auto kFields = MemberList{Field{"avgpt", &Self::average_per_time},
                                              Field{"sum", &Self::sum}, Field{"tps", &Self::tps}};
 };
 struct BrokerStatsData {
   StatsWindow day, hour, minute;
   using Self = BrokerStatsData;
   static constexpr auto kFields =
-      std::tuple{Field{"statsDay", &Self::day}, Field{"statsHour", &Self::hour},
+      MemberList{Field{"statsDay", &Self::day}, Field{"statsHour", &Self::hour},
                  Field{"statsMinute", &Self::minute}};
 };
 struct ConsumeQueueEntryBody {
@@ -607,7 +607,7 @@ struct ConsumeQueueEntryBody {
   std::int32_t physical_size = 0;
   std::int64_t tags_code = 0;
   using Self = ConsumeQueueEntryBody;
-  static constexpr auto kFields = std::tuple{Field{"eval", &Self::eval},
+  static constexpr auto kFields = MemberList{Field{"eval", &Self::eval},
                                              Field{"extendDataJson", &Self::extend_data_json},
                                              Field{"msg", &Self::message},
                                              Field{"physicOffset", &Self::physical_offset},
@@ -620,7 +620,7 @@ struct QueryConsumeQueueBody {
   std::vector<ConsumeQueueEntryBody> queue_data;
   std::optional<SubscriptionData> subscription_data;
   using Self = QueryConsumeQueueBody;
-  static constexpr auto kFields = std::tuple{
+  static constexpr auto kFields = MemberList{
       Field{"filterData", &Self::filter_data}, Field{"maxQueueIndex", &Self::max_queue_index},
       Field{"minQueueIndex", &Self::min_queue_index}, Field{"queueData", &Self::queue_data},
       Field{"subscriptionData", &Self::subscription_data}};
@@ -631,7 +631,7 @@ struct QuerySubscriptionBody {
   std::optional<std::string> topic;
   using Self = QuerySubscriptionBody;
   static constexpr auto kFields =
-      std::tuple{Field{"group", &Self::group}, Field{"subscriptionData", &Self::subscription_data},
+      MemberList{Field{"group", &Self::group}, Field{"subscriptionData", &Self::subscription_data},
                  Field{"topic", &Self::topic}};
 };
 struct HaRuntimeInfo {
@@ -640,7 +640,7 @@ struct HaRuntimeInfo {
   bool master = true;
   std::int64_t master_commit_log_max_offset = 0;
   using Self = HaRuntimeInfo;
-  static constexpr auto kFields = std::tuple{
+  static constexpr auto kFields = MemberList{
       Field{"haConnectionInfo", &Self::ha_connection_info},
       Field{"inSyncSlaveNums", &Self::in_sync_slave_nums}, Field{"master", &Self::master},
       Field{"masterCommitLogMaxOffset", &Self::master_commit_log_max_offset}};
@@ -652,7 +652,7 @@ struct ColdDataFlow {
   std::int64_t global_threshold = std::numeric_limits<std::int64_t>::max();
   std::int64_t global_accumulated = 0;
   using Self = ColdDataFlow;
-  static constexpr auto kFields = std::tuple{
+  static constexpr auto kFields = MemberList{
       Field{"runtimeTable", &Self::runtime_table}, Field{"configTable", &Self::config_table},
       Field{"cgColdReadThreshold", &Self::group_threshold},
       Field{"globalColdReadThreshold", &Self::global_threshold},

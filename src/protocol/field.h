@@ -5,19 +5,19 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <tuple>
 #include <type_traits>
 
 #include "apogee/result.h"
+#include "base/member_list.h"
 
-/// Request and response headers, declared once. A header is a struct with a kFields tuple:
+/// Request and response headers, declared once. A header is a struct with a kFields list:
 ///
 ///   struct QueryConsumerOffsetRequest {
 ///     static constexpr std::int32_t kCode = 14;
 ///     std::string consumer_group;
 ///     std::optional<bool> set_zero_if_not_found;   // optional<T>: may be absent; T: required
 ///     using Self = QueryConsumerOffsetRequest;
-///     static constexpr auto kFields = std::tuple{Field{"consumerGroup", &Self::consumer_group},
+///     static constexpr auto kFields = MemberList{Field{"consumerGroup", &Self::consumer_group},
 ///     ...};
 ///   };
 ///
@@ -81,7 +81,7 @@ void write_fields(const Header& header, auto&& sink) {
       with_text(value, [&](std::string_view text) { sink(field.wire_name, text); });
     }
   };
-  std::apply([&](const auto&... field) { (write(field), ...); }, Header::kFields);
+  Header::kFields.for_each(write);
 }
 
 /// The only walk for reading: `find(name)` gives the field's text or nullopt. kMalformed names a
@@ -108,14 +108,14 @@ Result<Header> read_fields(auto&& find) {
                                             "' is not a number"};
     }
   };
-  std::apply([&](const auto&... field) { (read(field), ...); }, Header::kFields);
+  Header::kFields.for_each(read);
   if (error) return *std::move(error);
   return header;
 }
 
 /// A header without fields.
 struct NoFields {
-  static constexpr auto kFields = std::tuple{};
+  static constexpr auto kFields = MemberList{};
 };
 
 }  // namespace apogee::protocol

@@ -38,7 +38,7 @@ struct SendMessageRequest {
 struct SendMessageV1 : SendMessageRequest {
   using Self = SendMessageRequest;
   static constexpr auto kFields =
-      std::tuple{Field{"producerGroup", &Self::producer_group},
+      MemberList{Field{"producerGroup", &Self::producer_group},
                  Field{"topic", &Self::topic},
                  Field{"defaultTopic", &Self::default_topic},
                  Field{"defaultTopicQueueNums", &Self::default_topic_queue_nums},
@@ -55,7 +55,7 @@ struct SendMessageV1 : SendMessageRequest {
 struct SendMessageV2 : SendMessageRequest {
   using Self = SendMessageRequest;
   static constexpr auto kFields =
-      std::tuple{Field{"a", &Self::producer_group}, Field{"b", &Self::topic},
+      MemberList{Field{"a", &Self::producer_group}, Field{"b", &Self::topic},
                  Field{"c", &Self::default_topic},  Field{"d", &Self::default_topic_queue_nums},
                  Field{"e", &Self::queue_id},       Field{"f", &Self::sys_flag},
                  Field{"g", &Self::born_timestamp}, Field{"h", &Self::flag},
@@ -70,7 +70,7 @@ struct SendMessageResponse {
   std::optional<std::string_view> transaction_id, batch_unique_id, recall_handle;
   std::string_view region, trace_on;
   using Self = SendMessageResponse;
-  static constexpr auto kFields = std::tuple{Field{"MSG_REGION", &Self::region},
+  static constexpr auto kFields = MemberList{Field{"MSG_REGION", &Self::region},
                                              Field{"TRACE_ON", &Self::trace_on},
                                              Field{"msgId", &Self::message_id},
                                              Field{"queueId", &Self::queue_id},
@@ -84,7 +84,7 @@ struct SendMessageRefusal {
   std::string_view region, trace_on;
   using Self = SendMessageRefusal;
   static constexpr auto kFields =
-      std::tuple{Field{"MSG_REGION", &Self::region}, Field{"TRACE_ON", &Self::trace_on}};
+      MemberList{Field{"MSG_REGION", &Self::region}, Field{"TRACE_ON", &Self::trace_on}};
 };
 struct ConsumerSendMessageBackRequest {
   static constexpr std::int32_t kCode = request_code::kConsumerSendMessageBack;
@@ -96,7 +96,7 @@ struct ConsumerSendMessageBackRequest {
   OptInt max_reconsume_times;
   using Self = ConsumerSendMessageBackRequest;
   static constexpr auto kFields =
-      std::tuple{Field{"offset", &Self::offset},
+      MemberList{Field{"offset", &Self::offset},
                  Field{"group", &Self::group},
                  Field{"delayLevel", &Self::delay_level},
                  Field{"originMsgId", &Self::origin_message_id},
@@ -114,7 +114,7 @@ struct EndTransactionRequest {
   OptText message_id, transaction_id;
   using Self = EndTransactionRequest;
   static constexpr auto kFields =
-      std::tuple{Field{"topic", &Self::topic},
+      MemberList{Field{"topic", &Self::topic},
                  Field{"producerGroup", &Self::producer_group},
                  Field{"tranStateTableOffset", &Self::tran_state_table_offset},
                  Field{"commitLogOffset", &Self::commit_log_offset},
@@ -129,14 +129,14 @@ struct RecallMessageRequest {
   std::string producer_group, topic, recall_handle;
   using Self = RecallMessageRequest;
   static constexpr auto kFields =
-      std::tuple{Field{"producerGroup", &Self::producer_group}, Field{"topic", &Self::topic},
+      MemberList{Field{"producerGroup", &Self::producer_group}, Field{"topic", &Self::topic},
                  Field{"recallHandle", &Self::recall_handle}};
 };
 struct RecallMessageResponse {
   std::string region, message_id;
   using Self = RecallMessageResponse;
   static constexpr auto kFields =
-      std::tuple{Field{"MSG_REGION", &Self::region}, Field{"msgId", &Self::message_id}};
+      MemberList{Field{"MSG_REGION", &Self::region}, Field{"msgId", &Self::message_id}};
 };
 /// A reply on its way to the client that asked.
 struct PushReplyMessageRequest {
@@ -152,7 +152,7 @@ struct PushReplyMessageRequest {
   std::int64_t store_timestamp = 0;
   using Self = PushReplyMessageRequest;
   static constexpr auto kFields =
-      std::tuple{Field{"producerGroup", &Self::producer_group},
+      MemberList{Field{"producerGroup", &Self::producer_group},
                  Field{"topic", &Self::topic},
                  Field{"defaultTopic", &Self::default_topic},
                  Field{"defaultTopicQueueNums", &Self::default_topic_queue_nums},
@@ -174,7 +174,7 @@ struct CheckTransactionStateRequest {
   OptText message_id, transaction_id, offset_message_id, broker_name;
   using Self = CheckTransactionStateRequest;
   static constexpr auto kFields =
-      std::tuple{Field{"topic", &Self::topic},
+      MemberList{Field{"topic", &Self::topic},
                  Field{"tranStateTableOffset", &Self::tran_state_table_offset},
                  Field{"commitLogOffset", &Self::commit_log_offset},
                  Field{"msgId", &Self::message_id},
@@ -189,7 +189,7 @@ struct ResumeCheckHalfMessageRequest {
   std::string message_id;
   using Self = ResumeCheckHalfMessageRequest;
   static constexpr auto kFields =
-      std::tuple{Field{"topic", &Self::topic}, Field{"msgId", &Self::message_id}};
+      MemberList{Field{"topic", &Self::topic}, Field{"msgId", &Self::message_id}};
 };
 
 // ---- Pulling -----------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ struct PullMessageRequest {
   std::optional<std::string_view> proxy_forward_client_id;
   using Self = PullMessageRequest;
   static constexpr auto kFields =
-      std::tuple{Field{"consumerGroup", &Self::consumer_group},
+      MemberList{Field{"consumerGroup", &Self::consumer_group},
                  Field{"topic", &Self::topic},
                  Field{"queueId", &Self::queue_id},
                  Field{"queueOffset", &Self::queue_offset},
@@ -229,7 +229,7 @@ struct PullMessageResponse {
   OptInt topic_sys_flag, group_sys_flag, forbidden_type;
   using Self = PullMessageResponse;
   static constexpr auto kFields =
-      std::tuple{Field{"suggestWhichBrokerId", &Self::suggest_which_broker_id},
+      MemberList{Field{"suggestWhichBrokerId", &Self::suggest_which_broker_id},
                  Field{"nextBeginOffset", &Self::next_begin_offset},
                  Field{"minOffset", &Self::min_offset},
                  Field{"maxOffset", &Self::max_offset},
@@ -247,19 +247,19 @@ struct QueryConsumerOffsetRequest {
   std::int32_t queue_id = 0;
   OptBool set_zero_if_not_found;  ///< Absent means true.
   using Self = QueryConsumerOffsetRequest;
-  static constexpr auto kFields = std::tuple{
+  static constexpr auto kFields = MemberList{
       Field{"consumerGroup", &Self::consumer_group}, Field{"topic", &Self::topic},
       Field{"queueId", &Self::queue_id}, Field{"setZeroIfNotFound", &Self::set_zero_if_not_found}};
 };
 struct OffsetResponse {
   std::int64_t offset = 0;
   using Self = OffsetResponse;
-  static constexpr auto kFields = std::tuple{Field{"offset", &Self::offset}};
+  static constexpr auto kFields = MemberList{Field{"offset", &Self::offset}};
 };
 struct TimestampResponse {
   std::int64_t timestamp = 0;
   using Self = TimestampResponse;
-  static constexpr auto kFields = std::tuple{Field{"timestamp", &Self::timestamp}};
+  static constexpr auto kFields = MemberList{Field{"timestamp", &Self::timestamp}};
 };
 struct UpdateConsumerOffsetRequest {
   static constexpr std::int32_t kCode = request_code::kUpdateConsumerOffset;
@@ -268,7 +268,7 @@ struct UpdateConsumerOffsetRequest {
   OptLong commit_offset;
   using Self = UpdateConsumerOffsetRequest;
   static constexpr auto kFields =
-      std::tuple{Field{"consumerGroup", &Self::consumer_group}, Field{"topic", &Self::topic},
+      MemberList{Field{"consumerGroup", &Self::consumer_group}, Field{"topic", &Self::topic},
                  Field{"queueId", &Self::queue_id}, Field{"commitOffset", &Self::commit_offset}};
 };
 struct SearchOffsetRequest {
@@ -279,7 +279,7 @@ struct SearchOffsetRequest {
   OptText boundary_type;
   using Self = SearchOffsetRequest;
   static constexpr auto kFields =
-      std::tuple{Field{"topic", &Self::topic}, Field{"queueId", &Self::queue_id},
+      MemberList{Field{"topic", &Self::topic}, Field{"queueId", &Self::queue_id},
                  Field{"timestamp", &Self::timestamp}, Field{"boundaryType", &Self::boundary_type}};
 };
 /// GET_MAX_OFFSET, GET_MIN_OFFSET, GET_EARLIEST_MSG_STORETIME.
@@ -288,7 +288,7 @@ struct QueueRequest {
   std::int32_t queue_id = 0;
   using Self = QueueRequest;
   static constexpr auto kFields =
-      std::tuple{Field{"topic", &Self::topic}, Field{"queueId", &Self::queue_id}};
+      MemberList{Field{"topic", &Self::topic}, Field{"queueId", &Self::queue_id}};
 };
 struct ViewMessageRequest {
   static constexpr std::int32_t kCode = request_code::kViewMessageById;
@@ -296,7 +296,7 @@ struct ViewMessageRequest {
   OptText topic;
   using Self = ViewMessageRequest;
   static constexpr auto kFields =
-      std::tuple{Field{"offset", &Self::offset}, Field{"topic", &Self::topic}};
+      MemberList{Field{"offset", &Self::offset}, Field{"topic", &Self::topic}};
 };
 struct QueryMessageRequest {
   static constexpr std::int32_t kCode = request_code::kQueryMessage;
@@ -305,7 +305,7 @@ struct QueryMessageRequest {
   std::int64_t begin_timestamp = 0, end_timestamp = 0;
   OptText unique_key_query;
   using Self = QueryMessageRequest;
-  static constexpr auto kFields = std::tuple{Field{"topic", &Self::topic},
+  static constexpr auto kFields = MemberList{Field{"topic", &Self::topic},
                                              Field{"key", &Self::key},
                                              Field{"maxNum", &Self::max_num},
                                              Field{"beginTimestamp", &Self::begin_timestamp},
@@ -316,7 +316,7 @@ struct QueryMessageResponse {
   std::int64_t index_last_update_timestamp = 0, index_last_update_physical_offset = 0;
   using Self = QueryMessageResponse;
   static constexpr auto kFields =
-      std::tuple{Field{"indexLastUpdateTimestamp", &Self::index_last_update_timestamp},
+      MemberList{Field{"indexLastUpdateTimestamp", &Self::index_last_update_timestamp},
                  Field{"indexLastUpdatePhyoffset", &Self::index_last_update_physical_offset}};
 };
 struct QueryConsumeQueueRequest {
@@ -327,7 +327,7 @@ struct QueryConsumeQueueRequest {
   std::int32_t count = 0;
   OptText consumer_group;
   using Self = QueryConsumeQueueRequest;
-  static constexpr auto kFields = std::tuple{
+  static constexpr auto kFields = MemberList{
       Field{"topic", &Self::topic}, Field{"queueId", &Self::queue_id}, Field{"index", &Self::index},
       Field{"count", &Self::count}, Field{"consumerGroup", &Self::consumer_group}};
 };
@@ -337,7 +337,7 @@ struct QueryConsumeQueueRequest {
 struct HeartbeatResponse {
   OptBool supports_v2, subscription_changed;
   using Self = HeartbeatResponse;
-  static constexpr auto kFields = std::tuple{Field{"IS_SUPPORT_HEART_BEAT_V2", &Self::supports_v2},
+  static constexpr auto kFields = MemberList{Field{"IS_SUPPORT_HEART_BEAT_V2", &Self::supports_v2},
                                              Field{"IS_SUB_CHANGE", &Self::subscription_changed}};
 };
 struct UnregisterClientRequest {
@@ -346,20 +346,20 @@ struct UnregisterClientRequest {
   OptText producer_group, consumer_group;
   using Self = UnregisterClientRequest;
   static constexpr auto kFields =
-      std::tuple{Field{"clientID", &Self::client_id}, Field{"producerGroup", &Self::producer_group},
+      MemberList{Field{"clientID", &Self::client_id}, Field{"producerGroup", &Self::producer_group},
                  Field{"consumerGroup", &Self::consumer_group}};
 };
 /// GET_CONSUMER_LIST_BY_GROUP, NOTIFY_CONSUMER_IDS_CHANGED, GET_CONSUMER_CONNECTION_LIST.
 struct ConsumerGroupRequest {
   std::string consumer_group;
   using Self = ConsumerGroupRequest;
-  static constexpr auto kFields = std::tuple{Field{"consumerGroup", &Self::consumer_group}};
+  static constexpr auto kFields = MemberList{Field{"consumerGroup", &Self::consumer_group}};
 };
 struct ProducerGroupRequest {
   static constexpr std::int32_t kCode = request_code::kGetProducerConnectionList;
   std::string producer_group;
   using Self = ProducerGroupRequest;
-  static constexpr auto kFields = std::tuple{Field{"producerGroup", &Self::producer_group}};
+  static constexpr auto kFields = MemberList{Field{"producerGroup", &Self::producer_group}};
 };
 struct ConsumerRunningInfoRequest {
   static constexpr std::int32_t kCode = request_code::kGetConsumerRunningInfo;
@@ -367,7 +367,7 @@ struct ConsumerRunningInfoRequest {
   OptBool jstack_enable;
   using Self = ConsumerRunningInfoRequest;
   static constexpr auto kFields =
-      std::tuple{Field{"consumerGroup", &Self::consumer_group}, Field{"clientId", &Self::client_id},
+      MemberList{Field{"consumerGroup", &Self::consumer_group}, Field{"clientId", &Self::client_id},
                  Field{"jstackEnable", &Self::jstack_enable}};
 };
 struct ConsumeMessageDirectlyRequest {
@@ -376,7 +376,7 @@ struct ConsumeMessageDirectlyRequest {
   OptText client_id, message_id, broker_name, topic;
   OptInt topic_sys_flag, group_sys_flag;
   using Self = ConsumeMessageDirectlyRequest;
-  static constexpr auto kFields = std::tuple{Field{"consumerGroup", &Self::consumer_group},
+  static constexpr auto kFields = MemberList{Field{"consumerGroup", &Self::consumer_group},
                                              Field{"clientId", &Self::client_id},
                                              Field{"msgId", &Self::message_id},
                                              Field{"brokerName", &Self::broker_name},
@@ -394,7 +394,7 @@ struct ResetOffsetRequest {
   bool is_force = false;
   using Self = ResetOffsetRequest;
   static constexpr auto kFields =
-      std::tuple{Field{"topic", &Self::topic},         Field{"group", &Self::group},
+      MemberList{Field{"topic", &Self::topic},         Field{"group", &Self::group},
                  Field{"queueId", &Self::queue_id},    Field{"offset", &Self::offset},
                  Field{"timestamp", &Self::timestamp}, Field{"isForce", &Self::is_force}};
 };
@@ -404,7 +404,7 @@ struct ConsumerStatusRequest {
   OptText client_address;
   using Self = ConsumerStatusRequest;
   static constexpr auto kFields =
-      std::tuple{Field{"topic", &Self::topic}, Field{"group", &Self::group},
+      MemberList{Field{"topic", &Self::topic}, Field{"group", &Self::group},
                  Field{"clientAddr", &Self::client_address}};
 };
 
@@ -421,7 +421,7 @@ struct CreateTopicRequest {
   OptText attributes;
   OptBool force;
   using Self = CreateTopicRequest;
-  static constexpr auto kFields = std::tuple{Field{"topic", &Self::topic},
+  static constexpr auto kFields = MemberList{Field{"topic", &Self::topic},
                                              Field{"defaultTopic", &Self::default_topic},
                                              Field{"readQueueNums", &Self::read_queue_nums},
                                              Field{"writeQueueNums", &Self::write_queue_nums},
@@ -437,12 +437,12 @@ struct CreateTopicRequest {
 struct TopicRequest {
   std::string topic;
   using Self = TopicRequest;
-  static constexpr auto kFields = std::tuple{Field{"topic", &Self::topic}};
+  static constexpr auto kFields = MemberList{Field{"topic", &Self::topic}};
 };
 struct GroupRequest {
   std::string group;
   using Self = GroupRequest;
-  static constexpr auto kFields = std::tuple{Field{"group", &Self::group}};
+  static constexpr auto kFields = MemberList{Field{"group", &Self::group}};
 };
 /// GET_ALL_TOPIC_CONFIG; all absent: everything in one answer.
 struct AllTopicConfigRequest {
@@ -452,13 +452,13 @@ struct AllTopicConfigRequest {
   OptInt max_topic_num;
   using Self = AllTopicConfigRequest;
   static constexpr auto kFields =
-      std::tuple{Field{"topicSeq", &Self::topic_seq}, Field{"dataVersion", &Self::data_version},
+      MemberList{Field{"topicSeq", &Self::topic_seq}, Field{"dataVersion", &Self::data_version},
                  Field{"maxTopicNum", &Self::max_topic_num}};
 };
 struct AllTopicConfigResponse {
   OptInt total_topic_num;
   using Self = AllTopicConfigResponse;
-  static constexpr auto kFields = std::tuple{Field{"totalTopicNum", &Self::total_topic_num}};
+  static constexpr auto kFields = MemberList{Field{"totalTopicNum", &Self::total_topic_num}};
 };
 struct AllGroupConfigRequest {
   static constexpr std::int32_t kCode = request_code::kGetAllSubscriptionGroupConfig;
@@ -467,13 +467,13 @@ struct AllGroupConfigRequest {
   OptInt max_group_num;
   using Self = AllGroupConfigRequest;
   static constexpr auto kFields =
-      std::tuple{Field{"groupSeq", &Self::group_seq}, Field{"dataVersion", &Self::data_version},
+      MemberList{Field{"groupSeq", &Self::group_seq}, Field{"dataVersion", &Self::data_version},
                  Field{"maxGroupNum", &Self::max_group_num}};
 };
 struct AllGroupConfigResponse {
   OptInt total_group_num;
   using Self = AllGroupConfigResponse;
-  static constexpr auto kFields = std::tuple{Field{"totalGroupNum", &Self::total_group_num}};
+  static constexpr auto kFields = MemberList{Field{"totalGroupNum", &Self::total_group_num}};
 };
 struct DeleteGroupRequest {
   static constexpr std::int32_t kCode = request_code::kDeleteSubscriptionGroup;
@@ -481,7 +481,7 @@ struct DeleteGroupRequest {
   OptBool clean_offset;
   using Self = DeleteGroupRequest;
   static constexpr auto kFields =
-      std::tuple{Field{"groupName", &Self::group_name}, Field{"cleanOffset", &Self::clean_offset}};
+      MemberList{Field{"groupName", &Self::group_name}, Field{"cleanOffset", &Self::clean_offset}};
 };
 struct GroupForbiddenRequest {
   static constexpr std::int32_t kCode = request_code::kUpdateAndGetGroupForbidden;
@@ -489,13 +489,13 @@ struct GroupForbiddenRequest {
   OptBool readable;
   using Self = GroupForbiddenRequest;
   static constexpr auto kFields =
-      std::tuple{Field{"group", &Self::group}, Field{"topic", &Self::topic},
+      MemberList{Field{"group", &Self::group}, Field{"topic", &Self::topic},
                  Field{"readable", &Self::readable}};
 };
 struct BrokerConfigResponse {
   std::string version;
   using Self = BrokerConfigResponse;
-  static constexpr auto kFields = std::tuple{Field{"version", &Self::version}};
+  static constexpr auto kFields = MemberList{Field{"version", &Self::version}};
 };
 struct ConsumeStatsRequest {
   static constexpr std::int32_t kCode = request_code::kGetConsumeStats;
@@ -503,21 +503,21 @@ struct ConsumeStatsRequest {
   OptText topic, topic_list;
   using Self = ConsumeStatsRequest;
   static constexpr auto kFields =
-      std::tuple{Field{"consumerGroup", &Self::consumer_group}, Field{"topic", &Self::topic},
+      MemberList{Field{"consumerGroup", &Self::consumer_group}, Field{"topic", &Self::topic},
                  Field{"topicList", &Self::topic_list}};
 };
 struct BrokerConsumeStatsRequest {
   static constexpr std::int32_t kCode = request_code::kGetBrokerConsumeStats;
   bool is_order = false;
   using Self = BrokerConsumeStatsRequest;
-  static constexpr auto kFields = std::tuple{Field{"isOrder", &Self::is_order}};
+  static constexpr auto kFields = MemberList{Field{"isOrder", &Self::is_order}};
 };
 struct GroupTopicRequest {
   std::string group;
   OptText topic;
   using Self = GroupTopicRequest;
   static constexpr auto kFields =
-      std::tuple{Field{"group", &Self::group}, Field{"topic", &Self::topic}};
+      MemberList{Field{"group", &Self::group}, Field{"topic", &Self::topic}};
 };
 struct CorrectionOffsetRequest {
   static constexpr std::int32_t kCode = request_code::kQueryCorrectionOffset;
@@ -525,7 +525,7 @@ struct CorrectionOffsetRequest {
   std::string compare_group, topic;
   using Self = CorrectionOffsetRequest;
   static constexpr auto kFields =
-      std::tuple{Field{"filterGroups", &Self::filter_groups},
+      MemberList{Field{"filterGroups", &Self::filter_groups},
                  Field{"compareGroup", &Self::compare_group}, Field{"topic", &Self::topic}};
 };
 struct CloneGroupOffsetRequest {
@@ -534,7 +534,7 @@ struct CloneGroupOffsetRequest {
   OptText topic;
   OptBool offline;
   using Self = CloneGroupOffsetRequest;
-  static constexpr auto kFields = std::tuple{
+  static constexpr auto kFields = MemberList{
       Field{"srcGroup", &Self::source_group}, Field{"destGroup", &Self::destination_group},
       Field{"topic", &Self::topic}, Field{"offline", &Self::offline}};
 };
@@ -543,7 +543,7 @@ struct ViewStatsRequest {
   std::string stats_name, stats_key;
   using Self = ViewStatsRequest;
   static constexpr auto kFields =
-      std::tuple{Field{"statsName", &Self::stats_name}, Field{"statsKey", &Self::stats_key}};
+      MemberList{Field{"statsName", &Self::stats_name}, Field{"statsKey", &Self::stats_key}};
 };
 
 // ---- Name server -------------------------------------------------------------------------------
@@ -559,7 +559,7 @@ struct RegisterBrokerRequest {
   OptText zone_name;
   using Self = RegisterBrokerRequest;
   static constexpr auto kFields =
-      std::tuple{Field{"brokerName", &Self::broker_name},
+      MemberList{Field{"brokerName", &Self::broker_name},
                  Field{"brokerAddr", &Self::broker_address},
                  Field{"clusterName", &Self::cluster_name},
                  Field{"haServerAddr", &Self::ha_server_address},
@@ -573,7 +573,7 @@ struct RegisterBrokerRequest {
 struct RegisterBrokerResponse {
   OptText ha_server_address, master_address;
   using Self = RegisterBrokerResponse;
-  static constexpr auto kFields = std::tuple{Field{"haServerAddr", &Self::ha_server_address},
+  static constexpr auto kFields = MemberList{Field{"haServerAddr", &Self::ha_server_address},
                                              Field{"masterAddr", &Self::master_address}};
 };
 /// UNREGISTER_BROKER and QUERY_DATA_VERSION.
@@ -581,21 +581,21 @@ struct BrokerIdentityRequest {
   std::string broker_name, broker_address, cluster_name;
   std::int64_t broker_id = 0;
   using Self = BrokerIdentityRequest;
-  static constexpr auto kFields = std::tuple{
+  static constexpr auto kFields = MemberList{
       Field{"brokerName", &Self::broker_name}, Field{"brokerAddr", &Self::broker_address},
       Field{"clusterName", &Self::cluster_name}, Field{"brokerId", &Self::broker_id}};
 };
 struct QueryDataVersionResponse {
   bool changed = false;
   using Self = QueryDataVersionResponse;
-  static constexpr auto kFields = std::tuple{Field{"changed", &Self::changed}};
+  static constexpr auto kFields = MemberList{Field{"changed", &Self::changed}};
 };
 struct BrokerHeartbeatRequest {
   static constexpr std::int32_t kCode = request_code::kBrokerHeartbeat;
   std::string cluster_name, broker_address, broker_name;
   OptLong broker_id;
   using Self = BrokerHeartbeatRequest;
-  static constexpr auto kFields = std::tuple{
+  static constexpr auto kFields = MemberList{
       Field{"clusterName", &Self::cluster_name}, Field{"brokerAddr", &Self::broker_address},
       Field{"brokerName", &Self::broker_name}, Field{"brokerId", &Self::broker_id}};
 };
@@ -603,7 +603,7 @@ struct MemberGroupRequest {
   static constexpr std::int32_t kCode = request_code::kGetBrokerMemberGroup;
   std::string cluster_name, broker_name;
   using Self = MemberGroupRequest;
-  static constexpr auto kFields = std::tuple{Field{"clusterName", &Self::cluster_name},
+  static constexpr auto kFields = MemberList{Field{"clusterName", &Self::cluster_name},
                                              Field{"brokerName", &Self::broker_name}};
 };
 struct NotifyMinBrokerIdChangeRequest {
@@ -611,7 +611,7 @@ struct NotifyMinBrokerIdChangeRequest {
   OptLong min_broker_id;
   OptText broker_name, min_broker_address, offline_broker_address, ha_broker_address;
   using Self = NotifyMinBrokerIdChangeRequest;
-  static constexpr auto kFields = std::tuple{
+  static constexpr auto kFields = MemberList{
       Field{"minBrokerId", &Self::min_broker_id}, Field{"brokerName", &Self::broker_name},
       Field{"minBrokerAddr", &Self::min_broker_address},
       Field{"offlineBrokerAddr", &Self::offline_broker_address},
@@ -624,7 +624,7 @@ struct RouteRequest {
   OptText zone_mode, zone_name;
   using Self = RouteRequest;
   static constexpr auto kFields =
-      std::tuple{Field{"topic", &Self::topic},
+      MemberList{Field{"topic", &Self::topic},
                  Field{"acceptStandardJsonOnly", &Self::accept_standard_json_only},
                  Field{"__ZONE_MODE", &Self::zone_mode}, Field{"__ZONE_NAME", &Self::zone_name}};
 };
@@ -633,34 +633,34 @@ struct KvRequest {
   OptText value;
   using Self = KvRequest;
   static constexpr auto kFields =
-      std::tuple{Field{"namespace", &Self::config_namespace}, Field{"key", &Self::key},
+      MemberList{Field{"namespace", &Self::config_namespace}, Field{"key", &Self::key},
                  Field{"value", &Self::value}};
 };
 struct KvValueResponse {
   OptText value;
   using Self = KvValueResponse;
-  static constexpr auto kFields = std::tuple{Field{"value", &Self::value}};
+  static constexpr auto kFields = MemberList{Field{"value", &Self::value}};
 };
 struct NamespaceRequest {
   static constexpr std::int32_t kCode = request_code::kGetKvListByNamespace;
   std::string config_namespace;
   using Self = NamespaceRequest;
-  static constexpr auto kFields = std::tuple{Field{"namespace", &Self::config_namespace}};
+  static constexpr auto kFields = MemberList{Field{"namespace", &Self::config_namespace}};
 };
 struct BrokerNameRequest {
   std::string broker_name;
   using Self = BrokerNameRequest;
-  static constexpr auto kFields = std::tuple{Field{"brokerName", &Self::broker_name}};
+  static constexpr auto kFields = MemberList{Field{"brokerName", &Self::broker_name}};
 };
 struct WipeWritePermResponse {
   std::int32_t wipe_topic_count = 0;
   using Self = WipeWritePermResponse;
-  static constexpr auto kFields = std::tuple{Field{"wipeTopicCount", &Self::wipe_topic_count}};
+  static constexpr auto kFields = MemberList{Field{"wipeTopicCount", &Self::wipe_topic_count}};
 };
 struct AddWritePermResponse {
   std::int32_t add_topic_count = 0;
   using Self = AddWritePermResponse;
-  static constexpr auto kFields = std::tuple{Field{"addTopicCount", &Self::add_topic_count}};
+  static constexpr auto kFields = MemberList{Field{"addTopicCount", &Self::add_topic_count}};
 };
 struct DeleteTopicInNameServerRequest {
   static constexpr std::int32_t kCode = request_code::kDeleteTopicInNameServer;
@@ -668,13 +668,13 @@ struct DeleteTopicInNameServerRequest {
   OptText cluster_name;
   using Self = DeleteTopicInNameServerRequest;
   static constexpr auto kFields =
-      std::tuple{Field{"topic", &Self::topic}, Field{"clusterName", &Self::cluster_name}};
+      MemberList{Field{"topic", &Self::topic}, Field{"clusterName", &Self::cluster_name}};
 };
 struct ClusterRequest {
   static constexpr std::int32_t kCode = request_code::kGetTopicsByCluster;
   std::string cluster;
   using Self = ClusterRequest;
-  static constexpr auto kFields = std::tuple{Field{"cluster", &Self::cluster}};
+  static constexpr auto kFields = MemberList{Field{"cluster", &Self::cluster}};
 };
 
 }  // namespace apogee::protocol

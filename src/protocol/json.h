@@ -128,7 +128,7 @@ Json to_json(const T& value) {
       Json member = to_json(value.*field.member);
       if (!member.is_null()) object.set(std::string{field.wire_name}, std::move(member));
     };
-    std::apply([&](const auto&... field) { (add(field), ...); }, T::kFields);
+    T::kFields.for_each(add);
     return object;
   }
 }
@@ -226,7 +226,7 @@ bool from_json(const Json& json, T& value) {
         if (const Json* member = json.find(field.wire_name))
           good = from_json(*member, value.*field.member) && good;
       };
-      std::apply([&](const auto&... field) { (read(field), ...); }, T::kFields);
+      T::kFields.for_each(read);
       return good;
     }
   }

@@ -29,7 +29,7 @@ void begin_entry(std::string& text, std::string_view topic) {
 struct LongAck : Ack {
   using Self = Ack;
   static constexpr auto kFields =
-      std::tuple{Field{"ackOffset", &Self::offset},         Field{"ackOffsetList", &Self::offsets},
+      MemberList{Field{"ackOffset", &Self::offset},         Field{"ackOffsetList", &Self::offsets},
                  Field{"brokerName", &Self::broker_name},   Field{"consumerGroup", &Self::group},
                  Field{"popTime", &Self::pop_time},         Field{"queueId", &Self::queue_id},
                  Field{"startOffset", &Self::start_offset}, Field{"topic", &Self::topic}};
@@ -42,7 +42,7 @@ struct EntryOnWire {
   std::int32_t queue_id = 0, revive_queue = 0;
   using Self = EntryOnWire;
   static constexpr auto kFields =
-      std::tuple{Field{"b", &Self::bits},          Field{"bitSet", &Self::bits},
+      MemberList{Field{"b", &Self::bits},          Field{"bitSet", &Self::bits},
                  Field{"c", &Self::group},         Field{"consumerGroup", &Self::group},
                  Field{"it", &Self::invisible_ms}, Field{"invisibleTime", &Self::invisible_ms},
                  Field{"pt", &Self::pop_time},     Field{"popTime", &Self::pop_time},
@@ -57,7 +57,7 @@ struct BodyOnWire {
   std::string broker_name;
   using Self = BodyOnWire;
   static constexpr auto kFields =
-      std::tuple{Field{"acks", &Self::acks}, Field{"brokerName", &Self::broker_name}};
+      MemberList{Field{"acks", &Self::acks}, Field{"brokerName", &Self::broker_name}};
 };
 
 int base64_digit(char c) {

@@ -91,7 +91,7 @@ struct CheckPoint {
   bool operator==(const CheckPoint&) const = default;
 
   using Self = CheckPoint;
-  static constexpr auto kFields = std::tuple{Field{"bm", &Self::acked_bits},
+  static constexpr auto kFields = MemberList{Field{"bm", &Self::acked_bits},
                                              Field{"bn", &Self::broker_name},
                                              Field{"c", &Self::group},
                                              Field{"d", &Self::differences},
@@ -123,7 +123,7 @@ struct Ack {
 
   using Self = Ack;
   static constexpr auto kFields =
-      std::tuple{Field{"ao", &Self::offset},       Field{"aol", &Self::offsets},
+      MemberList{Field{"ao", &Self::offset},       Field{"aol", &Self::offsets},
                  Field{"bn", &Self::broker_name},  Field{"c", &Self::group},
                  Field{"pt", &Self::pop_time},     Field{"q", &Self::queue_id},
                  Field{"so", &Self::start_offset}, Field{"t", &Self::topic}};
@@ -166,7 +166,7 @@ struct PopMessageRequest {
   OptBool order;
   OptText attempt_id;
   using Self = PopMessageRequest;
-  static constexpr auto kFields = std::tuple{Field{"consumerGroup", &Self::consumer_group},
+  static constexpr auto kFields = MemberList{Field{"consumerGroup", &Self::consumer_group},
                                              Field{"topic", &Self::topic},
                                              Field{"queueId", &Self::queue_id},
                                              Field{"maxMsgNums", &Self::max_messages},
@@ -185,7 +185,7 @@ struct PopMessageResponse {
   std::int64_t rest = 0;
   OptText start_offset_info, message_offset_info, order_count_info;
   using Self = PopMessageResponse;
-  static constexpr auto kFields = std::tuple{Field{"popTime", &Self::pop_time},
+  static constexpr auto kFields = MemberList{Field{"popTime", &Self::pop_time},
                                              Field{"invisibleTime", &Self::invisible_ms},
                                              Field{"reviveQid", &Self::revive_queue},
                                              Field{"restNum", &Self::rest},
@@ -199,7 +199,7 @@ struct PeekMessageRequest {
   std::int32_t queue_id = 0, max_messages = 0;
   std::string consumer_group;
   using Self = PeekMessageRequest;
-  static constexpr auto kFields = std::tuple{
+  static constexpr auto kFields = MemberList{
       Field{"topic", &Self::topic}, Field{"queueId", &Self::queue_id},
       Field{"maxMsgNums", &Self::max_messages}, Field{"consumerGroup", &Self::consumer_group}};
 };
@@ -211,7 +211,7 @@ struct AckMessageRequest {
   std::int64_t offset = 0;
   using Self = AckMessageRequest;
   static constexpr auto kFields =
-      std::tuple{Field{"consumerGroup", &Self::consumer_group}, Field{"topic", &Self::topic},
+      MemberList{Field{"consumerGroup", &Self::consumer_group}, Field{"topic", &Self::topic},
                  Field{"queueId", &Self::queue_id}, Field{"extraInfo", &Self::extra_info},
                  Field{"offset", &Self::offset}};
 };
@@ -223,7 +223,7 @@ struct ChangeInvisibleTimeRequest {
   std::int64_t offset = 0, invisible_ms = 0;
   OptBool suspend;
   using Self = ChangeInvisibleTimeRequest;
-  static constexpr auto kFields = std::tuple{Field{"consumerGroup", &Self::consumer_group},
+  static constexpr auto kFields = MemberList{Field{"consumerGroup", &Self::consumer_group},
                                              Field{"topic", &Self::topic},
                                              Field{"queueId", &Self::queue_id},
                                              Field{"extraInfo", &Self::extra_info},
@@ -236,7 +236,7 @@ struct ChangeInvisibleTimeResponse {
   std::int32_t revive_queue = 0;
   using Self = ChangeInvisibleTimeResponse;
   static constexpr auto kFields =
-      std::tuple{Field{"popTime", &Self::pop_time}, Field{"invisibleTime", &Self::invisible_ms},
+      MemberList{Field{"popTime", &Self::pop_time}, Field{"invisibleTime", &Self::invisible_ms},
                  Field{"reviveQid", &Self::revive_queue}};
 };
 struct NotificationRequest {
@@ -248,7 +248,7 @@ struct NotificationRequest {
   OptBool order;
   OptText attempt_id, expression_type, expression;
   using Self = NotificationRequest;
-  static constexpr auto kFields = std::tuple{Field{"consumerGroup", &Self::consumer_group},
+  static constexpr auto kFields = MemberList{Field{"consumerGroup", &Self::consumer_group},
                                              Field{"topic", &Self::topic},
                                              Field{"queueId", &Self::queue_id},
                                              Field{"pollTime", &Self::poll_ms},
@@ -262,7 +262,7 @@ struct NotificationResponse {
   bool has_message = false, polling_full = false;
   using Self = NotificationResponse;
   static constexpr auto kFields =
-      std::tuple{Field{"hasMsg", &Self::has_message}, Field{"pollingFull", &Self::polling_full}};
+      MemberList{Field{"hasMsg", &Self::has_message}, Field{"pollingFull", &Self::polling_full}};
 };
 struct PollingInfoRequest {
   static constexpr std::int32_t kCode = request_code::kPollingInfo;
@@ -270,13 +270,13 @@ struct PollingInfoRequest {
   std::int32_t queue_id = 0;
   using Self = PollingInfoRequest;
   static constexpr auto kFields =
-      std::tuple{Field{"consumerGroup", &Self::consumer_group}, Field{"topic", &Self::topic},
+      MemberList{Field{"consumerGroup", &Self::consumer_group}, Field{"topic", &Self::topic},
                  Field{"queueId", &Self::queue_id}};
 };
 struct PollingInfoResponse {
   std::int32_t waiting = 0;
   using Self = PollingInfoResponse;
-  static constexpr auto kFields = std::tuple{Field{"pollingNum", &Self::waiting}};
+  static constexpr auto kFields = MemberList{Field{"pollingNum", &Self::waiting}};
 };
 
 }  // namespace apogee::protocol

@@ -24,17 +24,17 @@ struct EchoRequest {
   static constexpr std::int32_t kCode = 7'001;
   std::string text;
   using Self = EchoRequest;
-  static constexpr auto kFields = std::tuple{protocol::Field{"text", &Self::text}};
+  static constexpr auto kFields = MemberList{protocol::Field{"text", &Self::text}};
 };
 struct Silent {
   static constexpr std::int32_t kCode = 7'002;
-  static constexpr auto kFields = std::tuple{};
+  static constexpr auto kFields = MemberList{};
 };
 struct Large {
   static constexpr std::int32_t kCode = 7'003;
   std::int32_t bytes = 0;
   using Self = Large;
-  static constexpr auto kFields = std::tuple{protocol::Field{"bytes", &Self::bytes}};
+  static constexpr auto kFields = MemberList{protocol::Field{"bytes", &Self::bytes}};
 };
 
 constexpr const char* kServer = "10.0.0.1";

@@ -10,7 +10,7 @@ namespace {
 
 struct Slow {
   static constexpr std::int32_t kCode = 7'001;
-  static constexpr auto kFields = std::tuple{};
+  static constexpr auto kFields = MemberList{};
 };
 
 /// Processors whose workers do nothing until told to.

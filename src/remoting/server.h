@@ -24,7 +24,7 @@ struct ServerConfig {
   bool tls_check_client = false;
   std::string tls_certificate, tls_key, tls_key_password, tls_trust, tls_config_file;
   using Self = ServerConfig;
-  static constexpr auto kOptions = std::tuple{
+  static constexpr auto kOptions = MemberList{
       Option{"listenPort", &Self::listen_port, 0, 65'535,
              "TCP port. 0: the role's own (broker 10911, name server 9876)."},
       PlainOption{"bindAddress", &Self::bind_address, "Address to listen on."},

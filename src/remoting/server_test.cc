@@ -14,16 +14,16 @@ struct EchoRequest {
   static constexpr std::int32_t kCode = 7'001;
   std::string text;
   using Self = EchoRequest;
-  static constexpr auto kFields = std::tuple{protocol::Field{"text", &Self::text}};
+  static constexpr auto kFields = MemberList{protocol::Field{"text", &Self::text}};
 };
 
 struct Silent {
   static constexpr std::int32_t kCode = 7'002;
-  static constexpr auto kFields = std::tuple{};
+  static constexpr auto kFields = MemberList{};
 };
 struct Back {
   static constexpr std::int32_t kCode = 7'003;
-  static constexpr auto kFields = std::tuple{};
+  static constexpr auto kFields = MemberList{};
 };
 
 /// A server with an echo processor and a client, on real loopback sockets.

@@ -59,7 +59,7 @@ struct OutgoingTls {
   bool enable = false, check_server = false;
   std::string certificate, key, key_password, trust;
   using Self = OutgoingTls;
-  static constexpr auto kOptions = std::tuple{
+  static constexpr auto kOptions = MemberList{
       PlainOption{"tls.enable", &Self::enable, "Connections to name servers are made with TLS."},
       PlainOption{"tls.client.authServer", &Self::check_server,
                   "The server's certificate must be valid for its address and signed by "

@@ -24,7 +24,7 @@ struct EchoRequest {
   static constexpr std::int32_t kCode = 7'001;
   std::string text;
   using Self = EchoRequest;
-  static constexpr auto kFields = std::tuple{protocol::Field{"text", &Self::text}};
+  static constexpr auto kFields = MemberList{protocol::Field{"text", &Self::text}};
 };
 
 constexpr const char* kServer = "10.0.0.1";

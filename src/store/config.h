@@ -84,7 +84,7 @@ struct StoreConfig {
   bool timer_stop_enqueue = false, timer_stop_dequeue = false;
   bool timer_delete_key_with_topic = false;
   using Self = StoreConfig;
-  static constexpr auto kOptions = std::tuple{
+  static constexpr auto kOptions = MemberList{
       PlainOption{"storePathRootDir", &Self::root, "Directory of the store."},
       PlainOption{"storePathCommitLog", &Self::commit_log_path,
                   "Directory of the commit log; empty: <root>/commitlog."},
