@@ -49,7 +49,7 @@ protocol::Ack ack_of(const protocol::CheckPoint& what, std::uint32_t bits) {
 }  // namespace
 
 Revive::Revive(Context& context, const SendSettings& sending, ReviveLog& log)
-    : context_{context}, sending_{sending}, log_{log} {}
+    : context_{context}, sending_{sending}, log_{log}, began_ms_{context.env.clock.wall_ms()} {}
 
 void Revive::start() {
   const std::chrono::milliseconds interval{context_.settings().revive_interval_ms};
@@ -128,6 +128,9 @@ void Revive::apply(Queue& queue, const protocol::Message& record) {
       return context_.env.log.warn("not a check point: offset={} why={}", record.queue_offset,
                                    what.error().detail);
     const bool by_timer = record.property(protocol::property::kTimerDequeueMs).has_value();
+    if (by_timer)
+      for (const protocol::Ack& ack : queue.early)
+        what->acked_bits |= static_cast<std::int32_t>(bits_of(*what, ack));
     add(queue, record.queue_offset, *std::move(what), by_timer ? kTimerGraceMs : kGraceMs);
   } else if (tag == protocol::kAckTag || tag == protocol::kBatchAckTag) {
     auto ack = protocol::parse_ack(as_text(record.body));
@@ -135,7 +138,7 @@ void Revive::apply(Queue& queue, const protocol::Message& record) {
       return context_.env.log.warn("not an ack: offset={} why={}", record.queue_offset,
                                    ack.error().detail);
     if (ack->broker_name.empty()) ack->broker_name = context_.settings().broker_name;
-    acked(queue, *ack, record.queue_offset);
+    acked(queue, *std::move(ack), record.queue_offset);
   }
 }
 
@@ -161,24 +164,35 @@ void Revive::add(Queue& queue, std::int64_t offset, protocol::CheckPoint what,
   queue.by_due.emplace(due, offset);
 }
 
-/// Acks of what is not there are of messages that have come back, or of nothing.
-void Revive::acked(Queue& queue, const protocol::Ack& ack, std::int64_t offset) {
+/// Which of the check point's messages the ack is of.
+std::uint32_t Revive::bits_of(const protocol::CheckPoint& what, const protocol::Ack& ack) {
+  if (what.pop_time != ack.pop_time || merge_key(what) != merge_key(ack)) return 0;
+  std::uint32_t bits = 0;
+  const auto mark = [&](std::int64_t message) {
+    if (const auto index = what.index_of(message)) bits |= bit(*index);
+  };
+  if (ack.offsets)
+    std::ranges::for_each(*ack.offsets, mark);
+  else
+    mark(ack.offset);
+  return bits;
+}
+
+/// Acks of what is not there are of messages that have come back, or of nothing; or of what
+/// Apache's broker gave out before this one began, whose check point is in the timer until it is
+/// due.
+void Revive::acked(Queue& queue, protocol::Ack ack, std::int64_t offset) {
   std::vector<std::int64_t> points;
   const auto [first, last] = queue.by_key.equal_range(merge_key(ack));
   for (auto each = first; each != last; ++each)
     if (each->second < offset) points.push_back(each->second);
   for (const std::int64_t each : points) {
     const auto point = queue.points.find(each);
-    std::uint32_t bits = 0;
-    const auto mark = [&](std::int64_t message) {
-      if (const auto index = point->second.what.index_of(message)) bits |= bit(*index);
-    };
-    if (ack.offsets)
-      std::ranges::for_each(*ack.offsets, mark);
-    else
-      mark(ack.offset);
-    settle(queue, point, bits);
+    settle(queue, point, bits_of(point->second.what, ack));
   }
+  if (!points.empty() || ack.pop_time >= began_ms_) return;
+  if (queue.early.size() == kEarlyMax) queue.early.pop_front();
+  queue.early.push_back(std::move(ack));
 }
 
 void Revive::settle(Queue& queue, Points::iterator point, std::uint32_t bits) {

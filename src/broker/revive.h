@@ -33,6 +33,9 @@ class Revive {
   static constexpr std::int64_t kTimerGraceMs = 3'000;
   /// Check points kept in memory; beyond it pops find nothing.
   static constexpr std::size_t kOutstandingMax = 1'000'000;
+  /// Acks kept of what the broker before this one gave out and the timer still has; oldest go
+  /// first.
+  static constexpr std::size_t kEarlyMax = 16'384;
   /// Records a queue may have behind its oldest check point, beside four a check point.
   static constexpr std::int64_t kSpanMax = 65'536;
 
@@ -59,6 +62,7 @@ class Revive {
     Points points;
     std::unordered_multimap<std::string, std::int64_t> by_key;
     std::set<std::pair<std::int64_t, std::int64_t>> by_due;  // due, offset
+    std::deque<protocol::Ack> early;  // of check points that may still be in the timer
   };
   /// One message on its way back.
   struct Return {
@@ -80,7 +84,8 @@ class Revive {
   void read(std::int32_t id, Queue& queue);
   void apply(Queue& queue, const protocol::Message& record);
   void add(Queue& queue, std::int64_t offset, protocol::CheckPoint what, std::int64_t grace_ms);
-  void acked(Queue& queue, const protocol::Ack& ack, std::int64_t offset);
+  void acked(Queue& queue, protocol::Ack ack, std::int64_t offset);
+  static std::uint32_t bits_of(const protocol::CheckPoint& what, const protocol::Ack& ack);
   void settle(Queue& queue, Points::iterator point, std::uint32_t bits);
   void erase(Queue& queue, Points::iterator point);
   std::size_t bring_back(std::int32_t id, Queue& queue, std::int64_t now_ms);
@@ -98,6 +103,7 @@ class Revive {
   Context& context_;
   const SendSettings& sending_;
   ReviveLog& log_;
+  const std::int64_t began_ms_;
   std::mutex run_mutex_;
   std::map<std::int32_t, Queue> queues_;  // guarded by run_mutex_
   bool refused_ = false;                  // guarded by run_mutex_: so that it is said once

@@ -1,0 +1,90 @@
+#include "broker/revive.h"
+
+#include "broker/broker_fixture.h"
+#include "protocol/properties.h"
+
+namespace apogee::broker {
+namespace {
+
+class Reviving : public BrokerFixture {
+ protected:
+  /// A check point of two messages that was popped a second ago, by whatever broker was here then.
+  protocol::CheckPoint point() const {
+    protocol::CheckPoint point;
+    point.broker_name = "broker-a";
+    point.group = "g";
+    point.topic = "t";
+    point.count = 2;
+    point.differences = {0, 1};
+    point.start_offset = 5;
+    point.pop_time = disk_.clock.wall_ms() - 1'000;
+    point.invisible_ms = 60'000;
+    return point;
+  }
+  protocol::Ack ack_of(const protocol::CheckPoint& point, std::int64_t offset) const {
+    protocol::Ack ack;
+    ack.offset = offset;
+    ack.broker_name = point.broker_name;
+    ack.group = point.group;
+    ack.topic = point.topic;
+    ack.pop_time = point.pop_time;
+    ack.start_offset = point.start_offset;
+    return ack;
+  }
+  /// As the timer delivers it.
+  void deliver(const protocol::CheckPoint& point) {
+    Buffer properties, record, body = encode_body(point);
+    protocol::append_property(properties, protocol::property::kTags, protocol::kCheckPointTag);
+    protocol::append_property(properties, protocol::property::kTimerDequeueMs, "1");
+    protocol::Message message;
+    message.topic = log_.topic();
+    message.properties = properties;
+    message.body = as_bytes(body);
+    const Bytes host = as_bytes(send_settings_.store_host.address);
+    message.born_host = message.store_host = host;
+    ASSERT_TRUE(protocol::encode_message(record, message));
+    store::Append append{
+        .topic = log_.topic(),
+        .queue_id = 0,
+        .records = std::as_writable_bytes(std::span{record.data(), record.size()})};
+    store::Append* batch[] = {&append};
+    context_.store.append(batch);
+    ASSERT_TRUE(is_stored(append.status));
+  }
+
+  ReviveLog log_{context_, send_settings_};
+  Revive revive_{context_, send_settings_, log_};
+};
+
+TEST_F(Reviving, AnAckMayComeBeforeTheCheckPointThatIsStillInTheTimer) {
+  const protocol::CheckPoint what = point();
+  ASSERT_TRUE(log_.put(0, ack_of(what, 5), what.due()));
+  revive_.run();
+  deliver(what);
+  revive_.run();
+  EXPECT_EQ(revive_.outstanding(), 1u) << "one of the two is open";
+  ASSERT_TRUE(log_.put(0, ack_of(what, 6), what.due()));
+  revive_.run();
+  EXPECT_EQ(revive_.outstanding(), 0u);
+  deliver(what);
+  revive_.run();
+  EXPECT_EQ(revive_.outstanding(), 1u) << "the second ack was not early, and is not kept";
+}
+
+TEST_F(Reviving, AnEarlyAckIsOfItsOwnCheckPointAlone) {
+  protocol::CheckPoint what = point();
+  ASSERT_TRUE(log_.put(0, ack_of(what, 5), what.due()));
+  ASSERT_TRUE(log_.put(0, ack_of(what, 6), what.due()));
+  revive_.run();
+  protocol::CheckPoint other = what;
+  ++other.pop_time;
+  deliver(other);
+  revive_.run();
+  EXPECT_EQ(revive_.outstanding(), 1u);
+  deliver(what);
+  revive_.run();
+  EXPECT_EQ(revive_.outstanding(), 1u) << "both of its messages were acked";
+}
+
+}  // namespace
+}  // namespace apogee::broker
