@@ -95,7 +95,7 @@ Result<std::vector<MessageQueue>> Admin::queues(const std::string& topic, Millis
 
 Result<ReceivedMessage> Admin::message_by_offset_id(const std::string& id, Milliseconds timeout) {
   auto parsed = protocol::parse_offset_message_id(id);
-  if (!parsed) return parsed.error();
+  if (!parsed) return Error{Errc::kInvalidArgument, parsed.error().detail};
   const std::string address = protocol::to_string(parsed->host);
   auto answer = Asking{*instance_, timeout}.raw(
       address, request::kViewMessageById,
