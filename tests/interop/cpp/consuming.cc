@@ -2,6 +2,8 @@
 #include <atomic>
 #include <set>
 
+#include <apogee/admin.h>
+
 #include "suite.h"
 
 /// What a program sees of the push consumer, whoever wrote the broker.
@@ -284,6 +286,105 @@ void shutdown_from_inside_the_function_ends(const Context& c) {
   need(eventually(30s, [&] { return ended.load(); }), "not called");
 }
 
+void an_offset_beyond_the_end_is_put_right(const Context& c) {
+  Receiving r{c};
+  const auto queues = need(r.producer.queues(r.topic, 3s), "queues");
+  {
+    PullConsumer before = need(r.client.pull_consumer({.group = c.group()}), "a pull consumer");
+    for (const MessageQueue& each : queues) {
+      need(before.pull(each, all(), 0, 1), "pull");
+      before.update_offset(each, 1'000);
+    }
+  }
+  Inbox inbox{r.client, r.config(c)};
+  // The broker says that there is no such offset; the client gives the queue up, notes the one that
+  // is, and has the queue again some 10 s later.
+  int sent = 0;
+  need(eventually(60s,
+                  [&] {
+                    r.send(std::to_string(sent++));
+                    std::this_thread::sleep_for(500ms);
+                    return inbox.count() > 0;
+                  }),
+       "nothing came");
+}
+
+/// Brokers before 5.0 do not know the question (code 3): the client divides the queues itself.
+void brokers_may_divide_the_queues(const Context& c) {
+  Receiving r{c};
+  PushConsumerConfig config = r.config(c);
+  config.client_rebalance = false;
+  Inbox inbox{r.client, std::move(config)};
+  for (int i = 0; i < 20; ++i) r.send(std::to_string(i));
+  const auto bodies = bodies_of(inbox.take(20, 60s));
+  same(std::set<std::string>(bodies.begin(), bodies.end()).size(), 20u, "bodies");
+}
+
+void popped_messages_arrive_and_come_again(const Context& c) {
+  Receiving r{c};
+  if (!c.old_broker())
+    need(r.client.admin().set_consume_mode(c.broker_address, r.topic, c.group(), "POP", 0, 5s),
+         "POP for the group");
+  std::atomic<int> failures{0}, again{0};
+  PushConsumerConfig config = r.config(c);
+  config.client_rebalance = false;
+  Inbox inbox{r.client, std::move(config)};
+  inbox.answer([&](const ReceivedMessage& message) {
+    if (message.body != "hard") return Consumed::kDone;
+    if (message.reconsume_times > 0) ++again;
+    return failures++ == 0 ? Consumed::kRetryLater : Consumed::kDone;
+  });
+  for (int i = 0; i < 20; ++i) r.send(std::to_string(i));
+  r.send("hard");
+  const auto got = inbox.take(22, 90s);
+  same(again.load(), 1, "times it came again");
+  if (!c.old_broker())
+    need(got.front().property("POP_CK").has_value(), "messages were pulled, not popped");
+}
+
+void hooks_see_each_consumption(const Context& c) {
+  Receiving r{c};
+  std::atomic<int> before{0}, good{0};
+  PushConsumerConfig config = r.config(c);
+  config.before_consume = [&](const ConsumeEvent& event) {
+    before += static_cast<int>(event.messages.size());
+  };
+  config.after_consume = [&](const ConsumeEvent& event) {
+    if (event.outcome == ConsumeOutcome::kSuccess) good += static_cast<int>(event.messages.size());
+  };
+  config.accept = [](const ReceivedMessage& message) { return message.body != "unwanted"; };
+  Inbox inbox{r.client, std::move(config)};
+  for (const char* body : {"a", "unwanted", "b"}) r.send(body);
+  same(bodies_of(inbox.take(2)), std::multiset<std::string>{"a", "b"}, "bodies");
+  need(eventually(5s, [&] { return good == 2; }), "after");
+  same(before.load(), 2, "before");
+}
+
+void a_group_may_begin_at_a_time(const Context& c) {
+  Receiving r{c};
+  r.send("before");
+  PushConsumerConfig config = r.config(c);
+  config.from = StartFrom::kTimestamp;
+  config.from_time = std::chrono::system_clock::now() - 1h;
+  Inbox inbox{r.client, std::move(config)};
+  same(inbox.one(30s).body, "before", "body");
+}
+
+void a_consumer_may_send_fingerprints(const Context& c) {
+  Receiving r{c};
+  Client client = c.client({.heartbeat_broker_interval = 1s, .heartbeat_v2 = true});
+  Inbox inbox{client, r.config(c)};
+  for (int i = 0; i < 3; ++i) {
+    r.send(std::to_string(i));
+    inbox.take(static_cast<std::size_t>(i) + 1);
+    std::this_thread::sleep_for(1'200ms);
+  }
+  const auto known = need(client.admin().consumer_connections(c.group(), 5s), "connections");
+  need(std::ranges::any_of(known.subscriptions,
+                           [&](const auto& each) { return each.topic == r.topic; }),
+       "the broker forgot the subscription");
+}
+
 }  // namespace
 
 std::vector<Case> consuming_cases() {
@@ -300,6 +401,12 @@ std::vector<Case> consuming_cases() {
       {"a suspended consumer takes nothing new", a_suspended_consumer_takes_nothing_new},
       {"a subscription may be added", a_subscription_may_be_added_and_ended},
       {"batches are as large as asked", batches_are_as_large_as_asked},
+      {"an offset beyond the queue's end is put right", an_offset_beyond_the_end_is_put_right},
+      {"brokers may divide the queues", brokers_may_divide_the_queues},
+      {"popped messages arrive and come again", popped_messages_arrive_and_come_again},
+      {"hooks see each consumption", hooks_see_each_consumption},
+      {"a group may begin at a time", a_group_may_begin_at_a_time},
+      {"a consumer may send fingerprints", a_consumer_may_send_fingerprints},
       {"settings are checked", settings_are_checked},
       {"shutdown from inside the function ends", shutdown_from_inside_the_function_ends},
   };

@@ -93,9 +93,12 @@ void run(const Case& each, const Context& context) {
   std::fflush(stdout);
 }
 
-/// A broker that has just started takes its time to tell the name server.
-void wait_for_broker(const Context& context) {
-  Client client = context.client();
+/// First and alone, as it changes the environment. A broker that has just started takes its time to
+/// tell the name server: the other cases need not wait for it any more.
+void the_environment_names_the_name_servers(const Context& context) {
+  setenv("NAMESRV_ADDR", context.name_server.c_str(), 1);
+  Client client = need(Client::start({}), "a client");
+  unsetenv("NAMESRV_ADDR");
   Producer producer = need(client.producer({.group = context.group()}), "a producer");
   need(eventually(
            60s,
@@ -115,12 +118,14 @@ int main(int argc, char** argv) {
            2;
   const std::string only = argc > 5 ? argv[5] : "";
   std::vector<Case> cases;
-  for (const auto& list : {producing_cases(), consuming_cases(), administering_cases()})
+  for (const auto& list :
+       {producing_cases(), consuming_cases(), pulling_cases(), administering_cases()})
     for (const Case& each : list)
       if (std::string_view{each.name}.find(only) != std::string_view::npos) cases.push_back(each);
   const auto run_id =
       std::chrono::system_clock::now().time_since_epoch().count() / 1'000'000 % 1'000'000;
-  wait_for_broker({argv[1], argv[2], argv[3], argv[4], "cpp" + std::to_string(run_id)});
+  run({"the environment names the name servers", the_environment_names_the_name_servers},
+      {argv[1], argv[2], argv[3], argv[4], "cpp" + std::to_string(run_id)});
   std::atomic<std::size_t> next{0};
   std::vector<std::thread> threads;
   for (int i = 0; i < 6; ++i)

@@ -6,6 +6,10 @@
 #include <latch>
 #include <set>
 
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include "suite.h"
 
 /// What a program sees of the producer, whoever wrote the broker.
@@ -100,6 +104,51 @@ void one_name_server_of_several_suffices(const Context& c) {
   need(s.producer.send(s.message("x"), 5s), "send");
 }
 
+/// Answers every HTTP request on a port of loopback with one line, until it is destroyed.
+class AddressServer {
+ public:
+  explicit AddressServer(std::string line) : line_{std::move(line)} {
+    socklen_t size = sizeof address_;
+    address_.sin_family = AF_INET;
+    address_.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    need(bind(listener_, reinterpret_cast<sockaddr*>(&address_), size) == 0 &&
+             listen(listener_, 8) == 0 &&
+             getsockname(listener_, reinterpret_cast<sockaddr*>(&address_), &size) == 0,
+         "a port");
+    thread_ = std::thread{[this] { run(); }};
+  }
+  ~AddressServer() {
+    ::shutdown(listener_, SHUT_RDWR);
+    thread_.join();
+    close(listener_);
+  }
+  std::string address() const { return "127.0.0.1:" + std::to_string(ntohs(address_.sin_port)); }
+
+ private:
+  void run() {
+    for (int peer; (peer = accept(listener_, nullptr, nullptr)) >= 0; close(peer)) {
+      char request[4'096];
+      if (recv(peer, request, sizeof request, 0) <= 0) continue;
+      const std::string answer = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: " +
+                                 std::to_string(line_.size() + 1) + "\r\n\r\n" + line_ + "\n";
+      (void)!::send(peer, answer.data(), answer.size(), MSG_NOSIGNAL);
+    }
+  }
+  const std::string line_;
+  const int listener_ = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address_{};
+  std::thread thread_;
+};
+
+void an_address_server_names_the_name_servers(const Context& c) {
+  AddressServer server{c.name_server};
+  Client client = need(Client::start({.name_server_domain = server.address()}), "a client");
+  Producer producer = need(client.producer({.group = c.group()}), "a producer");
+  need(eventually(20s,
+                  [&] { return producer.send({.topic = c.topic(), .body = "x"}, 3s).has_value(); }),
+       "send");
+}
+
 void a_new_topic_gets_the_producers_number_of_queues(const Context& c) {
   Client client = c.client();
   Producer producer =
@@ -127,6 +176,31 @@ void an_unknown_broker_is_named(const Context& c) {
   Sending s{c};
   refused(s.producer.send(s.message("x"), MessageQueue{s.topic, "nobody", 0}, 3s), Errc::kNotFound,
           "The broker[nobody] not exist", "an unknown broker");
+}
+
+void a_send_tells_where_the_message_lies(const Context& c) {
+  Sending s{c};
+  const MessageQueue queue{s.topic, "broker-a", 1};
+  const auto first = need(s.producer.send(s.message("x"), queue, 5s), "send");
+  const auto second = need(
+      s.producer.send({.topic = s.topic, .body = "y", .wait_store = false}, queue, 5s), "no wait");
+  need(first.status == SendStatus::kOk && second.status == SendStatus::kOk, "status");
+  same(second.queue.broker, "broker-a", "broker");
+  same(second.queue.queue_id, 1, "queue");
+  same(second.queue_offset, first.queue_offset + 1, "queue offset");
+  same(second.offset_message_id.size(), 32u, "length of the offset id");
+  same(second.region, "DefaultRegion", "region");
+}
+
+void the_fast_port_takes_messages(const Context& c) {
+  Sending s{c, {}, {.vip_channel = true}};
+  need(s.producer.send(s.message("x"), 5s), "send");
+}
+
+void a_producer_that_avoids_slow_brokers_sends_on(const Context& c) {
+  Sending s{c, {.avoid_slow_brokers = true, .detect_slow_brokers = true}};
+  (void)s.producer.send(s.message("x"), MessageQueue{s.topic, "broker-a", 77}, 3s);
+  for (int i = 0; i < 10; ++i) need(s.producer.send(s.message("x"), 3s), "send");
 }
 
 void what_the_broker_refuses_has_its_code(const Context& c) {
@@ -635,6 +709,11 @@ std::vector<Case> producing_cases() {
       {"a stopped producer refuses", a_stopped_producer_refuses},
       {"no name server is an error within the deadline", no_name_server_is_an_error},
       {"one name server of several suffices", one_name_server_of_several_suffices},
+      {"an address server names the name servers", an_address_server_names_the_name_servers},
+      {"a send tells where the message lies", a_send_tells_where_the_message_lies},
+      {"the fast port takes messages", the_fast_port_takes_messages},
+      {"a producer that avoids slow brokers sends on",
+       a_producer_that_avoids_slow_brokers_sends_on},
       {"a new topic gets the producer's number of queues",
        a_new_topic_gets_the_producers_number_of_queues},
       {"queues take turns", queues_take_turns},

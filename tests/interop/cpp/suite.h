@@ -16,6 +16,33 @@
 
 /// A suite of the C++ client that uses its public headers alone and runs against any broker. Cases
 /// run on several threads at once; each has topics and groups of its own.
+///
+/// The systems of a RocketMQ client, and the cases of each. What one broker in good health cannot
+/// show (other brokers, lost connections, time) is in the unit tests of src/client.
+///
+///   states, start, shutdown            "a stopped producer refuses", "a client is known ..."
+///   groups                             "groups are checked", "a group exists once in a client"
+///   client id, one client for all      "a client id is ...", "a client is known ..."
+///   inner producer, retry, DLQ         "what failed comes again", "what fails too often ..."
+///   heartbeats, as fingerprints too    "a client is known ...", "a consumer may send fingerprints"
+///   name servers: set, by the          "one name server of several suffices",
+///     environment, by HTTP             "the environment ...", "an address server ..."
+///   routes, default topic              "a new topic gets ...", "no name server is an error ..."
+///   route changes, queues, order       "a topic's queues are ...", "an order topic has ..."
+///   broker addresses, namespaces       "an unknown broker is named", "a namespace stays outside"
+///   modes, time-outs, back-pressure    "blocking ...", "sends with a callback ...", "awaited ...",
+///                                      "oneway ...", "what is in flight has a bound"
+///   compression, unique ids, hooks     "bodies compressed ...", "an id is made ...", "hooks ..."
+///   VIP channel                        "the fast port takes messages"
+///   queue choice, fault tolerance      "queues take turns", "a producer that avoids ..."
+///   batches, gathered too              "a batch arrives ...", "messages gathered ..."
+///   results, refusals                  "a send tells ...", "what the broker refuses ...",
+///                                      "a body larger than the broker's limit is refused"
+///   requests a broker of version 4     lite pull, division of queues and POP, run against one
+///     does not know
+///   offsets that are not there         "an offset beyond the queue's end is put right"
+///   kinds of messages                  order, delay levels, timer, recall, request and reply,
+///                                      transactions, tags, SQL92, broadcast, POP, trace: by name
 namespace suite {
 
 using namespace apogee;
@@ -43,6 +70,7 @@ struct Case {
 };
 std::vector<Case> producing_cases();
 std::vector<Case> consuming_cases();
+std::vector<Case> pulling_cases();
 std::vector<Case> administering_cases();
 
 struct Failed : std::runtime_error {
