@@ -7,6 +7,7 @@ import threading
 import time
 
 import exchange
+import kinds_exchange
 import mixed
 import mqadmin
 import programs
@@ -25,14 +26,14 @@ def mqadmin_suite(servers, only):
     return mqadmin.run(servers, only, programs.java("Admin", VERSION, servers.directory))
 
 
-def exchange_suite(tell, program, what):
+def exchange_suite(tell, program, *kinds, configuration=""):
     """Stores that change hands: a story whose steps are those of java/src/<program>.java."""
 
     def run(servers, only):
         if why := programs.missing_java():
             return None, why
         programs.broker_classpath("apache")
-        return exchange.run(servers, only, programs.java(program, VERSION, servers.directory), tell, what)
+        return exchange.run(servers, only, programs.java(program, VERSION, servers.directory), tell, kinds, configuration)
 
     return run
 
@@ -95,7 +96,7 @@ def java_program(name, version=VERSION, extra=""):
             own.remove()
 
     def play(servers, only):
-        command = [*programs.java(name, version, servers.directory), servers.name_server, servers.broker_address, servers.cluster, only]
+        command = [*programs.java(name, version, servers.directory), servers.name_server, servers.broker_address, servers.cluster, only, servers.target]
         errors = servers.directory / f"{name}.err"
         with open(errors, "w") as err, \
                 subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err, text=True, cwd=servers.directory) as program:
@@ -120,5 +121,6 @@ LMQ = "enableLmq=true\nenableMultiDispatch=true\n"
 SUITES = {"cpp": cpp_suite, "mixed": mixed_suite, "python": python_suite, "mqadmin": mqadmin_suite, "exchange": exchange_suite(exchange.tell, "Exchange", "a directory"),
           "timer-exchange": exchange_suite(timer_exchange.tell, "TimerExchange", "timer messages"),
           "transactions-exchange": exchange_suite(transactions_exchange.tell, "Transactions", "transactions"),
+          "kinds-exchange": exchange_suite(kinds_exchange.tell, "KindsExchange", *kinds_exchange.KINDS, configuration=kinds_exchange.CONFIGURATION),
           "pop": java_program("Pop"), "batches": java_program("Batches"), "timer": java_program("Timer"), "transactions": java_program("Transactions"),
           "transactions49": java_program("Transactions", "4.9.7"), "kinds": java_program("Kinds", extra=LMQ), "kinds49": java_program("Kinds", "4.9.7", LMQ)}

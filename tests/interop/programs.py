@@ -37,10 +37,10 @@ def broker_classpath(target):
 
 
 def java(name, version, directory, *properties):
-    """The command of java/src/<name>.java on the published client of a version; compiled when it, or what all use, has changed. Its arguments follow."""
+    """The command of java/src/<name>.java on the published client of a version; compiled when a source has changed. Its arguments follow."""
     sources, classes, classpath = HERE / "java/src", BUILD / f"classes-{version}/{name}", client_classpath(version)
     made = classes / f"{name}.class"
-    if not made.exists() or made.stat().st_mtime < max((sources / f"{each}.java").stat().st_mtime for each in (name, "Words")):
+    if not made.exists() or made.stat().st_mtime < max(each.stat().st_mtime for each in sources.glob("*.java")):
         classes.mkdir(parents=True, exist_ok=True)
         subprocess.run(["javac", "-nowarn", "-encoding", "UTF-8", "-d", str(classes), "-cp", classpath, "-sourcepath", str(sources), str(sources / f"{name}.java")], check=True)
     return ["java", "-Xmx512m", "-Drocketmq.client.logUseSlf4j=true", f"-Duser.home={directory}", *properties, "-cp", f"{classes}:{classpath}", name]

@@ -71,11 +71,11 @@ func newConsumer(group string, options ...consumer.Option) rocketmq.PushConsumer
 	return c
 }
 
-// receive collects bodies until there are count, or 40 s are over.
-func receive(topic string, selector consumer.MessageSelector, count int, options ...consumer.Option) []string {
+// collect gives the bodies that come until there are enough, or 40 s are over, sorted.
+func collect(topic string, selector consumer.MessageSelector, enough func(bodies []string) bool) []string {
 	var lock sync.Mutex
 	var bodies []string
-	c := newConsumer(fresh("G"), options...)
+	c := newConsumer(fresh("G"))
 	must(c.Subscribe(topic, selector, func(_ context.Context, messages ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
 		lock.Lock()
 		defer lock.Unlock()
@@ -88,17 +88,32 @@ func receive(topic string, selector consumer.MessageSelector, count int, options
 	defer c.Shutdown()
 	for end := time.Now().Add(40 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		lock.Lock()
-		got := len(bodies)
+		done := enough(bodies)
 		lock.Unlock()
-		if got >= count {
+		if done {
 			break
 		}
 	}
 	lock.Lock()
 	defer lock.Unlock()
-	check(len(bodies) == count, "%d messages wanted, %d came", count, len(bodies))
 	sort.Strings(bodies)
 	return bodies
+}
+
+// receive collects count bodies.
+func receive(topic string, selector consumer.MessageSelector, count int) []string {
+	bodies := collect(topic, selector, func(bodies []string) bool { return len(bodies) >= count })
+	check(len(bodies) == count, "%d messages wanted, %d came", count, len(bodies))
+	return bodies
+}
+
+func distinct(sorted []string) (all []string) {
+	for i, each := range sorted {
+		if i == 0 || each != sorted[i-1] {
+			all = append(all, each)
+		}
+	}
+	return
 }
 
 func numbered(prefix string, count int) (all []string) {
@@ -231,6 +246,99 @@ var cases = []struct {
 		}
 		check(atomic.LoadInt32(&times) == 1, "reconsumed %d times", atomic.LoadInt32(&times))
 	}},
+	{"a delay level delays", func() {
+		name := topic(1)
+		p := newProducer()
+		defer p.Shutdown()
+		began := time.Now()
+		_, err := p.SendSync(context.Background(), message(name, "later").WithDelayTimeLevel(5)) // 3 s here
+		must(err)
+		same([]string{"later"}, receive(name, consumer.MessageSelector{}, 1))
+		check(time.Since(began) > 2500*time.Millisecond, "it came after %v", time.Since(began))
+	}},
+	{"SQL92 chooses what a consumer gets", func() {
+		name := topic(1)
+		p := newProducer()
+		defer p.Shutdown()
+		for i, body := range numbered("s", 10) {
+			each := message(name, body)
+			each.WithProperty("a", fmt.Sprint(i))
+			_, err := p.SendSync(context.Background(), each)
+			must(err)
+		}
+		same([]string{"s0006", "s0007", "s0008"}, receive(name, consumer.MessageSelector{Type: consumer.SQL92, Expression: "a > 5 AND a <> 9"}, 3))
+	}},
+	{"transactions are committed, rolled back and asked about", func() {
+		name := topic(1)
+		teller := &teller{}
+		p, err := rocketmq.NewTransactionProducer(teller, producer.WithNsResolver(primitive.NewPassthroughResolver([]string{nameServer})), producer.WithGroupName(fresh("P")),
+			producer.WithInstanceName(fresh("i")))
+		must(err)
+		must(p.Start())
+		defer p.Shutdown()
+		for _, body := range []string{"commit", "rollback", "later"} {
+			_, err := p.SendMessageInTransaction(context.Background(), message(name, body))
+			must(err)
+		}
+		// Apache's broker may ask about, and deliver, one twice.
+		same([]string{"commit", "later"}, distinct(collect(name, consumer.MessageSelector{}, func(bodies []string) bool {
+			return strings.Contains(strings.Join(bodies, ","), "commit") && strings.Contains(strings.Join(bodies, ","), "later")
+		})))
+		check(atomic.LoadInt32(&teller.asked) >= 1, "nobody asked")
+	}},
+	{"a question is answered", func() {
+		name := topic(1)
+		replies, p := newProducer(), newProducer()
+		defer replies.Shutdown()
+		defer p.Shutdown()
+		_, err := p.SendSync(context.Background(), message(name, "makes the asker known to its broker"))
+		must(err)
+		var ready int32
+		c := newConsumer(fresh("G"))
+		must(c.Subscribe(name, consumer.MessageSelector{}, func(_ context.Context, messages ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
+			atomic.StoreInt32(&ready, 1)
+			for _, each := range messages {
+				if each.GetProperty(primitive.PropertyCorrelationID) == "" {
+					continue
+				}
+				reply, err := consumer.CreateReplyMessage(each, nil)
+				must(err)
+				reply.Body = []byte("answer to " + string(each.Body)) // the client leaves it empty
+				_, err = replies.SendSync(context.Background(), reply)
+				must(err)
+			}
+			return consumer.ConsumeSuccess, nil
+		}))
+		must(c.Start())
+		defer c.Shutdown()
+		for end := time.Now().Add(40 * time.Second); time.Now().Before(end) && atomic.LoadInt32(&ready) == 0; {
+			time.Sleep(50 * time.Millisecond)
+		}
+		time.Sleep(time.Second) // its heartbeat tells the broker where answers go
+		answer, err := p.Request(context.Background(), 10*time.Second, message(name, "six"))
+		must(err)
+		check(string(answer.Body) == "answer to six", "it was %q", answer.Body)
+	}},
+}
+
+// teller says at once what a body says, and commits what it is asked about.
+type teller struct {
+	asked int32
+}
+
+func (t *teller) ExecuteLocalTransaction(message *primitive.Message) primitive.LocalTransactionState {
+	switch string(message.Body) {
+	case "commit":
+		return primitive.CommitMessageState
+	case "rollback":
+		return primitive.RollbackMessageState
+	}
+	return primitive.UnknowState
+}
+
+func (t *teller) CheckLocalTransaction(*primitive.MessageExt) primitive.LocalTransactionState {
+	atomic.AddInt32(&t.asked, 1)
+	return primitive.CommitMessageState
 }
 
 func main() {

@@ -565,11 +565,15 @@ public class Pop extends Words {
         CASES.put("pop: order survives a restart", () -> orderAcross("RESTART"));
     }
 
-    public static void main(String[] arguments) throws Exception {
-        begin(arguments);
+    static void connect() throws Exception {
         PRODUCER = producer();
         RAW = new NettyRemotingClient(new NettyClientConfig());
         RAW.start();
+    }
+
+    public static void main(String[] arguments) throws Exception {
+        begin(arguments);
+        connect();
         cases();
         run(1);
     }

@@ -145,7 +145,7 @@ public class Transactions extends Words {
                 int before = teller.asked.size();
                 Thread.sleep(6_000);
                 equal(before, teller.asked.size(), "questions about what has ended");
-                equal(1, reader.arrived.size(), "arrived");
+                if (exact) equal(1, reader.arrived.size(), "arrived");
             }
         });
         CASES.put("another producer of the group answers for one that is gone", () -> {
@@ -210,10 +210,10 @@ public class Transactions extends Words {
             asker.shutdown();
         });
         CASES.put("a transaction nobody decides is given up", () -> {
-            String topic = fresh("T");
+            String topic = fresh("T"), lost = fresh("lost");
             try (Teller teller = new Teller(fresh("P")); Reader dead = new Reader("TRANS_CHECK_MAX_TIME_TOPIC")) {
-                teller.send(topic, "lost", LocalTransactionState.UNKNOW);
-                eventually(120, () -> dead.bodies().contains("lost"), "in the topic of those given up, after " + teller.asked.size() + " questions");
+                teller.send(topic, lost, LocalTransactionState.UNKNOW);
+                eventually(120, () -> dead.bodies().contains(lost), "in the topic of those given up, after " + teller.asked.size() + " questions");
                 check(teller.asked.size() >= 14 && teller.asked.size() <= 16, teller.asked.size() + " questions");
             }
         });
@@ -231,7 +231,7 @@ public class Transactions extends Words {
             teller.later.put("open", LocalTransactionState.COMMIT_MESSAGE);
             try (Reader reader = new Reader(topic)) {
                 reader.expect(90, "before", "open");
-                equal(2, reader.arrived.size(), "arrived");
+                if (exact) equal(2, reader.arrived.size(), "arrived");
             }
         }
     }
