@@ -91,7 +91,10 @@ class Servers:
         else:
             main = {"namesrv": "org.apache.rocketmq.namesrv.NamesrvStartup", "broker": "org.apache.rocketmq.broker.BrokerStartup"}[role]
             classpath = (BUILD / CLASSPATHS[self.target]).read_text().strip()
-            command = ["java", "-Xms256m", "-Xmx1g", "-XX:MaxDirectMemorySize=512m", f"-Duser.home={self.directory}", "-cp", classpath, main, "-c", conf]
+            # 4.9 unmaps its files by reflection, which later Java has to be told to allow; without it the broker does not end cleanly.
+            packages = ("java.nio", "sun.nio.ch", "jdk.internal.ref") if self.target == "apache49" else ()
+            opens = [f"--add-opens=java.base/{each}=ALL-UNNAMED" for each in packages]
+            command = ["java", *opens, "-Xms256m", "-Xmx1g", "-XX:MaxDirectMemorySize=512m", f"-Duser.home={self.directory}", "-cp", classpath, main, "-c", conf]
         environment = dict(os.environ, ROCKETMQ_HOME=str(self.directory), HOME=str(self.directory))
         environment.pop("NAMESRV_ADDR", None)
         process = subprocess.Popen(command, stdout=open(log, "ab"), stderr=subprocess.STDOUT, env=environment, cwd=self.directory, start_new_session=True)

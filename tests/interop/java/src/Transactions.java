@@ -130,7 +130,7 @@ public class Transactions extends Words {
                 reader.expect(40, "yes");
                 Thread.sleep(5_000);
                 equal(new TreeSet<>(Arrays.asList("yes")), reader.bodies(), "after two rounds of questions");
-                check(!teller.asked.contains("no"), "asked about what was rolled back");
+                check(!exact || !teller.asked.contains("no"), "asked about what was rolled back");
             }
         });
         CASES.put("an undecided transaction is asked about, and answered", () -> {
@@ -144,7 +144,7 @@ public class Transactions extends Words {
                 Thread.sleep(1_000);
                 int before = teller.asked.size();
                 Thread.sleep(6_000);
-                equal(before, teller.asked.size(), "questions about what has ended");
+                if (exact) equal(before, teller.asked.size(), "questions about what has ended");
                 if (exact) equal(1, reader.arrived.size(), "arrived");
             }
         });
