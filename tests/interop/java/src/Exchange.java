@@ -20,13 +20,8 @@ import org.apache.rocketmq.common.message.MessageQueue;
  * write PREFIX COUNT; commit GROUP OFFSET; check GROUP OFFSET PREFIX:COUNT,... Ends with OK or with what is wrong.
  */
 @SuppressWarnings("deprecation")
-public class Exchange {
+public class Exchange extends Words {
     static final String TOPIC = "ExchangeTopic";
-    static String nameServer;
-
-    static void check(boolean good, String what) {
-        if (!good) throw new AssertionError(what);
-    }
 
     static void write(String prefix, int count) throws Exception {
         DefaultMQProducer producer = new DefaultMQProducer("ExchangeProducer");

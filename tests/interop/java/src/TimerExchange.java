@@ -21,13 +21,8 @@ import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
  * Ends with OK or with what is wrong.
  */
 @SuppressWarnings("deprecation")
-public class TimerExchange {
+public class TimerExchange extends Words {
     static final String TOPIC = "TimerExchangeTopic";
-    static String nameServer;
-
-    static void check(boolean good, String what) {
-        if (!good) throw new AssertionError(what);
-    }
 
     static void write(String prefix, int count, int seconds) throws Exception {
         DefaultMQProducer producer = new DefaultMQProducer("TimerExchangeProducer");
