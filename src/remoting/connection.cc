@@ -12,6 +12,8 @@ constexpr std::size_t kKeptFields = 256;          // scratch for more fields tha
 constexpr std::size_t kMergedFrameBytes =
     256 << 10;  // small answers are gathered in one buffer up to this size
 
+constexpr std::size_t kSpareCalls = 1'024;  // memory for so many calls is kept
+
 std::atomic<std::uint64_t> next_id{
     1};  // ids are unique in the process: tables of several servers may meet
 
@@ -32,6 +34,15 @@ std::size_t size_of(const OutFrame& frame) {
   std::size_t size = frame.bytes.size();
   for (const SharedBytes& each : frame.shared) size += each.bytes.size();
   return size;
+}
+
+/// Small frames are merged: fewer pieces for one write.
+void add(std::vector<OutFrame>& frames, OutFrame frame) {
+  if (frame.shared.empty() && !frames.empty() && frames.back().shared.empty() &&
+      frames.back().bytes.size() + frame.bytes.size() <= kMergedFrameBytes)
+    frames.back().bytes += frame.bytes;
+  else
+    frames.push_back(std::move(frame));
 }
 
 }  // namespace
@@ -324,11 +335,11 @@ void Connection::fail(const std::string& why) {
 }
 
 void Connection::answer(const protocol::CommandView& response) {
-  const auto found = pending_.find(response.opaque);
-  if (found == pending_.end()) return;  // too late, or never asked
-  auto done = std::move(found->second.done);
-  pending_.erase(found);
+  auto call = pending_.extract(response.opaque);
+  if (!call) return;  // too late, or never asked
   pending_count_.store(pending_.size(), std::memory_order_relaxed);
+  const auto done = std::exchange(call.mapped().done, nullptr);
+  if (spare_.size() < kSpareCalls) spare_.push_back(std::move(call));
   done(OwnedCommand{response});
 }
 
@@ -342,36 +353,37 @@ void Connection::send(OutFrame frame) {
     if (!in_batch_) flush();
     return;
   }
-  if (!connected()) return;
+  if (connected()) send_from_elsewhere(std::move(frame), {});
+}
+
+/// One wake-up for all that other threads have for this connection.
+void Connection::send_from_elsewhere(OutFrame frame, std::optional<Call> call) {
   unsent_.fetch_add(size_of(frame), std::memory_order_relaxed);
   bool first;
   {
     std::lock_guard lock{foreign_mutex_};
-    first = foreign_.empty();
-    foreign_.push_back(std::move(frame));
+    first = foreign_.frames.empty();
+    add(foreign_.frames, std::move(frame));
+    if (call) foreign_.calls.push_back(*std::move(call));
   }
-  // One wake-up for all that other threads have for this connection.
   if (first) loop_.post([self = shared_from_this()] { self->take_foreign(); });
 }
 
 void Connection::take_foreign() {
-  std::vector<OutFrame> frames;
   {
     std::lock_guard lock{foreign_mutex_};
-    frames.swap(foreign_);
+    std::swap(taken_, foreign_);
   }
-  if (closed_.load(std::memory_order_relaxed)) return;
-  for (OutFrame& frame : frames) queue(std::move(frame));
+  for (Call& each : taken_.calls) expect(std::move(each));
+  taken_.calls.clear();
+  if (!closed_.load(std::memory_order_relaxed))
+    for (OutFrame& frame : taken_.frames) queue(std::move(frame));
+  taken_.frames.clear();
   if (!in_batch_) flush();
 }
 
 void Connection::queue(OutFrame frame) {
-  if (frame.shared.empty() && !queued_.empty() && queued_.back().shared.empty() &&
-      queued_.back().bytes.size() + frame.bytes.size() <= kMergedFrameBytes) {
-    queued_.back().bytes += frame.bytes;
-  } else {
-    queued_.push_back(std::move(frame));
-  }
+  add(queued_, std::move(frame));
   const std::size_t unsent = unsent_.load(std::memory_order_relaxed);
   if (unsent > limits_.max_unsent_bytes) {
     fail("the peer does not read: " + std::to_string(unsent) + " bytes wait for it");
@@ -439,23 +451,29 @@ void Connection::call_frame(std::function<void(Buffer&, std::int32_t)> encode,
                             std::chrono::milliseconds timeout,
                             std::function<void(Result<OwnedCommand>)> done) {
   // Encoded here and now: what `encode` refers to may be gone when the loop has its turn.
-  const auto deadline = env_.clock.now() + timeout;
   const std::int32_t opaque = next_opaque();
   OutFrame frame;
   encode(frame.bytes, opaque);
-  auto start = [self = shared_from_this(), frame = std::move(frame), opaque, deadline,
-                done = std::move(done)]() mutable {
-    if (self->closed_.load(std::memory_order_relaxed)) {
-      return done(Error{Errc::kDisconnected, self->remote_text_ + " is not connected"});
-    }
-    self->pending_[opaque] = {deadline, std::move(done)};
-    self->pending_count_.store(self->pending_.size(), std::memory_order_relaxed);
-    self->send(std::move(frame));
-  };
-  if (loop_.on_this_thread())
-    start();
-  else
-    loop_.post(std::move(start));
+  Call call{opaque, {env_.clock.now() + timeout, std::move(done)}};
+  if (!loop_.on_this_thread()) return send_from_elsewhere(std::move(frame), std::move(call));
+  expect(std::move(call));
+  send(std::move(frame));
+}
+
+/// Its frame follows.
+void Connection::expect(Call call) {
+  if (closed_.load(std::memory_order_relaxed))
+    return call.pending.done(Error{Errc::kDisconnected, remote_text_ + " is not connected"});
+  if (spare_.empty()) {
+    pending_[call.opaque] = std::move(call.pending);
+  } else {
+    auto node = std::move(spare_.back());
+    spare_.pop_back();
+    node.key() = call.opaque;
+    node.mapped() = std::move(call.pending);
+    pending_.insert(std::move(node));
+  }
+  pending_count_.store(pending_.size(), std::memory_order_relaxed);
 }
 
 void Connection::expire(Clock::Instant now) {

@@ -88,6 +88,16 @@ class Connection final : public Peer,
     Clock::Instant deadline;
     std::function<void(Result<OwnedCommand>)> done;
   };
+  using PendingCalls = std::unordered_map<std::int32_t, Pending>;
+  struct Call {
+    std::int32_t opaque;
+    Pending pending;
+  };
+  /// What other threads want sent, and the answers they wait for.
+  struct Foreign {
+    std::vector<OutFrame> frames;
+    std::vector<Call> calls;
+  };
 
   enum class Cut { kNeedMore, kBatchFull, kBroken };
   void handle_input();
@@ -101,7 +111,9 @@ class Connection final : public Peer,
   void fail(const std::string& why);
   void queue(OutFrame frame);
   void flush();
+  void send_from_elsewhere(OutFrame frame, std::optional<Call> call);
   void take_foreign();
+  void expect(Call call);
   void answer(const protocol::CommandView& response);
   void expire(Clock::Instant now);
 
@@ -137,9 +149,11 @@ class Connection final : public Peer,
 
   // Output from other threads.
   std::mutex foreign_mutex_;
-  std::vector<OutFrame> foreign_;
+  Foreign foreign_;  // guarded by foreign_mutex_
+  Foreign taken_;    // loop; empty, but for its memory
 
-  std::unordered_map<std::int32_t, Pending> pending_;  // loop
+  PendingCalls pending_;                        // loop
+  std::vector<PendingCalls::node_type> spare_;  // loop; nodes of calls that are answered
   std::atomic<std::size_t> pending_count_{0};
   std::atomic<std::int32_t> opaque_{1};
   std::atomic<std::size_t> unsent_{0};

@@ -1,6 +1,8 @@
 #include "remoting/connection.h"
 
+#include <atomic>
 #include <random>
+#include <thread>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -185,6 +187,42 @@ TEST_F(OneThread, CarriesCallsHoweverTheStreamIsCut) {
       EXPECT_EQ((**answers[i])->body, bodies[i]);
     }
   }
+}
+
+TEST_F(OneThread, TakesAllThatOtherThreadsAskWithOneWakeUp) {
+  serve();
+  (void)ask(EchoRequest{"first"});  // connects
+  network_.run();
+  std::atomic<int> answered{0};
+  Client& asked = client();
+  std::thread other{[&] {
+    for (int i = 0; i < 100; ++i)
+      asked.call(kAddress, EchoRequest::kCode, EchoRequest{std::to_string(i)}, {}, 3s,
+                 [&answered, i](const Result<OwnedCommand>& answer) {
+                   ASSERT_TRUE(answer) << answer.error().detail;
+                   EXPECT_EQ(read_header<EchoRequest>(*answer)->text, std::to_string(i));
+                   ++answered;
+                 });
+  }};
+  other.join();
+  network_.run();
+  EXPECT_EQ(answered, 100);
+}
+
+TEST_F(OneThread, EndsWhatOtherThreadsAskOfAConnectionThatIsGone) {
+  serve();
+  (void)ask(EchoRequest{"first"});  // connects
+  network_.run();
+  std::optional<Result<OwnedCommand>> answer;
+  Client& asked = client();
+  network_.cut(kServer, kClient);
+  std::thread{[&] {
+    asked.call(kAddress, EchoRequest::kCode, EchoRequest{"late"}, {}, 3s,
+               [&](Result<OwnedCommand> result) { answer.emplace(std::move(result)); });
+  }}.join();
+  network_.run();
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->error().code, Errc::kDisconnected);
 }
 
 TEST_F(OneThread, HandsOnTheRequestsOfOneReadTogetherAndAnswersThemInOneWrite) {
