@@ -2,12 +2,16 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
+#include "apogee/awaitable.h"
 #include "apogee/export.h"
 #include "apogee/message.h"
 #include "apogee/result.h"
@@ -206,18 +210,43 @@ struct TraceEvent {
   std::string detail;  ///< Of a transaction: COMMIT_MESSAGE, ROLLBACK_MESSAGE, ...
 };
 
+/// The T of a Result<T>.
+template <class R>
+using ValueOf = std::remove_cvref_t<decltype(*std::declval<R&>())>;
+
 }  // namespace admin
 
 /// Asks name servers and brokers. Cheap to make and to copy.
 ///
-/// Threads:  every member from any thread; all block, so not from inside a callback on an io thread
-///           of this client (kInvalidArgument).
+/// Threads:  every member from any thread; all but call() and call_async() block, so not from
+///           inside a callback on an io thread of this client (kInvalidArgument).
 /// Errors:   kNotFound: the thing asked for is not there. kRefused: a server said no;
 ///           Error::response_code has its code. kTimeout, kDisconnected: nobody answered within
 ///           `timeout`, which covers all requests of a call. kStopped: the client is shut down.
 class APOGEE_API Admin {
  public:
   using Milliseconds = std::chrono::milliseconds;
+
+  // Without waiting.
+
+  /// Any of the calls below, or several: `work` is given this and returns a Result<T>. It and then
+  /// `done` run on a thread of the client's own, where they may block; one call after the other.
+  ///   admin.call([](Admin& a) { return a.topics(3s); }, [](Result<std::set<std::string>> topics)
+  ///              { ... });
+  template <class Work, class T = admin::ValueOf<std::invoke_result_t<Work&, Admin&>>>
+  void call(Work work, std::type_identity_t<std::function<void(Result<T>)>> done) const {
+    post([admin = *this, work = std::move(work), done = std::move(done)]() mutable {
+      done(work(admin));
+    });
+  }
+  ///   auto topics = co_await admin.call_async([](Admin& a) { return a.topics(3s); });
+  template <class Work, class T = admin::ValueOf<std::invoke_result_t<Work&, Admin&>>>
+  Awaitable<T> call_async(Work work) const {
+    return Awaitable<T>{
+        [admin = *this, work = std::move(work)](std::function<void(Result<T>)> done) {
+          admin.call(work, std::move(done));
+        }};
+  }
 
   // Clusters and name servers.
 
@@ -353,6 +382,8 @@ class APOGEE_API Admin {
   explicit Admin(std::shared_ptr<client::Instance> instance);
 
  private:
+  void post(std::function<void()> work) const;
+
   std::shared_ptr<client::Instance> instance_;
 };
 

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <chrono>
-#include <coroutine>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -11,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "apogee/awaitable.h"
 #include "apogee/export.h"
 #include "apogee/message.h"
 #include "apogee/result.h"
@@ -75,26 +75,6 @@ struct ProducerConfig {
   std::function<void(const SendEvent&)> before_send, after_send;
 };
 
-/// The awaitable of a send: co_await it in any coroutine type. Resumes on an io thread.
-template <class T>
-class Awaitable {
- public:
-  using Start = std::function<void(std::function<void(Result<T>)>)>;
-  explicit Awaitable(Start start) : start_{std::move(start)} {}
-  bool await_ready() const noexcept { return false; }
-  void await_suspend(std::coroutine_handle<> caller) {
-    start_([this, caller](Result<T> result) {
-      result_ = std::move(result);
-      caller.resume();
-    });
-  }
-  Result<T> await_resume() { return *std::move(result_); }
-
- private:
-  Start start_;
-  std::optional<Result<T>> result_;
-};
-
 struct ProducerStatistics {
   std::uint64_t sent = 0, failed = 0, retried = 0;
   std::uint64_t in_flight = 0, in_flight_bytes = 0;
@@ -153,13 +133,24 @@ class APOGEE_API Producer {
   /// Answers a message that was sent with request().
   Result<SendReceipt> reply(const ReceivedMessage& question, std::string body,
                             Milliseconds timeout);
+  void reply(const ReceivedMessage& question, std::string body, Milliseconds timeout,
+             Callback done);
+  Awaitable<SendReceipt> reply_async(ReceivedMessage question, std::string body,
+                                     Milliseconds timeout);
 
   /// Takes a timer message back before it is delivered; returns its id. Brokers of 5.3.2 on.
   Result<std::string> recall(const std::string& topic, const std::string& recall_handle,
                              Milliseconds timeout);
+  void recall(const std::string& topic, const std::string& recall_handle, Milliseconds timeout,
+              std::function<void(Result<std::string>)> done);
+  Awaitable<std::string> recall_async(std::string topic, std::string recall_handle,
+                                      Milliseconds timeout);
 
   /// The queues of a topic that can be written, in order.
   Result<std::vector<MessageQueue>> queues(const std::string& topic, Milliseconds timeout);
+  void queues(const std::string& topic, Milliseconds timeout,
+              std::function<void(Result<std::vector<MessageQueue>>)> done);
+  Awaitable<std::vector<MessageQueue>> queues_async(std::string topic, Milliseconds timeout);
 
   ProducerStatistics statistics() const;
 
@@ -188,14 +179,19 @@ struct TransactionReceipt {
 /// Sends messages that consumers see once a local transaction has committed.
 class APOGEE_API TransactionalProducer {
  public:
+  using Milliseconds = std::chrono::milliseconds;
+  using Local = std::function<Outcome(const Message&, const SendReceipt&)>;
+
   /// Stores the message invisibly, runs `local`, tells the broker the outcome. An error: nothing
   /// was stored (or perhaps_done), and `local` did not run.
-  Result<TransactionReceipt> send(
-      const Message& message,
-      const std::function<Outcome(const Message&, const SendReceipt&)>& local,
-      std::chrono::milliseconds timeout);
+  Result<TransactionReceipt> send(const Message& message, const Local& local, Milliseconds timeout);
   Result<TransactionReceipt> send(const Message& message, const std::function<Outcome()>& local,
-                                  std::chrono::milliseconds timeout);
+                                  Milliseconds timeout);
+  /// The same without waiting: `local` and then `done` run on a worker thread (worker_threads),
+  /// where they may block; `done` on an io thread if the message was not stored.
+  void send(Message message, Local local, Milliseconds timeout,
+            std::function<void(Result<TransactionReceipt>)> done);
+  Awaitable<TransactionReceipt> send_async(Message message, Local local, Milliseconds timeout);
   Producer& producer() { return producer_; }  ///< For everything else.
   void shutdown() { producer_.shutdown(); }
 

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "apogee/awaitable.h"
 #include "apogee/consumer.h"
 #include "apogee/export.h"
 #include "apogee/message.h"
@@ -30,6 +31,8 @@ class PullCore;
 /// Defaults, ranges and names are those of Java's DefaultLitePullConsumer.
 struct LitePullConsumerConfig {
   std::string group;  ///< 1..120 characters of letters, digits, %, |, _ and -.
+  /// Of subscribe(); broadcasting: every member gets all queues, and keeps its offsets itself.
+  MessageModel model = MessageModel::kClustering;
   StartFrom from = StartFrom::kLast;
   /// For StartFrom::kTimestamp. None: half an hour before the start.
   std::optional<std::chrono::system_clock::time_point> from_time;
@@ -48,6 +51,9 @@ struct LitePullConsumerConfig {
   /// At least broker_suspend_max_time.
   std::chrono::milliseconds consumer_timeout_when_suspend{30'000};
   bool unit_mode = false;
+  /// Broadcasting: offsets go to <directory>/<client id>/<group>/offsets.json. Empty:
+  /// ".rocketmq_offsets" in the home directory.
+  std::string offset_directory;
   /// subscribe(): the queues of a topic were divided anew.
   std::function<void(const std::string& topic, std::span<const MessageQueue> all,
                      std::span<const MessageQueue> mine)>
@@ -152,11 +158,15 @@ class APOGEE_API PullConsumer {
                           std::int32_t max);
   void pull(const MessageQueue& queue, const Filter& filter, std::int64_t offset, std::int32_t max,
             Done done);
+  Awaitable<PullResult> pull_async(MessageQueue queue, Filter filter, std::int64_t offset,
+                                   std::int32_t max);
   /// Waits at the broker for new messages, broker_suspend_max_time at the longest.
   Result<PullResult> pull_block_if_not_found(const MessageQueue& queue, const Filter& filter,
                                              std::int64_t offset, std::int32_t max);
   void pull_block_if_not_found(const MessageQueue& queue, const Filter& filter, std::int64_t offset,
                                std::int32_t max, Done done);
+  Awaitable<PullResult> pull_block_if_not_found_async(MessageQueue queue, Filter filter,
+                                                      std::int64_t offset, std::int32_t max);
 
   /// How far the group is, kept here and stored every persist_consumer_offset_interval.
   void update_offset(const MessageQueue& queue, std::int64_t offset);

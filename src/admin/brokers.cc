@@ -43,6 +43,13 @@ Buffer property_line(const std::string& key, const std::string& value) {
 
 Admin::Admin(std::shared_ptr<client::Instance> instance) : instance_{std::move(instance)} {}
 
+void Admin::post(std::function<void()> work) const {
+  instance_->on_asking_thread([work = std::move(work)] {
+    const client::CallbackScope scope{client::CallbackScope::Where::kOwnThread};
+    work();
+  });
+}
+
 /// Here, so that a program that administers nothing links nothing of it.
 Admin Client::admin() const {
   return Admin{instance_};

@@ -32,6 +32,21 @@ std::string instance_id(const ClientConfig& config, const std::string& ip, Env& 
   return id;
 }
 
+/// As Java's tools have brokers send it, or as those of the old C++ client do.
+Result<std::map<MessageQueue, std::int64_t>> reset_offsets_of(std::string_view body) {
+  std::map<MessageQueue, std::int64_t> offsets;
+  if (const auto list = protocol::decode_body<protocol::ResetOffsetList>(body)) {
+    for (const auto& each : list->offset_table)
+      offsets[{each.topic, each.broker_name, each.queue_id}] = each.offset;
+    return offsets;
+  }
+  const auto table = protocol::decode_body<protocol::ResetOffsetBody>(body);
+  if (!table) return table.error();
+  for (const auto& [queue, offset] : table->offset_table)
+    offsets[{queue.topic, queue.broker_name, queue.queue_id}] = offset;
+  return offsets;
+}
+
 Error gone() {
   return Error{Errc::kStopped, "the client is shut down"};
 }
@@ -99,6 +114,16 @@ void Instance::begin() {
                                                 for (const auto& consumer : self->consumers())
                                                   consumer->persist_offsets();
                                               }));
+}
+
+void Instance::on_asking_thread(std::function<void()> work) {
+  std::shared_ptr<Executor> thread;
+  {
+    std::lock_guard lock{mutex_};
+    if (!asking_thread_) asking_thread_ = own_threads(1, "admin");
+    thread = asking_thread_;
+  }
+  thread->post(std::move(work));
 }
 
 void Instance::shutdown() {
@@ -589,13 +614,9 @@ void Instance::add_processors() {
       request::kResetConsumerClientOffset,
       [this](const protocol::ResetOffsetRequest& header, const OwnedCommand& command,
              const remoting::PeerPtr&) {
-        auto body =
-            protocol::decode_body<protocol::ResetOffsetBody>(std::string_view{command.body});
-        if (!body) return Answer::error(response::kSystemError, body.error().detail);
-        std::map<MessageQueue, std::int64_t> offsets;
-        for (const auto& [queue, offset] : body->offset_table)
-          offsets[{queue.topic, queue.broker_name, queue.queue_id}] = offset;
-        if (const auto role = consumer(header.group)) role->reset_offsets(header.topic, offsets);
+        const auto offsets = reset_offsets_of(command.body);
+        if (!offsets) return Answer::error(response::kSystemError, offsets.error().detail);
+        if (const auto role = consumer(header.group)) role->reset_offsets(header.topic, *offsets);
         return Answer{};
       });
   processors_.on_worker_code<protocol::ConsumerStatusRequest>(

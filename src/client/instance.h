@@ -46,7 +46,7 @@ class Instance final : public std::enable_shared_from_this<Instance> {
     return runtime_ ? runtime_->gone() : std::shared_future<void>{};
   }
 
-  Env& env() { return env_; }
+  Env& env() const { return env_; }
   const ClientConfig& config() const { return config_; }
   const std::string& id() const { return id_; }
   Routes& routes() { return routes_; }
@@ -136,6 +136,9 @@ class Instance final : public std::enable_shared_from_this<Instance> {
   /// It could not be sent.
   void question_failed(const std::string& correlation_id, const Error& error);
 
+  /// On a thread of the client's own, one after the other, for work that waits for servers.
+  void on_asking_thread(std::function<void()> work);
+
   /// Runs a program's callback on an io thread.
   template <class Callback, class... Args>
   static void run_callback(const Callback& callback, Args&&... args) {
@@ -210,6 +213,8 @@ class Instance final : public std::enable_shared_from_this<Instance> {
   std::unordered_map<std::string, std::vector<RouteFound>> route_waiters_;
   std::unordered_map<std::string, Expected> replies_;
   std::unordered_map<std::string, std::int32_t> told_;  // heartbeat V2: address -> fingerprint
+
+  std::shared_ptr<Executor> asking_thread_;  // guarded by mutex_; made when first needed
 
   std::vector<std::unique_ptr<Periodic>> tasks_;
   std::atomic<bool> stopped_{false};

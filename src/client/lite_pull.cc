@@ -1,8 +1,6 @@
 #include "client/lite_pull.h"
 
 #include <algorithm>
-#include <future>
-#include <thread>
 
 #include <fmt/format.h>
 
@@ -26,16 +24,9 @@ constexpr auto kFirstOffsetAgain = 3'000ms;
 constexpr auto kShutdownWait = 5s;
 constexpr std::int32_t kBrokerFlowControl = 215;
 constexpr std::int64_t kMiB = 1 << 20;
-constexpr std::int64_t kHalfAnHourMs = 1'800'000;
 
 Error invalid(std::string text) {
   return Error{Errc::kInvalidArgument, std::move(text)};
-}
-
-/// A thread that may be let go of on itself.
-std::shared_ptr<Executor> own_thread() {
-  return {make_thread_pool(1, "rebalance").release(),
-          [](Executor* pool) { std::thread{[pool] { delete pool; }}.detach(); }};
 }
 
 Result<Ok> check(const LitePullConsumerConfig& config) {
@@ -63,6 +54,7 @@ Result<std::shared_ptr<LitePullCore>> LitePullCore::start(std::shared_ptr<Instan
                                                           LitePullConsumerConfig config) {
   if (auto checked = check(config); !checked) return checked.error();
   std::shared_ptr<LitePullCore> core{new LitePullCore{std::move(instance), std::move(config)}};
+  if (auto loaded = core->store_->load(); !loaded) return loaded.error();
   if (auto added = core->instance_->add(core); !added) return added.error();
   return core;
 }
@@ -72,10 +64,14 @@ LitePullCore::LitePullCore(std::shared_ptr<Instance> instance, LitePullConsumerC
       config_{std::move(config)},
       group_{wrapped(config_.group, instance_->config().name_space)},
       started_ms_{instance_->env().clock.wall_ms()},
-      waiting_thread_{own_thread()},
-      store_{make_remote_offsets(instance_, group_)},
+      waiting_thread_{own_threads(1, "rebalance")},
+      subscriptions_{instance_},
+      store_{make_offsets(instance_, config_.model, config_.offset_directory, group_)},
       rebalance_{instance_,
-                 {.group = group_, .allocation = config_.allocation, .drop_idle = false},
+                 {.group = group_,
+                  .model = config_.model,
+                  .allocation = config_.allocation,
+                  .drop_idle = false},
                  *this},
       puller_{instance_},
       next_commit_{instance_->env().clock.now() + config_.auto_commit_interval} {}
@@ -132,56 +128,41 @@ MessageQueue LitePullCore::visible(const MessageQueue& queue) const {
 Result<Ok> LitePullCore::subscribe(const std::string& topic, const Filter& filter) {
   if (ended()) return Error{Errc::kStopped, "The consumer not running, please start it first."};
   const std::string name = wrapped(topic, instance_->config().name_space);
-  auto data =
-      subscription_of(topic.empty() ? topic : name, filter, instance_->env().clock.wall_ms());
-  if (!data) return data.error();
   {
     std::lock_guard lock{mutex_};
     if (kind_ == Kind::kAssigned) return invalid("Subscribe and assign are mutually exclusive.");
+    if (auto added = subscriptions_.add(name, filter); !added) return added;
     kind_ = Kind::kSubscribed;
-    subscriptions_[name] = std::make_shared<protocol::SubscriptionData>(*std::move(data));
   }
-  // Brokers know the group once they have heard of it; only then can queues be divided.
-  instance_->refresh_route(name, instance_->config().api_timeout,
-                           [weak = weak_from_this()](const Result<PublishInfoPtr>&) {
-                             const auto self = weak.lock();
-                             if (!self || self->ended()) return;
-                             self->instance_->forget_heartbeats();
-                             self->instance_->heartbeat_to_all();
-                             self->rebalance_soon();
-                           });
+  subscriptions_.introduce(name, [weak = weak_from_this()] {
+    const auto self = weak.lock();
+    if (self && !self->ended()) self->rebalance_soon();
+  });
   return Ok{};
 }
 
 void LitePullCore::unsubscribe(const std::string& topic) {
-  {
-    std::lock_guard lock{mutex_};
-    subscriptions_.erase(wrapped(topic, instance_->config().name_space));
-  }
-  instance_->forget_heartbeats();
-  instance_->heartbeat_soon();
+  subscriptions_.remove(wrapped(topic, instance_->config().name_space));
+  subscriptions_.tell();
   rebalance_soon();
 }
 
 Result<Ok> LitePullCore::assign(const std::vector<MessageQueue>& queues, const Filter& filter) {
   if (ended()) return Error{Errc::kStopped, "The consumer not running, please start it first."};
   if (queues.empty()) return invalid("Message queues can not be null or empty.");
-  std::map<std::string, std::shared_ptr<const protocol::SubscriptionData>> subscriptions;
   std::set<MessageQueue> wanted;
+  std::vector<std::string> topics;
   for (const MessageQueue& each : queues) {
-    const MessageQueue queue = wire(each);
-    auto data = subscription_of(queue.topic, filter, instance_->env().clock.wall_ms());
-    if (!data) return data.error();
-    subscriptions[queue.topic] = std::make_shared<protocol::SubscriptionData>(*std::move(data));
-    wanted.insert(queue);
+    topics.push_back(wire(each).topic);
+    wanted.insert(wire(each));
   }
   std::vector<QueuePullPtr> fresh;
   std::vector<MessageQueue> gone;
   {
     std::lock_guard lock{mutex_};
     if (kind_ == Kind::kSubscribed) return invalid("Subscribe and assign are mutually exclusive.");
+    if (auto replaced = subscriptions_.replace(topics, filter); !replaced) return replaced;
     kind_ = Kind::kAssigned;
-    subscriptions_ = std::move(subscriptions);
     for (const auto& [queue, each] : pulls_)
       if (!wanted.contains(queue)) gone.push_back(queue);
     for (const MessageQueue& each : wanted) {
@@ -255,7 +236,7 @@ void LitePullCore::remove(const MessageQueue& queue) {
   }
   if (config_.auto_commit && consumed != kUnknown) store_->update(queue, consumed, false);
   store_->persist(queue);
-  store_->forget(queue);
+  if (clustering()) store_->forget(queue);
   puller_.forget(queue);
 }
 
@@ -285,13 +266,9 @@ void LitePullCore::rebalance_round() {
 }
 
 Result<std::int64_t> LitePullCore::first_offset_of(const MessageQueue& queue) {
-  store_->forget(queue);  // what is in memory is old
-  Beginning beginning{config_.from, instance_->env().clock.wall_ms() - kHalfAnHourMs};
-  if (config_.from_time)
-    beginning.timestamp_ms =
-        std::chrono::duration_cast<std::chrono::milliseconds>(config_.from_time->time_since_epoch())
-            .count();
-  return first_offset(*instance_, *store_, beginning, queue);
+  if (clustering()) store_->forget(queue);  // what is in memory is old
+  return first_offset(*instance_, *store_,
+                      beginning_of(config_.from, config_.from_time, started_ms_), queue);
 }
 
 void LitePullCore::begin(const MessageQueue& queue, const ProcessQueuePtr& messages,
@@ -342,25 +319,25 @@ bool LitePullCore::too_much_is_here(const QueuePull& next) const {
 void LitePullCore::pull(const QueuePullPtr& next, std::uint64_t round) {
   const auto pass = gate_.enter();
   if (!pass || next->messages->dropped) return;
+  const auto subscribed = subscriptions_.find(next->queue.topic);
   PullRequest request;
   bool paused = false, full = false;
   {
     std::lock_guard lock{mutex_};
     if (next->round != round) return;
-    const auto found = subscriptions_.find(next->queue.topic);
-    if (found != subscriptions_.end()) request.subscription = found->second;
     request.offset = next->next_offset;
     paused = next->paused;
     full = too_much_is_here(*next);
   }
   if (paused) return pull_after(kPausedDelay, next, round);
   if (full) return pull_after(kFlowControlDelay, next, round);
-  if (!request.subscription) return pull_after(kExceptionDelay, next, round);
+  if (!subscribed) return pull_after(kExceptionDelay, next, round);
   next->messages->pulled_now();
   request.queue = next->queue;
   request.group = group_;
   request.max_messages = config_.pull_batch_size;
-  request.sub_version = request.subscription->sub_version;
+  request.subscription = subscribed->data;
+  request.sub_version = subscribed->data->sub_version;
   request.lite = true;
   request.suspend = config_.broker_suspend_max_time;
   request.timeout = config_.consumer_timeout_when_suspend;
@@ -581,9 +558,9 @@ void LitePullCore::queues_changed(const std::string& topic,
 }
 
 std::vector<std::string> LitePullCore::topics() const {
+  const auto subscribed = subscriptions_.topics();
+  std::set<std::string> names{subscribed.begin(), subscribed.end()};
   std::lock_guard lock{mutex_};
-  std::set<std::string> names;
-  for (const auto& [topic, data] : subscriptions_) names.insert(topic);
   if (kind_ != Kind::kSubscribed)
     for (const auto& [topic, watch] : watches_) names.insert(topic);
   return {names.begin(), names.end()};
@@ -593,10 +570,10 @@ protocol::ConsumerData LitePullCore::heartbeat() const {
   protocol::ConsumerData data;
   data.group_name = group_;
   data.consume_type = protocol::ConsumeType::kActively;
+  data.message_model = client::wire(config_.model);
   data.unit_mode = config_.unit_mode;
   std::lock_guard lock{mutex_};
-  if (kind_ == Kind::kSubscribed)
-    for (const auto& [topic, each] : subscriptions_) data.subscription_data_set.push_back(*each);
+  if (kind_ == Kind::kSubscribed) data.subscription_data_set = subscriptions_.all();
   return data;
 }
 
@@ -624,8 +601,8 @@ std::map<MessageQueue, std::int64_t> LitePullCore::offsets(const std::string& to
 protocol::Json LitePullCore::running_info() const {
   using protocol::Json;
   Json subscriptions{Json::Value{Json::Array{}}}, queues = Json::object();
+  for (const auto& data : subscriptions_.all()) subscriptions.push(protocol::to_json(data));
   std::lock_guard lock{mutex_};
-  for (const auto& [topic, data] : subscriptions_) subscriptions.push(protocol::to_json(*data));
   for (const auto& [queue, each] : pulls_) {
     Json info = Json::object();
     info.set("cachedMsgCount", protocol::to_json(each->messages->level().count));

@@ -15,6 +15,7 @@
 #include "client/offset_store.h"
 #include "client/puller.h"
 #include "client/rebalance.h"
+#include "client/subscriptions.h"
 
 /// What stands behind a LitePullConsumer (Java's DefaultLitePullConsumerImpl): one pull after the
 /// other for each of its queues, and what they brought, for poll() to take. Topics and queues are
@@ -95,6 +96,7 @@ class LitePullCore final : public ConsumerRole,
   };
 
   LitePullCore(std::shared_ptr<Instance> instance, LitePullConsumerConfig config);
+  bool clustering() const { return config_.model == MessageModel::kClustering; }
   MessageQueue wire(const MessageQueue& queue) const;
   MessageQueue visible(const MessageQueue& queue) const;
   void after(Clock::Duration delay, std::function<void()> work);
@@ -120,6 +122,7 @@ class LitePullCore final : public ConsumerRole,
   const std::string group_;
   const std::int64_t started_ms_;
   const std::shared_ptr<Executor> waiting_thread_;
+  Subscriptions subscriptions_;
   const std::unique_ptr<OffsetStore> store_;
   Rebalance rebalance_;
   Puller puller_;
@@ -129,7 +132,6 @@ class LitePullCore final : public ConsumerRole,
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   enum class Kind { kNone, kSubscribed, kAssigned } kind_ = Kind::kNone;
-  std::map<std::string, std::shared_ptr<const protocol::SubscriptionData>> subscriptions_;
   Filter assign_filter_;
   std::map<MessageQueue, QueuePullPtr> pulls_;
   std::deque<Ready> ready_;

@@ -1,6 +1,7 @@
 #include "client/offset_store.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <future>
 
 #include <fmt/format.h>
@@ -164,6 +165,11 @@ class LocalOffsets final : public OffsetStore {
   std::mutex file_mutex_;
 };
 
+std::string home_directory() {
+  const char* home = std::getenv("HOME");
+  return home != nullptr ? home : ".";
+}
+
 }  // namespace
 
 void OffsetStore::update(const MessageQueue& queue, std::int64_t offset, bool increase_only) {
@@ -204,6 +210,21 @@ std::map<MessageQueue, std::int64_t> OffsetStore::snapshot(const std::set<Messag
   std::map<MessageQueue, std::int64_t> all;
   for (const auto& [queue, offset] : offsets_) all[queue] = offset.value;
   return all;
+}
+
+/// Java keeps the instance name DEFAULT for broadcasting, so that the file is found again.
+std::unique_ptr<OffsetStore> make_offsets(const std::shared_ptr<Instance>& instance,
+                                          MessageModel model, const std::string& directory,
+                                          const std::string& group) {
+  if (model == MessageModel::kClustering) return make_remote_offsets(instance, group);
+  std::string id = instance->id();
+  const std::string& name = instance->config().instance_name;
+  if (name.empty() || name == "DEFAULT") {
+    id = id.substr(0, id.find('@')) + "@DEFAULT";
+    if (!instance->config().unit_name.empty()) id += "@" + instance->config().unit_name;
+  }
+  const std::string in = directory.empty() ? home_directory() + "/.rocketmq_offsets" : directory;
+  return make_local_offsets(instance->env(), in, id, group);
 }
 
 std::unique_ptr<OffsetStore> make_remote_offsets(std::shared_ptr<Instance> instance,
@@ -248,6 +269,15 @@ Result<std::int64_t> offset_at(Instance& instance, const MessageQueue& queue,
   header.queue_id = queue.queue_id;
   header.timestamp = timestamp_ms;
   return ask_offset(instance, "offset by time", queue, request::kSearchOffsetByTimestamp, header);
+}
+
+Beginning beginning_of(StartFrom from,
+                       const std::optional<std::chrono::system_clock::time_point>& time,
+                       std::int64_t started_ms) {
+  using std::chrono::milliseconds;
+  constexpr std::int64_t kHalfAnHourMs = 30 * 60 * 1'000;
+  if (!time) return {from, started_ms - kHalfAnHourMs};
+  return {from, std::chrono::duration_cast<milliseconds>(time->time_since_epoch()).count()};
 }
 
 Result<std::int64_t> first_offset(Instance& instance, OffsetStore& store,

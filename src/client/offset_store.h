@@ -49,6 +49,11 @@ class OffsetStore {
   std::map<MessageQueue, Offset> offsets_;
 };
 
+/// With the brokers, or in a file below `directory` (empty: ".rocketmq_offsets" in the home
+/// directory). `group` as on the wire.
+std::unique_ptr<OffsetStore> make_offsets(const std::shared_ptr<Instance>& instance,
+                                          MessageModel model, const std::string& directory,
+                                          const std::string& group);
 /// RemoteBrokerOffsetStore. `group` as on the wire.
 std::unique_ptr<OffsetStore> make_remote_offsets(std::shared_ptr<Instance> instance,
                                                  std::string group);
@@ -72,6 +77,10 @@ struct Beginning {
   StartFrom from = StartFrom::kLast;
   std::int64_t timestamp_ms = 0;
 };
+/// As a program sets it; by default half an hour before the consumer's start.
+Beginning beginning_of(StartFrom from,
+                       const std::optional<std::chrono::system_clock::time_point>& time,
+                       std::int64_t started_ms);
 Result<std::int64_t> first_offset(Instance& instance, OffsetStore& store,
                                   const Beginning& beginning, const MessageQueue& queue);
 

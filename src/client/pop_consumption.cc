@@ -214,12 +214,15 @@ Result<PopConsumption::PoppedPtr> PopConsumption::decode(
   return popped;
 }
 
+std::int32_t PopConsumption::most_reconsume_times() const {
+  const std::int32_t configured = consumer_.config().max_reconsume_times;
+  return configured < 0 ? kMostReconsumeTimes : configured;
+}
+
 /// In batches; what nobody wants, or has failed too often, is acked at once.
 void PopConsumption::submit(const PoppedPtr& popped) {
   const auto subscription = consumer_.subscription(popped->queue->name.topic);
-  const std::int32_t most = consumer_.config().max_reconsume_times < 0
-                                ? kMostReconsumeTimes
-                                : consumer_.config().max_reconsume_times;
+  const std::int32_t most = most_reconsume_times();
   const auto batch_most =
       static_cast<std::size_t>(consumer_.config().consume_message_batch_max_size);
   const std::vector<ReceivedMessage>& all = *popped->all;
@@ -291,32 +294,35 @@ std::pair<std::string, std::string> PopConsumption::place_of(const Popped& poppe
           consumer_.instance().routes().master(handle.broker_name)};
 }
 
-void PopConsumption::ack(const Popped& popped, std::size_t index) {
+/// Both requests name the message alike.
+template <class Header>
+void PopConsumption::settle(const Popped& popped, std::size_t index, Header header,
+                            const char* what_if_not) {
   --popped.queue->waiting;
   const auto [topic, address] = place_of(popped, index);
   const protocol::ReceiptHandle& handle = popped.handles[index];
-  protocol::AckMessageRequest header;
   header.consumer_group = consumer_.group();
   header.topic = topic;
   header.queue_id = handle.queue_id;
   header.extra_info = to_text(handle);
   header.offset = handle.queue_offset;
   consumer_.instance().call(
-      address, request::kAckMessage, header, {}, kAckTimeout,
-      [self = consumer_.shared_from_this(), pass = consumer_.gate().enter(),
+      address, Header::kCode, header, {}, kAckTimeout,
+      [self = consumer_.shared_from_this(), pass = consumer_.gate().enter(), what_if_not,
        id = (*popped.all)[index].message_id](const Result<remoting::OwnedCommand>& answer) {
         if (answer && answer->code == response::kSuccess) return;
-        self->instance().env().log.warn(
-            "ack failed, the message comes again: message={} reason=\"{}\"", id,
-            answer ? answer->remark : answer.error().detail);
+        self->instance().env().log.warn("{}: message={} reason=\"{}\"", what_if_not, id,
+                                        answer ? answer->remark : answer.error().detail);
       });
+}
+
+void PopConsumption::ack(const Popped& popped, std::size_t index) {
+  settle(popped, index, protocol::AckMessageRequest{}, "ack failed, the message comes again");
 }
 
 void PopConsumption::fail(const Popped& popped, std::size_t index, std::int32_t delay_level) {
   const ReceivedMessage& message = (*popped.all)[index];
-  const std::int32_t most = consumer_.config().max_reconsume_times < 0
-                                ? kMostReconsumeTimes
-                                : consumer_.config().max_reconsume_times;
+  const std::int32_t most = most_reconsume_times();
   if (message.reconsume_times < most)
     return change_invisible(popped, index,
                             hidden_after_failure(message.reconsume_times, delay_level));
@@ -334,26 +340,10 @@ void PopConsumption::fail(const Popped& popped, std::size_t index, std::int32_t 
 
 void PopConsumption::change_invisible(const Popped& popped, std::size_t index,
                                       std::chrono::seconds hidden) {
-  --popped.queue->waiting;
-  const auto [topic, address] = place_of(popped, index);
-  const protocol::ReceiptHandle& handle = popped.handles[index];
   protocol::ChangeInvisibleTimeRequest header;
-  header.consumer_group = consumer_.group();
-  header.topic = topic;
-  header.queue_id = handle.queue_id;
-  header.extra_info = to_text(handle);
-  header.offset = handle.queue_offset;
   header.invisible_ms = std::chrono::milliseconds{hidden}.count();
-  consumer_.instance().call(
-      address, request::kChangeMessageInvisibleTime, header, {}, kAckTimeout,
-      [self = consumer_.shared_from_this(), pass = consumer_.gate().enter(),
-       id = (*popped.all)[index].message_id](const Result<remoting::OwnedCommand>& answer) {
-        if (answer && answer->code == response::kSuccess) return;
-        self->instance().env().log.warn(
-            "invisible time not changed, the message comes again when it is over: message={} "
-            "reason=\"{}\"",
-            id, answer ? answer->remark : answer.error().detail);
-      });
+  settle(popped, index, std::move(header),
+         "invisible time not changed, the message comes again when it is over");
 }
 
 }  // namespace apogee::client

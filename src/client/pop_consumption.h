@@ -71,9 +71,12 @@ class PopConsumption {
   Result<PoppedPtr> decode(const QueuePtr& queue, const remoting::OwnedCommand& answer) const;
   void submit(const PoppedPtr& popped);
   void run(const Batch& batch);
+  template <class Header>
+  void settle(const Popped& popped, std::size_t index, Header header, const char* what_if_not);
   void ack(const Popped& popped, std::size_t index);
   void fail(const Popped& popped, std::size_t index, std::int32_t delay_level);
   void change_invisible(const Popped& popped, std::size_t index, std::chrono::seconds hidden);
+  std::int32_t most_reconsume_times() const;
   /// The topic a message really lies in, and its broker's address; empty: unknown.
   std::pair<std::string, std::string> place_of(const Popped& popped, std::size_t index) const;
 

@@ -1,9 +1,9 @@
 #include "apogee/producer.h"
 
-#include <future>
 #include <random>
 
 #include "client/producer_core.h"
+#include "client/waiting.h"
 #include "protocol/message.h"
 
 namespace apogee {
@@ -11,20 +11,9 @@ namespace apogee {
 using client::Mode;
 using client::ProducerCore;
 using client::Target;
+using client::wait_for;
 
 namespace {
-
-/// Waits for what `start` promises. Every promise is kept by its deadline, so this ends too.
-template <class T, class Start>
-Result<T> wait_for(Start start) {
-  if (client::CallbackScope::on_io_thread())
-    return Error{Errc::kInvalidArgument,
-                 "a blocking call inside a callback on an io thread would wait for itself; use the "
-                 "form with a callback"};
-  std::promise<Result<T>> promise;
-  start([&](Result<T> result) { promise.set_value(std::move(result)); });
-  return promise.get_future().get();
-}
 
 Target to(const MessageQueue& queue) {
   return {.select = {}, .queue = queue};
@@ -185,10 +174,33 @@ Result<SendReceipt> Producer::reply(const ReceivedMessage& question, std::string
       [&](auto done) { core_->reply(question, std::move(body), timeout, std::move(done)); });
 }
 
+void Producer::reply(const ReceivedMessage& question, std::string body, Milliseconds timeout,
+                     Callback done) {
+  core_->reply(question, std::move(body), timeout, std::move(done));
+}
+Awaitable<SendReceipt> Producer::reply_async(ReceivedMessage question, std::string body,
+                                             Milliseconds timeout) {
+  return Awaitable<SendReceipt>{[core = core_, question = std::move(question),
+                                 body = std::move(body), timeout](Callback done) mutable {
+    core->reply(question, std::move(body), timeout, std::move(done));
+  }};
+}
+
 Result<std::string> Producer::recall(const std::string& topic, const std::string& recall_handle,
                                      Milliseconds timeout) {
   return wait_for<std::string>(
       [&](auto done) { core_->recall(topic, recall_handle, timeout, std::move(done)); });
+}
+
+void Producer::recall(const std::string& topic, const std::string& recall_handle,
+                      Milliseconds timeout, std::function<void(Result<std::string>)> done) {
+  core_->recall(topic, recall_handle, timeout, std::move(done));
+}
+Awaitable<std::string> Producer::recall_async(std::string topic, std::string recall_handle,
+                                              Milliseconds timeout) {
+  return Awaitable<std::string>{
+      [core = core_, topic = std::move(topic), handle = std::move(recall_handle),
+       timeout](auto done) { core->recall(topic, handle, timeout, std::move(done)); }};
 }
 
 Result<std::vector<MessageQueue>> Producer::queues(const std::string& topic, Milliseconds timeout) {
@@ -196,29 +208,48 @@ Result<std::vector<MessageQueue>> Producer::queues(const std::string& topic, Mil
       [&](auto done) { core_->queues(topic, timeout, std::move(done)); });
 }
 
+void Producer::queues(const std::string& topic, Milliseconds timeout,
+                      std::function<void(Result<std::vector<MessageQueue>>)> done) {
+  core_->queues(topic, timeout, std::move(done));
+}
+Awaitable<std::vector<MessageQueue>> Producer::queues_async(std::string topic,
+                                                            Milliseconds timeout) {
+  return Awaitable<std::vector<MessageQueue>>{
+      [core = core_, topic = std::move(topic), timeout](auto done) {
+        core->queues(topic, timeout, std::move(done));
+      }};
+}
+
 ProducerStatistics Producer::statistics() const {
   return core_->statistics();
 }
 
-Result<TransactionReceipt> TransactionalProducer::send(
-    const Message& message, const std::function<Outcome(const Message&, const SendReceipt&)>& local,
-    std::chrono::milliseconds timeout) {
+Result<TransactionReceipt> TransactionalProducer::send(const Message& message, const Local& local,
+                                                       Milliseconds timeout) {
   ProducerCore& core = *producer_.core();
   auto sent =
       wait_for<SendReceipt>([&](auto done) { core.send_half(message, timeout, std::move(done)); });
   if (!sent) return sent.error();
-  TransactionReceipt receipt{.sent = *std::move(sent)};
-  // Not stored as safely as asked: nobody may rely on it, and the local part does not run.
-  receipt.outcome =
-      receipt.sent.status == SendStatus::kOk ? local(message, receipt.sent) : Outcome::kRollback;
-  core.end_transaction(receipt.sent, receipt.outcome, {});
-  return receipt;
+  return core.settle(message, *std::move(sent), local);
 }
 
 Result<TransactionReceipt> TransactionalProducer::send(const Message& message,
                                                        const std::function<Outcome()>& local,
-                                                       std::chrono::milliseconds timeout) {
+                                                       Milliseconds timeout) {
   return send(message, [&](const Message&, const SendReceipt&) { return local(); }, timeout);
+}
+
+void TransactionalProducer::send(Message message, Local local, Milliseconds timeout,
+                                 std::function<void(Result<TransactionReceipt>)> done) {
+  producer_.core()->send_in_transaction(std::move(message), std::move(local), timeout,
+                                        std::move(done));
+}
+Awaitable<TransactionReceipt> TransactionalProducer::send_async(Message message, Local local,
+                                                                Milliseconds timeout) {
+  return Awaitable<TransactionReceipt>{[core = producer_.core(), message = std::move(message),
+                                        local = std::move(local), timeout](auto done) mutable {
+    core->send_in_transaction(std::move(message), std::move(local), timeout, std::move(done));
+  }};
 }
 
 }  // namespace apogee

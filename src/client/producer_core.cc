@@ -280,8 +280,34 @@ void ProducerCore::send_half(Message message, std::chrono::milliseconds timeout,
                                          Target{}, Mode::kSync, timeout, std::move(done)));
 }
 
-void ProducerCore::end_transaction(const SendReceipt& receipt, Outcome outcome,
-                                   const std::string& remark) {
+TransactionReceipt ProducerCore::settle(const Message& message, SendReceipt sent,
+                                        const Local& local) {
+  TransactionReceipt receipt{.sent = std::move(sent)};
+  // Not stored as safely as asked: nobody may rely on it, and the local part does not run.
+  receipt.outcome =
+      receipt.sent.status == SendStatus::kOk ? local(message, receipt.sent) : Outcome::kRollback;
+  end_transaction(receipt.sent, receipt.outcome);
+  return receipt;
+}
+
+void ProducerCore::send_in_transaction(Message message, Local local,
+                                       std::chrono::milliseconds timeout,
+                                       std::function<void(Result<TransactionReceipt>)> done) {
+  Message half = message;
+  send_half(std::move(half), timeout,
+            [self = shared_from_this(), message = std::move(message), local = std::move(local),
+             done = std::move(done)](Result<SendReceipt> sent) mutable {
+              if (!sent) return done(sent.error());
+              Executor& workers = self->instance_->env().workers;
+              workers.post([self, message = std::move(message), local = std::move(local),
+                            done = std::move(done), sent = *std::move(sent)]() mutable {
+                const CallbackScope scope{CallbackScope::Where::kOwnThread};
+                done(self->settle(message, std::move(sent), local));
+              });
+            });
+}
+
+void ProducerCore::end_transaction(const SendReceipt& receipt, Outcome outcome) {
   const std::string address = instance_->routes().master(receipt.queue.broker);
   const auto where = protocol::parse_offset_message_id(receipt.offset_message_id);
   if (address.empty() || !where)
@@ -296,7 +322,7 @@ void ProducerCore::end_transaction(const SendReceipt& receipt, Outcome outcome,
   header.from_transaction_check = false;
   header.message_id = receipt.message_id;
   header.transaction_id = receipt.transaction_id;
-  instance_->oneway(address, request_code::kEndTransaction, header, {}, remark);
+  instance_->oneway(address, request_code::kEndTransaction, header);
   if (trace_)
     trace_->add(
         end_transaction_record({instance_->env().clock.wall_ms(), receipt.region, config_.group},

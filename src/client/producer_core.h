@@ -46,7 +46,12 @@ class ProducerCore final : public ProducerRole, public std::enable_shared_from_t
   void send_as_is(Message message, std::chrono::milliseconds timeout, Done done);
   /// A half message: invisible until end_transaction().
   void send_half(Message message, std::chrono::milliseconds timeout, Done done);
-  void end_transaction(const SendReceipt& receipt, Outcome outcome, const std::string& remark);
+  using Local = std::function<Outcome(const Message&, const SendReceipt&)>;
+  /// After a half message was stored: runs `local` here and tells the broker the outcome.
+  TransactionReceipt settle(const Message& message, SendReceipt sent, const Local& local);
+  /// Both; `local` runs on a worker.
+  void send_in_transaction(Message message, Local local, std::chrono::milliseconds timeout,
+                           std::function<void(Result<TransactionReceipt>)> done);
   void request(Message question, std::chrono::milliseconds timeout,
                std::function<void(Result<ReceivedMessage>)> done);
   void reply(const ReceivedMessage& question, std::string body, std::chrono::milliseconds timeout,
@@ -73,6 +78,7 @@ class ProducerCore final : public ProducerRole, public std::enable_shared_from_t
 
   ProducerCore(std::shared_ptr<Instance> instance, ProducerConfig config,
                std::function<Outcome(const ReceivedMessage&)> on_check);
+  void end_transaction(const SendReceipt& receipt, Outcome outcome);
   void launch(std::shared_ptr<class SendOperation> operation);
   /// False: `member` is untouched and goes alone.
   bool gather(Accumulator::Member& member, const std::optional<MessageQueue>& queue);

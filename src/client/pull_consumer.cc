@@ -1,12 +1,11 @@
 #include "client/pull_consumer.h"
 
-#include <future>
-
 #include "apogee/client.h"
 #include "client/consumer_config.h"
 #include "client/consumption.h"
 #include "client/namespaces.h"
 #include "client/validation.h"
+#include "client/waiting.h"
 
 namespace apogee::client {
 namespace {
@@ -149,18 +148,14 @@ protocol::Json PullCore::consume_directly(ReceivedMessage, const std::string&) {
 }
 
 Result<std::vector<MessageQueue>> readable_queues_of(Instance& instance, const std::string& topic) {
-  if (CallbackScope::on_io_thread())
-    return invalid("a blocking call inside a callback on an io thread would wait for itself");
   const std::string name = wrapped(topic, instance.config().name_space);
-  std::promise<Result<Ok>> asked;
-  instance.refresh_route(name, instance.config().api_timeout,
-                         [&](const Result<PublishInfoPtr>& route) {
-                           if (route)
-                             asked.set_value(Ok{});
-                           else
-                             asked.set_value(route.error());
-                         });
-  if (auto answer = asked.get_future().get(); !answer) return answer.error();
+  const auto asked = wait_for<Ok>([&](auto done) {
+    instance.refresh_route(name, instance.config().api_timeout,
+                           [done](const Result<PublishInfoPtr>& route) {
+                             done(route ? Result<Ok>{Ok{}} : Result<Ok>{route.error()});
+                           });
+  });
+  if (!asked) return asked.error();
   auto queues = instance.routes().subscribe(name);
   if (!queues) return Error{Errc::kNotFound, "No route info of this topic: " + topic};
   for (MessageQueue& each : *queues) each.topic = topic;
@@ -188,20 +183,10 @@ namespace apogee {
 namespace {
 
 using client::PullCore;
+using client::wait_for;
 
 std::int64_t unix_ms(std::chrono::system_clock::time_point time) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch()).count();
-}
-
-template <class T, class Start>
-Result<T> wait_for(Start start) {
-  if (client::CallbackScope::on_io_thread())
-    return Error{Errc::kInvalidArgument,
-                 "a blocking call inside a callback on an io thread would wait for itself; use the "
-                 "form with a callback"};
-  std::promise<Result<T>> promise;
-  start([&](Result<T> result) { promise.set_value(std::move(result)); });
-  return promise.get_future().get();
 }
 
 }  // namespace
@@ -246,6 +231,22 @@ Result<PullResult> PullConsumer::pull_block_if_not_found(const MessageQueue& que
 void PullConsumer::pull_block_if_not_found(const MessageQueue& queue, const Filter& filter,
                                            std::int64_t offset, std::int32_t max, Done done) {
   core_->pull(queue, filter, offset, max, PullCore::Suspend::kYes, std::move(done));
+}
+
+Awaitable<PullResult> PullConsumer::pull_async(MessageQueue queue, Filter filter,
+                                               std::int64_t offset, std::int32_t max) {
+  return Awaitable<PullResult>{
+      [core = core_, queue = std::move(queue), filter = std::move(filter), offset, max](Done done) {
+        core->pull(queue, filter, offset, max, PullCore::Suspend::kNo, std::move(done));
+      }};
+}
+Awaitable<PullResult> PullConsumer::pull_block_if_not_found_async(MessageQueue queue, Filter filter,
+                                                                  std::int64_t offset,
+                                                                  std::int32_t max) {
+  return Awaitable<PullResult>{
+      [core = core_, queue = std::move(queue), filter = std::move(filter), offset, max](Done done) {
+        core->pull(queue, filter, offset, max, PullCore::Suspend::kYes, std::move(done));
+      }};
 }
 
 void PullConsumer::update_offset(const MessageQueue& queue, std::int64_t offset) {

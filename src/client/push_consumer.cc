@@ -1,9 +1,7 @@
 #include "client/push_consumer.h"
 
-#include <cstdlib>
 #include <exception>
 #include <future>
-#include <thread>
 
 #include <fmt/format.h>
 
@@ -35,20 +33,9 @@ constexpr std::int32_t kBrokerFlowControl = 215;
 constexpr std::int32_t kReconsumeTimesMax = 16;
 constexpr std::int64_t kMiB = 1 << 20;
 
-/// A pool that may be let go of on one of its own threads.
-std::shared_ptr<Executor> own_threads(std::size_t count, const char* name) {
-  return {make_thread_pool(count, name).release(),
-          [](Executor* pool) { std::thread{[pool] { delete pool; }}.detach(); }};
-}
-
 std::int32_t most_reconsume_times(const PushConsumerConfig& config) {
   if (config.max_reconsume_times >= 0) return config.max_reconsume_times;
   return config.on_messages_orderly ? std::numeric_limits<std::int32_t>::max() : kReconsumeTimesMax;
-}
-
-std::string home_directory() {
-  const char* home = std::getenv("HOME");
-  return home != nullptr ? home : ".";
 }
 
 bool is_good(Consumed result) {
@@ -56,23 +43,6 @@ bool is_good(Consumed result) {
 }
 bool is_good(ConsumedOrderly result) {
   return result == ConsumedOrderly::kDone || result == ConsumedOrderly::kCommit;
-}
-
-/// Java keeps the instance name DEFAULT for broadcasting, so that the file is found again.
-std::unique_ptr<OffsetStore> make_store(const std::shared_ptr<Instance>& instance,
-                                        const PushConsumerConfig& config,
-                                        const std::string& group) {
-  if (config.model == MessageModel::kClustering) return make_remote_offsets(instance, group);
-  const std::string directory = config.offset_directory.empty()
-                                    ? home_directory() + "/.rocketmq_offsets"
-                                    : config.offset_directory;
-  std::string id = instance->id();
-  const std::string& name = instance->config().instance_name;
-  if (name.empty() || name == "DEFAULT") {
-    id = id.substr(0, id.find('@')) + "@DEFAULT";
-    if (!instance->config().unit_name.empty()) id += "@" + instance->config().unit_name;
-  }
-  return make_local_offsets(instance->env(), directory, id, group);
 }
 
 }  // namespace
@@ -90,9 +60,12 @@ Result<std::shared_ptr<PushConsumerCore>> PushConsumerCore::start(
   std::shared_ptr<PushConsumerCore> core{
       new PushConsumerCore{std::move(instance), std::move(config)}};
   for (const Subscription& each : core->config_.subscriptions)
-    if (auto added = core->add_subscription(each.topic, each.filter); !added) return added.error();
+    if (auto added = core->subscriptions_.add(
+            wrapped(each.topic, core->instance_->config().name_space), each.filter);
+        !added)
+      return added.error();
   if (core->clustering()) {
-    if (auto added = core->add_subscription(core->retry_topic_, all()); !added)
+    if (auto added = core->subscriptions_.add(core->retry_topic_, all()); !added)
       return added.error();
   }
   if (auto loaded = core->store_->load(); !loaded) return loaded.error();
@@ -109,10 +82,11 @@ PushConsumerCore::PushConsumerCore(std::shared_ptr<Instance> instance, PushConsu
       config_{std::move(config)},
       group_{wrapped(config_.group, instance_->config().name_space)},
       retry_topic_{protocol::retry_topic(group_)},
+      subscriptions_{instance_},
       consume_threads_{
           own_threads(static_cast<std::size_t>(config_.consume_thread_min), "consume")},
       waiting_thread_{own_threads(1, "rebalance")},
-      store_{make_store(instance_, config_, group_)},
+      store_{make_offsets(instance_, config_.model, config_.offset_directory, group_)},
       send_back_{instance_,
                  {.group = group_,
                   .max_reconsume_times = most_reconsume_times(config_),
@@ -240,53 +214,26 @@ void PushConsumerCore::after(Clock::Duration delay, std::function<void()> work) 
 // ---- Subscriptions
 // -------------------------------------------------------------------------------
 
-Result<Ok> PushConsumerCore::add_subscription(const std::string& topic, const Filter& filter) {
-  const std::string name = wrapped(topic, instance_->config().name_space);
-  const std::int64_t version = instance_->env().clock.wall_ms();
-  auto made = subscription_of(name, filter, version);
-  if (!made) return made.error();
-  std::lock_guard lock{mutex_};
-  subscriptions_[name] = {std::make_shared<const protocol::SubscriptionData>(*std::move(made)),
-                          version};
-  return Ok{};
-}
-
 Result<Ok> PushConsumerCore::subscribe(const std::string& topic, const Filter& filter) {
-  if (auto added = add_subscription(topic, filter); !added) return added;
-  instance_->refresh_route(wrapped(topic, instance_->config().name_space),
-                           instance_->config().api_timeout,
-                           [weak = weak_from_this()](const Result<PublishInfoPtr>&) {
-                             const auto self = weak.lock();
-                             if (!self || self->ended()) return;
-                             self->instance_->forget_heartbeats();
-                             self->instance_->heartbeat_to_all();
-                             self->rebalance_soon();
-                           });
+  const std::string name = wrapped(topic, instance_->config().name_space);
+  if (auto added = subscriptions_.add(name, filter); !added) return added;
+  subscriptions_.introduce(name, [weak = weak_from_this()] {
+    const auto self = weak.lock();
+    if (self && !self->ended()) self->rebalance_soon();
+  });
   return Ok{};
 }
 
 void PushConsumerCore::unsubscribe(const std::string& topic) {
-  {
-    std::lock_guard lock{mutex_};
-    subscriptions_.erase(wrapped(topic, instance_->config().name_space));
-  }
-  instance_->forget_heartbeats();
-  instance_->heartbeat_soon();
+  subscriptions_.remove(wrapped(topic, instance_->config().name_space));
+  subscriptions_.tell();
   rebalance_soon();
 }
 
 std::shared_ptr<const protocol::SubscriptionData> PushConsumerCore::subscription(
     const std::string& topic) const {
-  std::lock_guard lock{mutex_};
   const auto found = subscriptions_.find(topic);
-  return found == subscriptions_.end() ? nullptr : found->second.data;
-}
-
-std::vector<std::string> PushConsumerCore::topics() const {
-  std::lock_guard lock{mutex_};
-  std::vector<std::string> names;
-  for (const auto& [topic, subscribed] : subscriptions_) names.push_back(topic);
-  return names;
+  return found ? found->data : nullptr;
 }
 
 protocol::ConsumerData PushConsumerCore::heartbeat() const {
@@ -296,9 +243,7 @@ protocol::ConsumerData PushConsumerCore::heartbeat() const {
   data.consume_type = protocol::ConsumeType::kPassively;
   data.message_model = wire(config_.model);
   data.unit_mode = config_.unit_mode;
-  std::lock_guard lock{mutex_};
-  for (const auto& [topic, subscribed] : subscriptions_)
-    data.subscription_data_set.push_back(*subscribed.data);
+  data.subscription_data_set = subscriptions_.all();
   return data;
 }
 
@@ -342,16 +287,8 @@ std::set<MessageQueue> PushConsumerCore::may_take_on(const std::set<MessageQueue
 
 Result<std::int64_t> PushConsumerCore::first_offset_of(const MessageQueue& queue) {
   if (clustering()) store_->forget(queue);  // what is in memory is old
-  Beginning beginning{config_.from, 0};
-  if (config_.from == StartFrom::kTimestamp) {
-    constexpr std::int64_t kHalfAnHourMs = 30 * 60 * 1'000;
-    beginning.timestamp_ms = config_.from_time
-                                 ? std::chrono::duration_cast<std::chrono::milliseconds>(
-                                       config_.from_time->time_since_epoch())
-                                       .count()
-                                 : started_ms_ - kHalfAnHourMs;
-  }
-  return first_offset(*instance_, *store_, beginning, queue);
+  return first_offset(*instance_, *store_,
+                      beginning_of(config_.from, config_.from_time, started_ms_), queue);
 }
 
 void PushConsumerCore::begin(const MessageQueue& queue, const ProcessQueuePtr& messages,
@@ -372,8 +309,8 @@ bool PushConsumerCore::let_go(const MessageQueue& queue, ProcessQueue& messages)
 
 void PushConsumerCore::pop_from(const std::string& topic, const std::set<MessageQueue>& queues) {
   if (!queues.empty()) {
-    std::lock_guard lock{mutex_};  // brokers give out what comes again along with the topic
-    subscriptions_.erase(protocol::pop_retry_topic_v1(group_, topic));
+    // Brokers give out what comes again along with the topic.
+    subscriptions_.remove(protocol::pop_retry_topic_v1(group_, topic));
   }
   popping_.pop_from(topic, queues);
 }
@@ -383,22 +320,14 @@ void PushConsumerCore::pull_from(const std::string& topic) {
   if (protocol::is_retry_topic(topic)) return;
   const std::string again = protocol::pop_retry_topic_v1(group_, topic);
   if (subscription(again)) return;
-  if (auto added = add_subscription(again, all()); !added) return;
+  if (auto added = subscriptions_.add(again, all()); !added) return;
   rebalance_soon();
 }
 
 void PushConsumerCore::divided(const std::string& topic, const Division& division, bool changed) {
   if (!changed) return;
   count_thresholds(rebalance_.names().size());
-  {
-    std::lock_guard lock{mutex_};
-    const auto found = subscriptions_.find(topic);
-    if (found != subscriptions_.end()) {
-      auto data = *found->second.data;
-      data.sub_version = instance_->env().clock.wall_ms();
-      found->second.data = std::make_shared<const protocol::SubscriptionData>(std::move(data));
-    }
-  }
+  subscriptions_.renew(topic);
   instance_->forget_heartbeats();
   instance_->heartbeat_to_all();
   if (!config_.queues_changed) return;
@@ -451,16 +380,11 @@ void PushConsumerCore::pull(const QueuePullPtr& next) {
   if (must_wait(*next)) return pull_after(kFlowControlDelay, next);
   if (orderly() && clustering() && !next->messages->locked)
     return pull_after(config_.pull_delay_when_exception, next);
+  const auto subscribed = subscriptions_.find(next->queue.topic);
+  if (!subscribed) return pull_after(config_.pull_delay_when_exception, next);
   PullRequest request;
-  {
-    std::lock_guard lock{mutex_};
-    const auto found = subscriptions_.find(next->queue.topic);
-    if (found != subscriptions_.end()) {
-      request.subscription = found->second.data;
-      request.sub_version = found->second.version;
-    }
-  }
-  if (!request.subscription) return pull_after(config_.pull_delay_when_exception, next);
+  request.subscription = subscribed->data;
+  request.sub_version = subscribed->version;
   request.queue = next->queue;
   request.group = group_;
   request.offset = next->next_offset;
@@ -485,7 +409,9 @@ void PushConsumerCore::pulled(const QueuePullPtr& next, Clock::Instant began,
     if (!busy)
       instance_->env().log.warn("pull failed: queue={} reason=\"{}\"", to_string(next->queue),
                                 answer.error().detail);
-    if (answer.error().response_code == response::kSubscriptionNotExist) introduce_again();
+    // The broker does not know the group: it was started anew, or took this client for dead. Java
+    // waits for the next heartbeat, up to half a minute.
+    if (answer.error().response_code == response::kSubscriptionNotExist) subscriptions_.tell();
     return pull_after(busy ? Clock::Duration{kBrokerBusyDelay}
                            : Clock::Duration{config_.pull_delay_when_exception},
                       next);
@@ -505,13 +431,6 @@ void PushConsumerCore::pulled(const QueuePullPtr& next, Clock::Instant began,
   if (config_.pull_interval > 0ms && !answer->messages->empty())
     return pull_after(config_.pull_interval, next);
   pull(next);
-}
-
-/// The broker does not know the group: it was started anew, or took this client for dead. Java
-/// waits for the next heartbeat, up to half a minute.
-void PushConsumerCore::introduce_again() {
-  instance_->forget_heartbeats();
-  instance_->heartbeat_soon();
 }
 
 void PushConsumerCore::found(const QueuePullPtr& next, PullAnswer& answer) {

@@ -4,7 +4,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <set>
 #include <string>
 #include <vector>
@@ -20,6 +19,7 @@
 #include "client/queue_locks.h"
 #include "client/rebalance.h"
 #include "client/send_back.h"
+#include "client/subscriptions.h"
 #include "client/trace_sender.h"
 
 /// What stands behind a PushConsumer (Java's DefaultMQPushConsumerImpl): which queues it has, and
@@ -50,7 +50,7 @@ class PushConsumerCore final : public ConsumerRole,
   // ConsumerRole
   const std::string& group() const override { return group_; }
   protocol::ConsumerData heartbeat() const override;
-  std::vector<std::string> topics() const override;
+  std::vector<std::string> topics() const override { return subscriptions_.topics(); }
   void queues_changed(const std::string& topic, const std::vector<MessageQueue>& queues) override;
   void members_changed() override { rebalance_soon(); }
   void persist_offsets() override;
@@ -100,10 +100,6 @@ class PushConsumerCore final : public ConsumerRole,
   std::shared_ptr<const protocol::SubscriptionData> subscription(const std::string& topic) const;
 
  private:
-  struct Subscribed {
-    std::shared_ptr<const protocol::SubscriptionData> data;  // its version changes with the queues
-    std::int64_t version = 0;                                // and this one with the filter only
-  };
   struct QueuePull {
     MessageQueue queue;
     ProcessQueuePtr messages;
@@ -114,7 +110,6 @@ class PushConsumerCore final : public ConsumerRole,
 
   PushConsumerCore(std::shared_ptr<Instance> instance, PushConsumerConfig config);
   Result<Ok> begin_work();
-  Result<Ok> add_subscription(const std::string& topic, const Filter& filter);
   void learn_routes(const std::vector<std::string>& topics);
   void learn_missing_routes(Clock::Duration delay);
   Result<Ok> check_filters();
@@ -130,7 +125,6 @@ class PushConsumerCore final : public ConsumerRole,
   void pull(const QueuePullPtr& pull);
   void pull_after(Clock::Duration delay, const QueuePullPtr& pull);
   void pulled(const QueuePullPtr& pull, Clock::Instant began, Result<PullAnswer> answer);
-  void introduce_again();
   void found(const QueuePullPtr& pull, PullAnswer& answer);
   void offset_illegal(const QueuePullPtr& pull, std::int64_t next_offset);
   bool must_wait(QueuePull& pull);
@@ -141,6 +135,7 @@ class PushConsumerCore final : public ConsumerRole,
   const PushConsumerConfig config_;
   const std::string group_;  // with the namespace
   const std::string retry_topic_;
+  Subscriptions subscriptions_;
   const std::shared_ptr<Executor> consume_threads_, waiting_thread_;
   const std::unique_ptr<OffsetStore> store_;
   const SendBack send_back_;
@@ -157,9 +152,6 @@ class PushConsumerCore final : public ConsumerRole,
   std::atomic<std::uint64_t> round_{0};  // of rebalancing: what was planned before is void
   std::atomic<bool> round_planned_{false};
   std::atomic<std::int64_t> threshold_count_, threshold_bytes_;
-
-  mutable std::mutex mutex_;
-  std::map<std::string, Subscribed> subscriptions_;
 };
 
 }  // namespace apogee::client

@@ -35,6 +35,11 @@ std::shared_ptr<Runtime> make_runtime(std::size_t io_threads, std::size_t worker
   return std::shared_ptr<Runtime>{new Runtime{io_threads, workers, std::move(log)}, EndRuntime{}};
 }
 
+std::shared_ptr<Executor> own_threads(std::size_t count, const char* name) {
+  return {make_thread_pool(count, name).release(),
+          [](Executor* pool) { std::thread{[pool] { delete pool; }}.detach(); }};
+}
+
 CallbackScope::CallbackScope(Where where) : before_{depth_on_io} {
   ++depth_of_callbacks;
   if (where == Where::kIoThread) ++depth_on_io;

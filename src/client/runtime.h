@@ -34,6 +34,9 @@ class Runtime {
 std::shared_ptr<Runtime> make_runtime(std::size_t io_threads, std::size_t workers,
                                       std::unique_ptr<Logger> log);
 
+/// A pool that may be let go of on one of its own threads.
+std::shared_ptr<Executor> own_threads(std::size_t count, const char* name);
+
 /// Marks the calling thread as being inside a program's callback, for as long as it lives.
 class CallbackScope {
  public:

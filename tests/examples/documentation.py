@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-STRUCTS = {"ClientConfig": "client.h", "ProducerConfig": "producer.h", "PushConsumerConfig": "consumer.h"}
+STRUCTS = {"ClientConfig": "client.h", "ProducerConfig": "producer.h", "PushConsumerConfig": "consumer.h",
+           "LitePullConsumerConfig": "pull_consumer.h"}
 
 
 def lines_of(text):

@@ -18,8 +18,8 @@ using apogee::Message, apogee::MessageQueue, apogee::Ok, apogee::QueueSelector, 
     apogee::SendReceipt;
 
 bool producer() {
-  return there(&P::shutdown) && there(&P::reply) && there(&P::recall) && there(&P::queues) &&
-         there(&P::statistics) && there(&P::request_async) &&
+  return there(&P::shutdown) && there(&P::reply_async) && there(&P::recall_async) &&
+         there(&P::queues_async) && there(&P::statistics) && there(&P::request_async) &&
          there<Result<SendReceipt> (P::*)(const Message&)>(&P::send) &&
          there<Result<SendReceipt> (P::*)(const Message&, Ms)>(&P::send) &&
          there<void (P::*)(Message, Ms, P::Callback)>(&P::send) &&
@@ -39,6 +39,14 @@ bool client() {
          there(&Client::transactional_producer) && there(&Client::push_consumer) &&
          there(&Client::admin) && there(&Client::id) && there(&apogee::by_key) &&
          there(&apogee::by_random);
+}
+
+bool pull_consumers() {
+  using L = apogee::LitePullConsumer;
+  using P = apogee::PullConsumer;
+  return there(&L::subscribe) && there(&L::assign) && there(&L::seek) && there(&L::committed) &&
+         there(&L::pause) && there(&L::on_queues_changed) && there(&P::pull_async) &&
+         there(&P::fetch_offset) && there(&P::send_back);
 }
 
 bool push_consumer() {
@@ -61,5 +69,5 @@ bool admin() {
 }  // namespace
 
 int main() {
-  return producer() && client() && push_consumer() && admin() ? 0 : 1;
+  return producer() && client() && push_consumer() && pull_consumers() && admin() ? 0 : 1;
 }
