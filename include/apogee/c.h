@@ -281,6 +281,61 @@ APOGEE_C_API size_t apogee_push_consumer_queue_count(const apogee_push_consumer*
  * call. */
 APOGEE_C_API void apogee_push_consumer_free(apogee_push_consumer* consumer);
 
+/* ---- Lite pull consumer: the client pulls ahead, the program polls ---- */
+
+typedef struct apogee_lite_pull_consumer apogee_lite_pull_consumer;
+
+/* As apogee_setting, a struct that never changes. */
+typedef struct apogee_queue {
+  const char* topic;
+  const char* broker;
+  int32_t queue_id;
+} apogee_queue;
+
+/* Messages that were polled: yours, and theirs with it. */
+typedef struct apogee_batch apogee_batch;
+APOGEE_C_API size_t apogee_batch_size(const apogee_batch* batch);
+/* NULL beyond the size. Belongs to the batch. */
+APOGEE_C_API const apogee_received* apogee_batch_message(const apogee_batch* batch, size_t index);
+APOGEE_C_API void apogee_batch_free(apogee_batch* batch);
+
+/* "group" is required; the names are LitePullConsumerConfig's. */
+APOGEE_C_API int32_t apogee_lite_pull_consumer_start(apogee_client* client,
+                                                     const apogee_setting* settings, size_t count,
+                                                     apogee_lite_pull_consumer** consumer,
+                                                     apogee_error* error);
+/* The topic's queues are divided among the members of the group. Not beside assign. */
+APOGEE_C_API int32_t apogee_lite_pull_consumer_subscribe(apogee_lite_pull_consumer* consumer,
+                                                         const apogee_subscription* subscription,
+                                                         apogee_error* error);
+APOGEE_C_API void apogee_lite_pull_consumer_unsubscribe(apogee_lite_pull_consumer* consumer,
+                                                        const char* topic);
+/* These queues, whoever else has them, instead of those assigned before. Not beside subscribe. */
+APOGEE_C_API int32_t apogee_lite_pull_consumer_assign(apogee_lite_pull_consumer* consumer,
+                                                      const apogee_queue* queues, size_t count,
+                                                      apogee_error* error);
+/* Messages of one queue, none if there are none within the time. */
+APOGEE_C_API int32_t apogee_lite_pull_consumer_poll(apogee_lite_pull_consumer* consumer,
+                                                    int64_t timeout_ms, apogee_batch** batch,
+                                                    apogee_error* error);
+/* Where poll goes on in a queue it has; -1: behind the last message, -2: at the first. */
+#define APOGEE_SEEK_END (-1)
+#define APOGEE_SEEK_BEGIN (-2)
+APOGEE_C_API int32_t apogee_lite_pull_consumer_seek(apogee_lite_pull_consumer* consumer,
+                                                    const apogee_queue* queue, int64_t offset,
+                                                    apogee_error* error);
+/* What was polled is done; stored at the brokers soon. Without it "auto_commit" does it. */
+APOGEE_C_API void apogee_lite_pull_consumer_commit(apogee_lite_pull_consumer* consumer);
+/* Where the group stands in a queue; -1: nowhere yet. */
+APOGEE_C_API int32_t apogee_lite_pull_consumer_committed(apogee_lite_pull_consumer* consumer,
+                                                         const apogee_queue* queue, int64_t* offset,
+                                                         apogee_error* error);
+/* How many queues it has now. */
+APOGEE_C_API size_t
+apogee_lite_pull_consumer_queue_count(const apogee_lite_pull_consumer* consumer);
+/* Stores the offsets, leaves the group. */
+APOGEE_C_API void apogee_lite_pull_consumer_free(apogee_lite_pull_consumer* consumer);
+
 /* ---- Administration ---- */
 
 /* On all masters of `cluster`; NULL: of all clusters. A topic that exists gets the new number. */

@@ -209,6 +209,48 @@ TEST_F(FromC, ConsumesInOrderAndTriesAgain) {
   EXPECT_EQ(bodies, "123");
 }
 
+TEST_F(FromC, PollsWhatItSubscribesTo) {
+  for (const char* body : {"1", "2", "3"}) {
+    const apogee_message m = message("orders", body);
+    ASSERT_EQ(apogee_producer_send_to(producer_, &m, "broker-a", 1, 3'000, nullptr, &error_), 0);
+  }
+  const apogee_setting settings[] = {
+      {"group", "replay"}, {"from", "first"}, {"auto_commit", "false"}};
+  apogee_lite_pull_consumer* consumer = nullptr;
+  ASSERT_EQ(apogee_lite_pull_consumer_start(client_, settings, 3, &consumer, &error_), APOGEE_OK)
+      << error_.detail;
+  const apogee_subscription topic{"orders", nullptr, nullptr};
+  ASSERT_EQ(apogee_lite_pull_consumer_subscribe(consumer, &topic, &error_), APOGEE_OK);
+  const auto take = [&](std::size_t count) {
+    std::string bodies;
+    for (int i = 0; i < 30 && bodies.size() < count; ++i) {
+      apogee_batch* batch = nullptr;
+      EXPECT_EQ(apogee_lite_pull_consumer_poll(consumer, 1'000, &batch, &error_), APOGEE_OK);
+      for (std::size_t at = 0; at < apogee_batch_size(batch); ++at)
+        bodies += *static_cast<const char*>(
+            apogee_received_body(apogee_batch_message(batch, at), nullptr));
+      EXPECT_EQ(apogee_batch_message(batch, apogee_batch_size(batch)), nullptr);
+      apogee_batch_free(batch);
+    }
+    return bodies;
+  };
+  EXPECT_EQ(take(3), "123");
+  EXPECT_GE(apogee_lite_pull_consumer_queue_count(consumer), 1u) << "the others are coming";
+  apogee_lite_pull_consumer_commit(consumer);
+  const apogee_queue queue{"orders", "broker-a", 1};
+  std::int64_t offset = 0;
+  ASSERT_EQ(apogee_lite_pull_consumer_committed(consumer, &queue, &offset, &error_), APOGEE_OK);
+  EXPECT_EQ(offset, 3);
+  ASSERT_EQ(apogee_lite_pull_consumer_seek(consumer, &queue, 1, &error_), APOGEE_OK)
+      << error_.detail;
+  EXPECT_EQ(take(2), "23");
+  ASSERT_EQ(apogee_lite_pull_consumer_seek(consumer, &queue, APOGEE_SEEK_BEGIN, &error_), 0);
+  EXPECT_EQ(take(3), "123");
+  EXPECT_EQ(apogee_lite_pull_consumer_assign(consumer, &queue, 1, &error_), APOGEE_INVALID_ARGUMENT)
+      << "not beside subscribe";
+  apogee_lite_pull_consumer_free(consumer);
+}
+
 TEST_F(FromC, MakesAndDeletesTopicsAndCountsWhatWaits) {
   ASSERT_EQ(apogee_create_topic(client_, "invoices", 6, nullptr, 5'000, &error_), APOGEE_OK)
       << error_.detail;

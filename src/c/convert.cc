@@ -67,6 +67,15 @@ Result<Message> message_of(const apogee_message* given) {
   return message;
 }
 
+Result<Subscription> subscription_of(const apogee_subscription* given) {
+  if (!given || !given->topic)
+    return Error{Errc::kInvalidArgument, "a subscription without a topic"};
+  Subscription subscription{.topic = given->topic};
+  if (given->type) subscription.filter.type = given->type;
+  if (given->expression) subscription.filter.expression = given->expression;
+  return subscription;
+}
+
 Result<std::vector<Message>> messages_of(const apogee_message* given, std::size_t count) {
   if (!given || count == 0) return Error{Errc::kInvalidArgument, "a batch without messages"};
   // The program's array has the stride of the program's header.

@@ -44,6 +44,7 @@ Result<Struct> whole(const Struct* given) {
 }
 
 Result<Message> message_of(const apogee_message* given);
+Result<Subscription> subscription_of(const apogee_subscription* given);
 Result<std::vector<Message>> messages_of(const apogee_message* given, std::size_t count);
 
 /// Results leave: a value through `out` if the program wants it.

@@ -24,12 +24,9 @@ Result<std::vector<Subscription>> subscriptions_of(const apogee_subscription* gi
                                                    std::size_t count) {
   std::vector<Subscription> subscriptions;
   for (std::size_t i = 0; i < count; ++i) {
-    if (!given || !given[i].topic)
-      return Error{Errc::kInvalidArgument, "a subscription without a topic"};
-    Subscription each{.topic = given[i].topic};
-    if (given[i].type) each.filter.type = given[i].type;
-    if (given[i].expression) each.filter.expression = given[i].expression;
-    subscriptions.push_back(std::move(each));
+    auto each = c::subscription_of(given ? &given[i] : nullptr);
+    if (!each) return each.error();
+    subscriptions.push_back(*std::move(each));
   }
   return subscriptions;
 }

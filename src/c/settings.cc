@@ -247,6 +247,32 @@ std::vector<OptionView> settings_of(PushConsumerConfig& c) {
   };
 }
 
+std::vector<OptionView> settings_of(LitePullConsumerConfig& c) {
+  return {
+      setting("group", c.group, "required"),
+      setting("model", c.model, "to one member of the group, or to all"),
+      setting("from", c.from, "where a group without offset begins"),
+      setting("from_time", c.from_time, "for from=timestamp, Unix time; empty: half an hour ago"),
+      setting("allocation", c.allocation, "how queues are divided"),
+      setting("auto_commit", c.auto_commit, "polling commits what earlier polls returned"),
+      setting("auto_commit_interval", c.auto_commit_interval, "so often; at least 1000"),
+      setting("pull_batch_size", c.pull_batch_size, "messages a pull"),
+      setting("pull_threshold_for_all", c.pull_threshold_for_all, "messages ahead of the program"),
+      setting("pull_threshold_for_queue", c.pull_threshold_for_queue,
+              "messages ahead of the program, a queue"),
+      setting("pull_threshold_size_for_queue", c.pull_threshold_size_for_queue,
+              "MiB ahead of the program, a queue"),
+      setting("consume_max_span", c.consume_max_span, "between first and last offset held"),
+      setting("poll_timeout", c.poll_timeout, "of a poll without one"),
+      setting("broker_suspend_max_time", c.broker_suspend_max_time,
+              "a pull waits so long at the broker"),
+      setting("consumer_timeout_when_suspend", c.consumer_timeout_when_suspend,
+              "and here; not less than there"),
+      setting("unit_mode", c.unit_mode, "as Java's"),
+      setting("offset_directory", c.offset_directory, "broadcasting: where offsets are kept"),
+  };
+}
+
 OptionView orderly_setting(bool& orderly) {
   return setting("orderly", orderly, "one queue's messages one after the other");
 }

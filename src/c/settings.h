@@ -16,6 +16,7 @@ namespace apogee::c {
 std::vector<OptionView> settings_of(ClientConfig& config);
 std::vector<OptionView> settings_of(ProducerConfig& config);
 std::vector<OptionView> settings_of(PushConsumerConfig& config);
+std::vector<OptionView> settings_of(LitePullConsumerConfig& config);
 /// A setting of the C API alone: which of the two functions a consumer has.
 OptionView orderly_setting(bool& orderly);
 
