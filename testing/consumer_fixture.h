@@ -6,7 +6,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
-#include <thread>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -16,10 +15,12 @@
 #include "apogee/testing/broker.h"
 #include "client/instance.h"
 #include "embedded/movable_clock.h"
+#include "testing/eventually.h"
 
 namespace apogee {
 
 using namespace std::chrono_literals;
+using testing::eventually;
 
 /// What a consumer's function was given, to be waited for.
 class Received {
@@ -55,17 +56,6 @@ class Received {
   std::condition_variable changed_;
   std::vector<ReceivedMessage> messages_;
 };
-
-/// Asks again and again, for a condition nobody announces.
-inline bool eventually(const std::function<bool()>& condition,
-                       std::chrono::milliseconds limit = 15s) {
-  const auto until = std::chrono::steady_clock::now() + limit;
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > until) return false;
-    std::this_thread::sleep_for(2ms);
-  }
-  return true;
-}
 
 /// To standard error, if APOGEE_TEST_LOG is set.
 inline std::function<void(std::string_view)> test_log() {

@@ -3,6 +3,7 @@
 #include <future>
 #include <set>
 
+#include "apogee/admin.h"
 #include "testing/consumer_fixture.h"
 
 namespace apogee {
@@ -241,6 +242,24 @@ TEST_F(Consuming, BeginsWithTheOldestOrWithWhatComes) {
   EXPECT_THAT(from_last.bodies(), ElementsAre("new"));
 }
 
+TEST_F(Consuming, GoesOnWhereTheBrokerSaysWhenItsOffsetIsNone) {
+  const MessageQueue queue{"orders", "broker-a", 0};
+  for (int i = 0; i < 3; ++i) send_to(0, std::to_string(i));
+  Admin admin = client_->admin();
+  ASSERT_TRUE(admin.create_group(broker_->address(), {.name = "billing"}, 5s));
+  ASSERT_TRUE(admin.update_offset(broker_->address(), "billing", queue, 99, 5s));
+  PushConsumer c = consumer({.on_messages = received_.keep()});
+  ASSERT_TRUE(eventually([&] {
+    const auto progress = admin.progress("billing", "orders", 5s);
+    return progress && std::ranges::any_of(progress->queues, [&](const auto& each) {
+             return each.queue == queue && each.consumer_offset == 3;
+           });
+  })) << "OFFSET_ILLEGAL names the end of the queue";
+  send_to(0, "3");
+  ASSERT_TRUE(received_.wait_for(1));
+  EXPECT_THAT(received_.bodies(), ElementsAre("3"));
+}
+
 TEST_F(Consuming, PausesAndGoesOn) {
   PushConsumer c = consumer({.from = StartFrom::kFirst, .on_messages = received_.keep()});
   send({.body = "before"});
@@ -433,19 +452,23 @@ TEST_F(Consuming, EndsFromInsideItsOwnFunction) {
 TEST_F(Consuming, CallsNobodyOnceItIsShutDown) {
   send_bodies(200);
   for (int round = 0; round < 10; ++round) {
-    std::atomic<bool> over{false};
+    std::atomic<bool> ending{false}, over{false};
     std::atomic<int> late{0}, calls{0};
     PushConsumer c = consumer({.group = "late" + std::to_string(round),
                                .from = StartFrom::kFirst,
                                .on_messages = [&](std::span<const ReceivedMessage>) {
                                  ++calls;
-                                 std::this_thread::sleep_for(1ms);
+                                 while (!ending) std::this_thread::yield();
                                  if (over) ++late;
                                  return Consumed::kDone;
                                }});
     ASSERT_TRUE(eventually([&] { return calls > 10; }));
-    c.shutdown();
-    over = true;
+    std::thread ends{[&] {
+      c.shutdown();
+      over = true;
+    }};
+    ending = true;  // calls end while it waits for them
+    ends.join();
     EXPECT_EQ(late, 0);
   }
 }

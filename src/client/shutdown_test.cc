@@ -1,4 +1,5 @@
 #include <atomic>
+#include <condition_variable>
 #include <cstdlib>
 #include <future>
 #include <memory>
@@ -13,6 +14,7 @@
 
 #include "apogee/client.h"
 #include "apogee/testing/broker.h"
+#include "testing/eventually.h"
 
 /// Clients that end at bad moments: under load, with the broker gone, from anywhere. Few rounds by
 /// default; APOGEE_SHUTDOWN_ROUNDS and APOGEE_SOAK_SECONDS make it as long as wanted, under the
@@ -21,17 +23,32 @@ namespace apogee {
 namespace {
 
 using namespace std::chrono_literals;
+using testing::eventually;
 
 int from_environment(const char* name, int otherwise) {
   const char* text = std::getenv(name);
   return text ? std::atoi(text) : otherwise;
 }
 
-bool eventually(std::chrono::milliseconds limit, const std::function<bool()>& good) {
-  for (auto waited = 0ms; waited < limit && !good(); waited += 5ms)
-    std::this_thread::sleep_for(5ms);
-  return good();
-}
+/// Something that goes on until it is told to end.
+class Ender {
+ public:
+  void end() {
+    const std::lock_guard lock{mutex_};
+    ended_ = true;
+    changed_.notify_all();
+  }
+  /// False: it is to end.
+  bool goes_on_after(std::chrono::milliseconds time) {
+    std::unique_lock lock{mutex_};
+    return !changed_.wait_for(lock, time, [&] { return ended_; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool ended_ = false;  // guarded by mutex_
+};
 
 class Ending : public ::testing::Test {
  protected:
@@ -140,7 +157,7 @@ TEST_F(Ending, EndsFromAnywhereUnderLoadWhateverTheBrokerDoes) {
     if (random() % 2) program.consumer.reset();
     if (random() % 2) program.client.reset();  // before what was made from it
     program.producer->shutdown();
-    EXPECT_TRUE(eventually(10s, [&] { return program.answered == program.begun; }))
+    EXPECT_TRUE(eventually([&] { return program.answered == program.begun; }))
         << program.answered << " of " << program.begun << " sends were answered";
     program.consumer.reset();
     heal(*broker_);
@@ -186,27 +203,26 @@ TEST_F(Ending, LosesNothingAcknowledgedOnANetworkThatFlaps) {
                              }});
   ASSERT_TRUE(consumer) << consumer.error().detail;
   std::atomic<int> begun{0}, answered{0};
-  std::atomic<bool> flapping{true};
+  Ender flapping;
   std::thread faults{[&] {
     std::mt19937 random{7};
-    while (flapping) {
+    do {
       switch (random() % 3) {
         case 0:
           broker_->cut_connections();
           break;
         case 1:
           broker_->freeze(true);
-          std::this_thread::sleep_for(100ms);
+          (void)flapping.goes_on_after(100ms);
           broker_->freeze(false);
           break;
         default:
           broker_->refuse_connections(true);
           broker_->cut_connections();
-          std::this_thread::sleep_for(50ms);
+          (void)flapping.goes_on_after(50ms);
           broker_->refuse_connections(false);
       }
-      std::this_thread::sleep_for(150ms);
-    }
+    } while (flapping.goes_on_after(150ms));
   }};
   for (int i = 0; std::chrono::steady_clock::now() < until; ++i) {
     ++begun;
@@ -216,16 +232,17 @@ TEST_F(Ending, LosesNothingAcknowledgedOnANetworkThatFlaps) {
       if (sent) stored.insert(body);
       ++answered;
     });
-    if (i % 50 == 0) std::this_thread::sleep_for(10ms);
+    if (i % 50 == 0) (void)flapping.goes_on_after(10ms);
   }
-  EXPECT_TRUE(eventually(10s, [&] { return answered == begun; })) << answered << " of " << begun;
-  flapping = false;
+  EXPECT_TRUE(eventually([&] { return answered == begun; })) << answered << " of " << begun;
+  flapping.end();
   faults.join();
-  EXPECT_TRUE(eventually(60s,
-                         [&] {
-                           const std::lock_guard lock{mutex};
-                           return std::ranges::includes(seen, stored);
-                         }))
+  EXPECT_TRUE(eventually(
+      [&] {
+        const std::lock_guard lock{mutex};
+        return std::ranges::includes(seen, stored);
+      },
+      60s))
       << "stored " << stored.size() << ", seen " << seen.size();
   EXPECT_GT(stored.size(), 0u);
 }

@@ -10,6 +10,7 @@
 #include "protocol/message.h"
 #include "store/message_store.h"
 #include "testing/disk_env.h"
+#include "testing/eventually.h"
 
 /// Batches in batch queues and messages for LMQs: what the store makes of a record that stands at
 /// more than one queue offset.
@@ -171,7 +172,9 @@ TEST_F(ManyOffsets, TimeFindsTheFirstMessageOfABatch) {
   std::vector<Append> sent;
   for (int i = 0; i < 12; ++i) {
     sent.push_back(send_batch("B", "b", 1 + i % 3));
-    std::this_thread::sleep_for(2ms);
+    // The next one gets another time.
+    ASSERT_TRUE(
+        testing::eventually([&] { return clock_->wall_ms() > sent.back().store_timestamp; }));
   }
   wait_dispatched();
   for (const Append& each : sent) {

@@ -1,0 +1,292 @@
+#include <optional>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "client/producer_core.h"
+#include "client/send_back.h"
+#include "protocol/codes.h"
+#include "protocol/message.h"
+#include "remoting/server.h"
+#include "testing/manual_clock.h"
+#include "testing/network.h"
+#include "testing/recording_logger.h"
+
+/// A client, a name server and two brokers that do as they are told, on a network inside this
+/// thread, under a clock that is moved by hand: what is tried again when, and for how long.
+namespace apogee::client {
+namespace {
+
+using remoting::Request;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+namespace request = protocol::request_code;
+namespace response = protocol::response_code;
+
+constexpr const char* kClient = "10.0.0.9";
+constexpr const char* kNameServer = "10.0.0.1";
+
+/// A server that keeps what it is asked, and answers as the test says.
+class Scripted final : public remoting::RequestHandler {
+ public:
+  Scripted(testing::Network& network, const std::string& machine, std::uint16_t port, Clock& clock,
+           FileSystem& files, Executor& workers, Random& random, Logger& log)
+      : machine_{machine},
+        env_{clock, files, network.machine(machine), workers, random, log},
+        server_{*remoting::start_server(env_, {.listen_port = port}, *this)} {}
+
+  std::function<void(const Request&)> answer;
+  std::map<std::int32_t, int> asked;  // by code
+
+  const std::string& machine() const { return machine_; }
+  int sends() const {
+    const auto found = asked.find(request::kSendMessageV2);
+    return found == asked.end() ? 0 : found->second;
+  }
+
+ private:
+  void on_requests(std::span<const Request> requests) override {
+    for (const Request& each : requests) {
+      ++asked[each.command.code];
+      answer(each);
+    }
+  }
+
+  const std::string machine_;
+  Env env_;
+  std::unique_ptr<remoting::Server> server_;
+};
+
+void store(const Request& request) {
+  if (request.command.code != request::kSendMessageV2) return request.responder.reply(0);
+  request.responder.reply(0, {},
+                          protocol::SendMessageResponse{.message_id = "0A000002",
+                                                        .queue_id = 0,
+                                                        .queue_offset = 7,
+                                                        .region = "DefaultRegion",
+                                                        .trace_on = "true"});
+}
+/// Sends get this code, everything else success.
+std::function<void(const Request&)> refuse(std::int32_t code) {
+  return [code](const Request& request) {
+    request.responder.reply(request.command.code == request::kSendMessageV2 ? code : 0, "no");
+  };
+}
+void hang(const Request&) {}
+
+class SendingRules : public ::testing::Test {
+ protected:
+  SendingRules() {
+    name_server_ = serve(kNameServer, 9'876);
+    name_server_->answer = [this](const Request& request) {
+      if (request.command.code != request::kGetRouteInfoByTopic) return request.responder.reply(0);
+      protocol::TopicRouteData route;
+      for (const auto& [name, address] : brokers_) {
+        route.broker_datas.push_back(
+            {.broker_addresses = {{0, address}}, .broker_name = name, .cluster = "c"});
+        route.queue_datas.push_back(
+            {.broker_name = name, .read_queue_nums = 1, .write_queue_nums = 1});
+      }
+      request.responder.reply(0, {}, protocol::NoFields{}, as_bytes(protocol::encode_body(route)));
+    };
+  }
+  ~SendingRules() override {
+    {
+      // Inside a callback nobody waits for the brokers' answers, which cannot come here.
+      const CallbackScope scope{CallbackScope::Where::kOwnThread};
+      for (const auto& each : producers_) each->shutdown();
+    }
+    network_.run();
+    producers_.clear();
+    // Nothing runs while a destructor waits: every stream ends first.
+    for (const Scripted* each : {name_server_.get(), a_.get(), b_.get()})
+      if (each != nullptr) network_.cut(kClient, each->machine());
+    network_.run();
+    if (instance_) instance_->shutdown();
+  }
+
+  std::unique_ptr<Scripted> serve(const std::string& machine, std::uint16_t port) {
+    return std::make_unique<Scripted>(network_, machine, port, clock_, *files_, workers_, random_,
+                                      log_);
+  }
+  /// Brokers a and b, told of by the name server.
+  void start_brokers() {
+    a_ = serve("10.0.0.2", 10'911);
+    b_ = serve("10.0.0.3", 10'911);
+    a_->answer = b_->answer = store;
+  }
+  Instance& client(ClientConfig config = {}) {
+    if (instance_) return *instance_;
+    config.name_servers = {std::string{kNameServer} + ":9876"};
+    instance_ = *Instance::start(env_, nullptr, std::move(config));
+    network_.run();
+    return *instance_;
+  }
+  ProducerCore& producer(ProducerConfig config = {}) {
+    client();
+    config.group = "g" + std::to_string(producers_.size());
+    producers_.push_back(*ProducerCore::start(instance_, std::move(config), {}));
+    return *producers_.back();
+  }
+  using Sent = std::shared_ptr<std::optional<Result<SendReceipt>>>;
+  Sent send(ProducerCore& by, Mode mode, std::chrono::milliseconds timeout = 3s) {
+    auto sent = std::make_shared<std::optional<Result<SendReceipt>>>();
+    by.send({.topic = "orders", .body = "x"}, {}, mode, timeout,
+            [sent](Result<SendReceipt> result) { sent->emplace(std::move(result)); });
+    network_.run();
+    return sent;
+  }
+
+  testing::ManualClock clock_;
+  testing::Network network_{clock_};
+  InlineExecutor workers_;
+  Random random_{1};
+  std::unique_ptr<FileSystem> files_ = make_posix_files();
+  testing::RecordingLogger log_;
+  Env env_{clock_, *files_, network_.machine(kClient), workers_, random_, log_};
+  std::map<std::string, std::string> brokers_{{"a", "10.0.0.2:10911"}, {"b", "10.0.0.3:10911"}};
+  std::unique_ptr<Scripted> name_server_, a_, b_;
+  std::shared_ptr<Instance> instance_;
+  std::vector<std::shared_ptr<ProducerCore>> producers_;
+};
+
+TEST_F(SendingRules, ABlockingSendGoesToAnotherBrokerAfterACodeOfTheList) {
+  start_brokers();
+  a_->answer = refuse(response::kSystemBusy);
+  ProducerCore& by = producer();
+  for (int i = 0; i < 4; ++i) {
+    const Sent sent = send(by, Mode::kSync);
+    ASSERT_TRUE(*sent);
+    ASSERT_TRUE(**sent) << (**sent).error().detail;
+    EXPECT_EQ((**sent)->queue.broker, "b");
+  }
+  EXPECT_EQ(b_->sends(), 4);
+  EXPECT_EQ(by.statistics().retried, static_cast<std::uint64_t>(a_->sends()));
+  EXPECT_GE(a_->sends(), 1) << "brokers take turns";
+}
+
+TEST_F(SendingRules, ABlockingSendIsTriedThreeTimesAndSaysSo) {
+  start_brokers();
+  a_->answer = b_->answer = refuse(response::kSystemBusy);
+  const Sent sent = send(producer(), Mode::kSync);
+  ASSERT_TRUE(*sent);
+  ASSERT_FALSE(**sent);
+  EXPECT_EQ(a_->sends() + b_->sends(), 3);
+  EXPECT_EQ((**sent).error().response_code, response::kSystemBusy);
+  EXPECT_FALSE((**sent).error().perhaps_done) << "every broker said no";
+  EXPECT_THAT((**sent).error().detail, AllOf(HasSubstr("Send [3] times, still failed, cost [0]ms"),
+                                             HasSubstr("BrokersSent: [")));
+}
+
+TEST_F(SendingRules, ACodeThatIsNotOfTheListEndsASend) {
+  start_brokers();
+  a_->answer = b_->answer = refuse(response::kMessageIllegal);
+  const Sent sent = send(producer(), Mode::kSync);
+  ASSERT_TRUE(*sent);
+  EXPECT_EQ((**sent).error().response_code, response::kMessageIllegal);
+  EXPECT_EQ(a_->sends() + b_->sends(), 1);
+}
+
+TEST_F(SendingRules, AnAsyncSendTakesARefusalForItsAnswer) {
+  start_brokers();
+  a_->answer = b_->answer = refuse(response::kSystemBusy);
+  const Sent sent = send(producer(), Mode::kAsync);
+  ASSERT_TRUE(*sent);
+  EXPECT_EQ((**sent).error().code, Errc::kRefused);
+  EXPECT_EQ(a_->sends() + b_->sends(), 1);
+}
+
+TEST_F(SendingRules, AnAsyncSendIsTriedAgainWhenTheTransportFails) {
+  b_ = serve("10.0.0.3", 10'911);  // nobody listens at a
+  b_->answer = store;
+  ProducerCore& by = producer();
+  for (int i = 0; i < 4; ++i) {
+    const Sent sent = send(by, Mode::kAsync);
+    ASSERT_TRUE(*sent);
+    EXPECT_TRUE(**sent) << (**sent).error().detail;
+  }
+  EXPECT_GE(by.statistics().retried, 1u);
+}
+
+TEST_F(SendingRules, OneTimeoutCoversAllAttempts) {
+  start_brokers();
+  a_->answer = b_->answer = hang;
+  const Sent sent = send(producer({.attempt_timeout = 500ms}), Mode::kSync);
+  EXPECT_EQ(a_->sends() + b_->sends(), 1);
+  network_.advance(700ms);
+  EXPECT_EQ(a_->sends() + b_->sends(), 2);
+  network_.advance(600ms);
+  EXPECT_EQ(a_->sends() + b_->sends(), 3) << "the last one gets all that is left";
+  network_.advance(1'600ms);
+  EXPECT_FALSE(*sent);
+  network_.advance(300ms);
+  ASSERT_TRUE(*sent);
+  EXPECT_EQ((**sent).error().code, Errc::kTimeout);
+  EXPECT_TRUE((**sent).error().perhaps_done);
+  EXPECT_EQ(a_->sends() + b_->sends(), 3);
+}
+
+TEST_F(SendingRules, TheFastChannelIsTwoPortsBelow) {
+  a_ = serve("10.0.0.2", 10'909);
+  b_ = serve("10.0.0.3", 10'909);
+  a_->answer = b_->answer = store;
+  client({.vip_channel = true});
+  const Sent sent = send(producer(), Mode::kSync);
+  ASSERT_TRUE(*sent);
+  EXPECT_TRUE(**sent) << (**sent).error().detail;
+}
+
+TEST_F(SendingRules, ABrokerThatFailedIsLeftAloneUntilAProbeFindsItWell) {
+  start_brokers();
+  a_->answer = hang;
+  ProducerCore& by =
+      producer({.retries = 2, .avoid_slow_brokers = true, .detect_slow_brokers = true});
+  while (a_->sends() == 0) {  // its turn comes
+    const Sent sent = send(by, Mode::kSync, 1s);
+    network_.advance(2s);
+  }
+  const int before = a_->sends();
+  for (int i = 0; i < 4; ++i) send(by, Mode::kSync);
+  EXPECT_EQ(a_->sends(), before) << "ten seconds without it";
+  a_->answer = store;
+  network_.advance(4s);  // a probe is due every two
+  EXPECT_GE(a_->asked[request::kGetMaxOffset], 1);
+  for (int i = 0; i < 4; ++i) send(by, Mode::kSync);
+  EXPECT_GT(a_->sends(), before);
+}
+
+TEST_F(SendingRules, WhatABrokerDoesNotTakeBackIsSentToTheRetryTopic) {
+  start_brokers();
+  std::optional<std::string> topic, properties;
+  a_->answer = b_->answer = [&](const Request& request) {
+    if (request.command.code == request::kConsumerSendMessageBack)
+      return request.responder.reply(response::kRequestCodeNotSupported, "what?");
+    if (request.command.code == request::kSendMessageV2) {
+      topic = request.command.find("b");
+      properties = request.command.find("i");
+    }
+    store(request);
+  };
+  client();
+  const SendBack back{instance_, {.group = "billing", .max_reconsume_times = 16}};
+  auto message = std::make_shared<ReceivedMessage>();
+  message->topic = "orders";
+  message->body = "again";
+  message->message_id = "0A000009";
+  message->store_host = "10.0.0.2:10911";
+  message->reconsume_times = 1;
+  std::optional<Result<Ok>> done;
+  back.send(message, 0, [&](Result<Ok> result) { done.emplace(std::move(result)); });
+  network_.run();
+  ASSERT_TRUE(done);
+  EXPECT_TRUE(*done) << done->error().detail;
+  EXPECT_EQ(topic, "%RETRY%billing");
+  EXPECT_THAT(*properties, AllOf(HasSubstr("RETRY_TOPIC\x01orders\x02"),
+                                 HasSubstr("ORIGIN_MESSAGE_ID\x01"
+                                           "0A000009\x02"),
+                                 HasSubstr("DELAY\x01"
+                                           "4\x02")));
+}
+
+}  // namespace
+}  // namespace apogee::client
