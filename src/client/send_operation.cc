@@ -41,6 +41,7 @@ void append_delivery(Buffer& out, const Delivery& deliver) {
 
 Buffer properties_of(const Message& message, const std::string& id, const std::string& name_space) {
   Buffer out;
+  out.reserve(256);
   for (const auto& [name, value] : message.properties) protocol::append_property(out, name, value);
   if (!message.tag.empty()) protocol::append_property(out, property::kTags, message.tag);
   if (!message.keys.empty()) protocol::append_property(out, property::kKeys, joined(message.keys));
@@ -49,6 +50,21 @@ Buffer properties_of(const Message& message, const std::string& id, const std::s
   protocol::append_property(out, property::kUniqueKey, id);
   protocol::append_property(out, property::kWait, message.wait_store ? "true" : "false");
   return out;
+}
+
+Buffer properties_of(const Outgoing& out, const std::string& name_space) {
+  if (out.batch) {  // each of its messages has its own
+    Buffer properties;
+    protocol::append_property(properties, property::kWait,
+                              out.message.wait_store ? "true" : "false");
+    return properties;
+  }
+  Buffer properties = properties_of(out.message, out.message_id, name_space);
+  if (!out.transaction_group.empty()) {
+    protocol::append_property(properties, property::kTransactionPrepared, "true");
+    protocol::append_property(properties, property::kProducerGroup, out.transaction_group);
+  }
+  return properties;
 }
 
 std::string vip(const std::string& address) {
@@ -82,12 +98,8 @@ Outgoing outgoing(Instance& instance, const ProducerConfig& config, Message mess
   const auto id = message.properties.extract(std::string{property::kUniqueKey});
   out.message_id = id.empty() ? instance.unique_ids().next() : id.mapped();
   if (protocol::is_retry_topic(out.topic)) take_retry_counts(message, out);
-  out.properties = properties_of(message, out.message_id, instance.config().name_space);
-  if (!transaction_group.empty()) {
-    protocol::append_property(out.properties, property::kTransactionPrepared, "true");
-    protocol::append_property(out.properties, property::kProducerGroup, transaction_group);
-    out.sys_flag |= protocol::sys_flag::kPrepared;
-  }
+  out.transaction_group = transaction_group;
+  if (!transaction_group.empty()) out.sys_flag |= protocol::sys_flag::kPrepared;
   if (message.properties.contains("MSG_TYPE")) out.code = request::kSendReplyMessageV2;
   const bool plain_hooks = !config.before_send && !config.after_send && !config.check_forbidden;
   if (message.body.size() >= config.compress_over_bytes) {
@@ -124,8 +136,6 @@ Outgoing outgoing_batch(Instance& instance, std::span<const Message> batch) {
         body, {.flag = each.flag, .body = as_bytes(each.body), .properties = properties});
   }
   out.body = std::move(body);
-  protocol::append_property(out.properties, property::kWait,
-                            batch.front().wait_store ? "true" : "false");
   out.message = batch.front();
   return out;
 }
@@ -152,7 +162,7 @@ Error SendOperation::out_of_time() const {
   return Error{
       .code = Errc::kTimeout,
       .detail = fmt::format("sendDefaultImpl call timeout: topic {}, {} ms, brokers tried: [{}]",
-                            out_.message.topic, timeout_.count(), fmt::join(brokers_sent_, ", ")),
+                            out_.message.topic, timeout_.count(), brokers_sent_),
       .perhaps_done = perhaps_stored_};
 }
 
@@ -181,7 +191,7 @@ const MessageQueue* SendOperation::choose(const PublishInfo& info, Error& why) {
   }
   std::uint32_t at = info.next.fetch_add(1, std::memory_order_relaxed);
   const std::uint32_t begin = at;
-  const MessageQueue* queue = &producer_->faults_.choose(info.queues, at, last_broker_);
+  const MessageQueue* queue = &producer_->faults_.choose(info.queues, at, queue_.broker);
   if (at - begin > 1) info.next.fetch_add(at - begin - 1, std::memory_order_relaxed);
   return queue;
 }
@@ -195,37 +205,35 @@ void SendOperation::attempt(const PublishInfo& info) {
   Error why{Errc::kNotFound, {}};
   const MessageQueue* queue = choose(info, why);
   if (queue == nullptr) return finish(std::move(why));
-  const std::string address = producer_->instance_->routes().master(queue->broker);
-  if (address.empty()) return find_broker_again(*queue);
-  transmit(*queue, address);
+  queue_ = *queue;
+  const std::string master = producer_->instance_->routes().master(queue_.broker);
+  if (master.empty()) return find_broker_again();
+  transmit(master);
 }
 
 /// A broker without a master's address may have one by now.
-void SendOperation::find_broker_again(const MessageQueue& queue) {
-  const auto missing = [&queue] {
-    return Error{Errc::kNotFound, "The broker[" + queue.broker + "] not exist"};
+void SendOperation::find_broker_again() {
+  const auto missing = [this] {
+    return Error{Errc::kNotFound, "The broker[" + queue_.broker + "] not exist"};
   };
   if (std::exchange(refreshed_, true)) return retry_or_finish(missing());
   producer_->instance_->refresh_route(
       out_.topic, std::min(left(), producer_->instance_->config().api_timeout),
-      [self = shared_from_this(), queue](const Result<PublishInfoPtr>&) {
-        const std::string address = self->producer_->instance_->routes().master(queue.broker);
-        if (address.empty())
-          return self->retry_or_finish(
-              Error{Errc::kNotFound, "The broker[" + queue.broker + "] not exist"});
-        self->transmit(queue, address);
+      [self = shared_from_this(), missing](const Result<PublishInfoPtr>&) {
+        const std::string master = self->producer_->instance_->routes().master(self->queue_.broker);
+        if (master.empty()) return self->retry_or_finish(missing());
+        self->transmit(master);
       });
 }
 
-void SendOperation::transmit(const MessageQueue& queue, const std::string& master) {
+void SendOperation::transmit(const std::string& master) {
   Instance& instance = *producer_->instance_;
   const ProducerConfig& config = producer_->config_;
-  const std::string address = instance.config().vip_channel ? vip(master) : master;
-  last_broker_ = queue.broker;
-  brokers_sent_.push_back(queue.broker);
+  address_ = instance.config().vip_channel ? vip(master) : master;
+  brokers_sent_ += (attempts_ == 0 ? "" : ", ") + queue_.broker;
   ++attempts_;
   if (config.check_forbidden || config.before_send) {
-    const SendEvent event{out_.message, config.group, address, queue};
+    const SendEvent event{out_.message, config.group, address_, queue_};
     if (config.check_forbidden) {
       if (auto allowed = config.check_forbidden(event); !allowed) return finish(allowed.error());
     }
@@ -233,58 +241,60 @@ void SendOperation::transmit(const MessageQueue& queue, const std::string& maste
   }
   if (mode_ == Mode::kOneway) {
     instance.connections().oneway_frame(
-        address, [self = shared_from_this(), queue](Buffer& out, std::int32_t opaque) {
-          self->write(out, opaque, queue, true);
+        address_, [self = shared_from_this()](Buffer& out, std::int32_t opaque) {
+          self->write(out, opaque);
         });
-    return finish(SendReceipt{.message_id = out_.message_id, .queue = queue});
+    return finish(SendReceipt{.message_id = out_.message_id, .queue = queue_});
   }
   auto limit = left();
   const bool more =
       mode_ == Mode::kSync && attempts_ <= config.retries && !target_.queue && !target_.select;
   if (config.attempt_timeout > 0ms && more) limit = std::min(limit, config.attempt_timeout);
-  const auto began = instance.env().clock.now();
+  attempt_began_ = instance.env().clock.now();
   perhaps_stored_ = true;
   instance.connections().call_frame(
-      address,
-      [self = shared_from_this(), queue](Buffer& out, std::int32_t opaque) {
-        self->write(out, opaque, queue, false);
-      },
+      address_, [this](Buffer& out, std::int32_t opaque) { write(out, opaque); },  // see below
       limit,
-      [self = shared_from_this(), queue, address, began](Result<remoting::OwnedCommand> answer) {
-        self->answered(queue, address, began, std::move(answer));
+      // Who has this has the other function, too: it keeps the operation for both.
+      [self = shared_from_this()](Result<remoting::OwnedCommand> answer) {
+        self->answered(std::move(answer));
       });
 }
 
-void SendOperation::write(Buffer& out, std::int32_t opaque, const MessageQueue& queue,
-                          bool oneway) const {
-  const ProducerConfig& config = producer_->config_;
+/// In the binary encoding: a fraction of the work of JSON for either side. Apache's brokers read
+/// both, and answer in the one they are configured for; Apogee's in that of the request.
+void SendOperation::write(Buffer& out, std::int32_t opaque) const {
+  const Instance& instance = *producer_->instance_;
+  const Buffer properties = properties_of(out_, instance.config().name_space);
   protocol::SendMessageV2 header;
   header.producer_group = producer_->group_;
   header.topic = out_.topic;
-  header.default_topic = config.create_topic_key;
-  header.default_topic_queue_nums = config.default_topic_queues;
-  header.queue_id = queue.queue_id;
+  header.default_topic = producer_->config_.create_topic_key;
+  header.default_topic_queue_nums = producer_->config_.default_topic_queues;
+  header.queue_id = queue_.queue_id;
   header.sys_flag = out_.sys_flag;
-  header.born_timestamp = producer_->instance_->env().clock.wall_ms();
+  header.born_timestamp = instance.env().clock.wall_ms();
   header.flag = out_.message.flag;
-  header.properties = out_.properties;
+  header.properties = properties;
   header.reconsume_times = out_.reconsume_times;
   header.max_reconsume_times = out_.max_reconsume_times;
   header.batch = out_.batch;
-  const protocol::CommandHead head{
-      .code = out_.code, .opaque = opaque, .flag = oneway ? protocol::kOnewayFlag : 0};
-  if (!producer_->instance_->signs())
-    return protocol::encode_command(out, head, header, as_bytes(out_.body));
+  const protocol::CommandHead head{.code = out_.code,
+                                   .opaque = opaque,
+                                   .flag = mode_ == Mode::kOneway ? protocol::kOnewayFlag : 0,
+                                   .serialization = protocol::Serialization::kBinary};
+  constexpr std::size_t kFieldsBytes = 256;  // without the properties, usually
+  out.reserve(out.size() + kFieldsBytes + properties.size() + out_.body.size());
+  if (!instance.signs()) return protocol::encode_command(out, head, header, as_bytes(out_.body));
   protocol::CommandWriter writer{out, head};
-  producer_->instance_->for_each_signed_field(
+  instance.for_each_signed_field(
       header, as_bytes(out_.body),
       [&](std::string_view name, std::string_view text) { writer.field(name, text); });
   writer.finish(out_.body.size());
   out += out_.body;
 }
 
-Result<SendReceipt> SendOperation::receipt_of(const MessageQueue& queue,
-                                              const remoting::OwnedCommand& answer) {
+Result<SendReceipt> SendOperation::receipt_of(const remoting::OwnedCommand& answer) const {
   SendReceipt receipt;
   switch (answer.code) {
     case response::kSuccess:
@@ -299,13 +309,13 @@ Result<SendReceipt> SendOperation::receipt_of(const MessageQueue& queue,
       receipt.status = SendStatus::kReplicaNotAvailable;
       break;
     default:
-      return Error{Errc::kRefused,
-                   fmt::format("CODE: {}  DESC: {} BROKER: {}", answer.code, answer.remark,
-                               producer_->instance_->routes().master(queue.broker)),
-                   answer.code};
+      return Error{
+          Errc::kRefused,
+          fmt::format("CODE: {}  DESC: {} BROKER: {}", answer.code, answer.remark, address_),
+          answer.code};
   }
   receipt.message_id = out_.message_id;
-  receipt.queue = queue;
+  receipt.queue = queue_;
   receipt.queue.topic = out_.message.topic;
   receipt.region = "DefaultRegion";
   // The broker has the last word on the queue. An answer without a header has nothing to say.
@@ -321,22 +331,21 @@ Result<SendReceipt> SendOperation::receipt_of(const MessageQueue& queue,
   return receipt;
 }
 
-void SendOperation::answered(const MessageQueue& queue, const std::string& address,
-                             Clock::Instant began, Result<remoting::OwnedCommand> answer) {
+void SendOperation::answered(Result<remoting::OwnedCommand> answer) {
   Instance& instance = *producer_->instance_;
-  const auto took =
-      std::chrono::duration_cast<std::chrono::milliseconds>(instance.env().clock.now() - began);
+  const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(
+      instance.env().clock.now() - attempt_began_);
   Result<SendReceipt> result =
-      answer ? receipt_of(queue, *answer) : Result<SendReceipt>{answer.error()};
+      answer ? receipt_of(*answer) : Result<SendReceipt>{std::move(answer.error())};
   if (producer_->config_.after_send) {
     const SendEvent event{
-        out_.message, producer_->config_.group,    address,
-        queue,        result ? &*result : nullptr, result ? nullptr : &result.error()};
+        out_.message, producer_->config_.group,    address_,
+        queue_,       result ? &*result : nullptr, result ? nullptr : &result.error()};
     producer_->config_.after_send(event);
   }
   if (result) {
-    producer_->faults_.update(queue.broker, took, false, true);
-    if (producer_->trace_) trace(address, took, *result);
+    producer_->faults_.update(queue_.broker, took, false, true);
+    if (producer_->trace_) trace(took, *result);
     const bool plain = !target_.queue && !target_.select;
     if (result->status == SendStatus::kOk || mode_ != Mode::kSync || !plain ||
         !producer_->config_.retry_when_not_stored_ok)
@@ -348,15 +357,14 @@ void SendOperation::answered(const MessageQueue& queue, const std::string& addre
   const bool by_broker = result.error().code == Errc::kRefused;
   if (by_broker) perhaps_stored_ = false;  // it said no
   const bool reachable = !by_broker && !producer_->config_.detect_slow_brokers;
-  producer_->faults_.update(queue.broker, took, true, reachable);
+  producer_->faults_.update(queue_.broker, took, true, reachable);
   // A broker that goes away says so: a new connection, please.
-  if (result.error().response_code == response::kGoAway) instance.close_connection(address);
+  if (result.error().response_code == response::kGoAway) instance.close_connection(address_);
   retry_or_finish(std::move(result.error()));
 }
 
 /// As SendMessageTraceHookImpl: what a broker has stored, and nothing of the trace itself.
-void SendOperation::trace(const std::string& address, std::chrono::milliseconds took,
-                          const SendReceipt& receipt) {
+void SendOperation::trace(std::chrono::milliseconds took, const SendReceipt& receipt) {
   const ProducerConfig& config = producer_->config_;
   if (out_.message.topic == config.trace_topic) return;
   const bool half = (out_.sys_flag & protocol::sys_flag::kPrepared) != 0;
@@ -368,7 +376,7 @@ void SendOperation::trace(const std::string& address, std::chrono::milliseconds 
        .offset_message_id = receipt.offset_message_id,
        .tag = out_.message.tag,
        .keys = out_.message.keys,
-       .store_host = address,
+       .store_host = address_,
        .body_bytes = bytes_,
        .type = half      ? TraceType::kHalf
                : delayed ? TraceType::kDelayed
@@ -405,7 +413,7 @@ void SendOperation::retry_or_finish(Error error) {
         std::chrono::duration_cast<std::chrono::milliseconds>(
             producer_->instance_->env().clock.now() - began_)
             .count(),
-        out_.message.topic, fmt::join(brokers_sent_, ", "), error.detail);
+        out_.message.topic, brokers_sent_, error.detail);
   error.perhaps_done = perhaps_stored_;
   finish(std::move(error));
 }

@@ -13,20 +13,20 @@
 /// an io thread. Owned by whatever it waits for.
 namespace apogee::client {
 
-/// A message or batch as it goes out, encoded once for all attempts.
+/// A message or batch as it goes out, the same in all attempts.
 struct Outgoing {
   std::int32_t code = 0;
   Message message;  ///< What hooks and selectors see; of a batch the first.
-  std::string topic, body, properties;
+  std::string topic, body;
   std::string message_id;
+  std::string transaction_group;  ///< Of a half message; else empty.
   std::int32_t sys_flag = 0;
   std::int32_t reconsume_times = 0;
   std::optional<std::int32_t> max_reconsume_times;
   bool batch = false;
 };
 
-/// Encodes: namespace, unique id, compression, properties. `transaction`: a half message of this
-/// group.
+/// Namespace, unique id, compression. `transaction_group`: a half message of this group.
 Outgoing outgoing(Instance& instance, const ProducerConfig& config, Message message,
                   const std::string& transaction_group);
 Outgoing outgoing_batch(Instance& instance, std::span<const Message> batch);
@@ -45,14 +45,12 @@ class SendOperation final : public std::enable_shared_from_this<SendOperation> {
 
  private:
   void attempt(const PublishInfo& info);
-  void find_broker_again(const MessageQueue& queue);
-  void transmit(const MessageQueue& queue, const std::string& address);
-  void write(Buffer& out, std::int32_t opaque, const MessageQueue& queue, bool oneway) const;
-  void answered(const MessageQueue& queue, const std::string& address, Clock::Instant began,
-                Result<remoting::OwnedCommand> answer);
-  Result<SendReceipt> receipt_of(const MessageQueue& queue, const remoting::OwnedCommand& answer);
-  void trace(const std::string& address, std::chrono::milliseconds took,
-             const SendReceipt& receipt);
+  void find_broker_again();
+  void transmit(const std::string& master);
+  void write(Buffer& out, std::int32_t opaque) const;
+  void answered(Result<remoting::OwnedCommand> answer);
+  Result<SendReceipt> receipt_of(const remoting::OwnedCommand& answer) const;
+  void trace(std::chrono::milliseconds took, const SendReceipt& receipt);
   bool may_retry(const Error& error) const;
   void retry_or_finish(Error error);
   void finish(Result<SendReceipt> result);
@@ -71,8 +69,10 @@ class SendOperation final : public std::enable_shared_from_this<SendOperation> {
 
   std::int32_t attempts_ = 0;
   bool admitted_ = false, refreshed_ = false, perhaps_stored_ = false;
-  std::string last_broker_;
-  std::vector<std::string> brokers_sent_;
+  MessageQueue queue_;   // of the attempt under way, or of the last one
+  std::string address_;  // its broker's
+  Clock::Instant attempt_began_;
+  std::string brokers_sent_;           // of all attempts, for people
   std::optional<SendReceipt> unsafe_;  // stored, but not as safely as asked
 };
 
