@@ -100,9 +100,6 @@ public class Kinds extends Words {
         table.put("a IS NOT NULL AND b IS NOT NULL", "256");
         table.put("b IN ('x', 'it''s')", "27");
         table.put("b NOT IN ('x')", "567");
-        table.put("b CONTAINS 'ell'", "5");
-        table.put("b STARTSWITH 'he' OR b ENDSWITH '5'", "56");
-        table.put("b NOT CONTAINS 'l'", "267");
         table.put("a BETWEEN 1 AND 4", "18");
         table.put("a NOT BETWEEN 1 AND 4", "2");
         table.put("NOT (a > 1)", "1");
@@ -112,6 +109,11 @@ public class Kinds extends Words {
         table.put("a = 1 whatever follows", "1");
         table.put("(a = 1 OR a = 3) AND c IS NULL", "1");
         table.put("a = -2.5", "3");
+        if (!old) { // since 5.0
+            table.put("b CONTAINS 'ell'", "5");
+            table.put("b STARTSWITH 'he' OR b ENDSWITH '5'", "56");
+            table.put("b NOT CONTAINS 'l'", "267");
+        }
         DefaultMQPullConsumer consumer = puller();
         MessageQueue queue = queue(topic);
         eventually(10, () -> consumer.maxOffset(queue) == properties.length, "all messages in the queue");
@@ -333,7 +335,7 @@ public class Kinds extends Words {
         CASES.put("LMQ: offsets are there after a restart", () -> lmqOffsets("RESTART"));
         CASES.put("LMQ: offsets are there after a kill", () -> lmqOffsets("KILL"));
         CASES.put("LMQ: a held pull is answered when a message comes", Kinds::heldAtAnLmq);
-        CASES.put("LMQ: a lite pull consumer reads it", Kinds::litePullOfAnLmq);
+        if (!old) CASES.put("LMQ: a lite pull consumer reads it", Kinds::litePullOfAnLmq); // that of 5 sends a request of its own
         CASES.put("an order topic keeps the order of its queues while one consumer joins and one leaves", Kinds::orderTopic);
         run(1);
     }

@@ -33,6 +33,7 @@ class Words {
     static String nameServer, brokerAddress, cluster, only;
     /** The broker is ours: what must come once comes once. Apache's may ask about, and deliver, a transaction twice before it has written down its end. */
     static boolean exact;
+    static boolean old; // the broker is of version 4
     static DefaultMQAdminExt ADMIN;
     static final Map<String, Body> CASES = new LinkedHashMap<>();
     static final AtomicInteger NEXT = new AtomicInteger();
@@ -161,6 +162,7 @@ class Words {
         cluster = arguments[2];
         only = arguments.length > 3 ? arguments[3] : "";
         exact = arguments.length > 4 && arguments[4].equals("apogee");
+        old = arguments.length > 4 && arguments[4].equals("apache49");
         ADMIN = new DefaultMQAdminExt(10_000);
         ADMIN.setNamesrvAddr(nameServer);
         ADMIN.setInstanceName(fresh("admin"));
