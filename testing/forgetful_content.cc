@@ -188,13 +188,14 @@ void ForgetfulContent::fail_sync() {
   dirty_.clear();
 }
 
-void ForgetfulContent::flip(std::uint64_t bit) {
+void ForgetfulContent::flip(std::uint64_t bit, bool on_disk) {
   const std::uint64_t at = bit / 8, page = at / kPage;
   const std::byte mask{static_cast<unsigned char>(1u << (bit % 8))};
   std::byte value{};
   read_at(at, {&value, 1});
   value ^= mask;
   if (::pwrite(fd_, &value, 1, static_cast<off_t>(at)) != 1) std::abort();
+  if (!on_disk) return;
   Page durable = durable_at(page);
   durable[at % kPage] ^= mask;
   durable_[page] = std::make_shared<const Page>(durable);

@@ -45,7 +45,7 @@ class ForgetfulContent {
   void sync(std::uint64_t offset, std::uint64_t length);
   /// A sync failed: what it was to save now counts as clean.
   void fail_sync();
-  void flip(std::uint64_t bit);
+  void flip(std::uint64_t bit, bool on_disk);
 
   Buffer durable() const;
   std::unique_ptr<ForgetfulContent> after_kill() const;

@@ -220,9 +220,12 @@ class ForgetfulFile final : public File {
   Result<std::size_t> read_at(std::uint64_t offset, MutableBytes out) const override {
     // Without the lock, so that readers run beside each other as on a real disk.
     if (!mount_->connected()) return Mount::gone(path_);
-    if (auto fault = mount_->disk().fault_for(Operation::kRead, path_))
-      return injected(*fault, path_);
-    return node_->content->read_at(offset, out);
+    const auto fault = mount_->disk().fault_for(Operation::kRead, path_);
+    if (fault && !fault->flips) return injected(*fault, path_);
+    const std::size_t got = node_->content->read_at(offset, out);
+    if (fault && got > 0)
+      out[offset % got] ^= std::byte{static_cast<unsigned char>(1u << offset % 8)};
+    return got;
   }
   Result<Ok> write_at(std::uint64_t offset, std::span<const Bytes> pieces) override;
   Result<Ok> sync() override {
@@ -686,12 +689,19 @@ std::uint64_t ForgetfulDisk::count(Operation operation) const {
 }
 
 Result<Ok> ForgetfulDisk::flip_bit(const std::string& path, std::uint64_t bit) {
+  return flip(path, bit, true);
+}
+Result<Ok> ForgetfulDisk::misread_bit(const std::string& path, std::uint64_t bit) {
+  return flip(path, bit, false);
+}
+
+Result<Ok> ForgetfulDisk::flip(const std::string& path, std::uint64_t bit, bool on_disk) {
   std::lock_guard lock{state_->mutex};
   const NodePtr node = state_->find(path);
   if (!node || node->is_directory()) return Error{Errc::kNotFound, path + ": no such file"};
   if (bit / 8 >= node->content->size())
     return Error{Errc::kInvalidArgument, path + ": the bit is behind the end"};
-  node->content->flip(bit);
+  node->content->flip(bit, on_disk);
   return Ok{};
 }
 

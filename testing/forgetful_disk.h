@@ -71,6 +71,7 @@ class ForgetfulDisk {
     Errc error = Errc::kIo;
     std::string path_part = {};  ///< Only operations on paths that contain this.
     std::size_t written = 0;     ///< kWrite: bytes that reach the file before the failure.
+    bool flips = false;          ///< kRead: it succeeds, with one bit of what was read flipped.
   };
   void inject(Fault fault);
   void clear_faults();
@@ -78,6 +79,9 @@ class ForgetfulDisk {
 
   /// Flips bits of a file, in memory and on disk: bit `bit` of the file, counted from its start.
   Result<Ok> flip_bit(const std::string& path, std::uint64_t bit);
+  /// The page was read wrongly into memory: readers and mappings see the bit flipped until power
+  /// fails or it is written; the disk has it right.
+  Result<Ok> misread_bit(const std::string& path, std::uint64_t bit);
   void set_modified_ms(const std::string& path, std::int64_t modified_ms);
 
   // Space. Pages count once written with write_at() or reserved with allocate().
@@ -96,6 +100,7 @@ class ForgetfulDisk {
  private:
   std::shared_ptr<State> state_;
   explicit ForgetfulDisk(std::shared_ptr<State> state);
+  Result<Ok> flip(const std::string& path, std::uint64_t bit, bool on_disk);
 };
 
 }  // namespace apogee::testing
