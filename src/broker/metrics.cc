@@ -437,6 +437,16 @@ class Page {
     gauge("apogee_store_writable", "1: messages are accepted", status.writable ? 1 : 0);
     gauge("apogee_disk_used_ratio", "Used part of the disk the commit log is on",
           status.commit_log_disk_ratio);
+    const auto counter = [&](std::string_view name, std::string_view help, std::int64_t value) {
+      out_.family(name, "counter", help);
+      out_.value({}, static_cast<double>(value));
+    };
+    counter("apogee_log_damages_total", "Damaged places of the log found since the start",
+            status.damages);
+    counter("apogee_scrub_bytes_total", "Bytes of the log the background check has read",
+            status.scrubbed_bytes);
+    counter("apogee_scrub_rounds_total", "Times the background check has read the whole log",
+            status.scrub_rounds);
   }
 
   // ---- How long things take ----

@@ -75,7 +75,7 @@ class Pop : public std::enable_shared_from_this<Pop> {
   Step visit(const QueueRef& queue, bool on_worker);
   std::int64_t start_offset(const QueueRef& queue);
   bool blocked(const QueueRef& queue);
-  GetResult get(const QueueRef& queue, std::int64_t offset);
+  GetResult get(const QueueRef& queue, std::int64_t offset, bool only_resident);
   void take(const QueueRef& queue, std::int64_t offset, GetResult& result);
   bool write_check_point(const QueueRef& queue, std::int64_t offset,
                          const std::vector<std::int64_t>& offsets);
@@ -219,12 +219,13 @@ bool Pop::blocked(const QueueRef& queue) {
   return true;
 }
 
-GetResult Pop::get(const QueueRef& queue, std::int64_t offset) {
+GetResult Pop::get(const QueueRef& queue, std::int64_t offset, bool only_resident) {
   return context_.store.get({.topic = queue.topic,
                              .queue_id = queue.queue_id,
                              .offset = offset,
                              .max_messages = header_.max_messages - count_,
-                             .filter = filter_.get()});
+                             .filter = filter_.get(),
+                             .only_resident = only_resident});
 }
 
 Pop::Step Pop::visit(const QueueRef& queue, bool on_worker) {
@@ -245,13 +246,13 @@ Pop::Step Pop::visit(const QueueRef& queue, bool on_worker) {
         std::max<std::int64_t>(context_.store.max_offset(queue.topic, queue.queue_id) - offset, 0);
     return Step::kDone;
   }
-  GetResult result = get(queue, offset);
+  GetResult result = get(queue, offset, !on_worker);
   if (result.status == GetStatus::kOffsetTooSmall ||
       result.status == GetStatus::kOffsetOverflowBadly ||
       result.status == GetStatus::kOffsetFoundNull) {
     offset = result.next_offset;
     context_.offsets.commit(header_.consumer_group, queue.topic, queue.queue_id, offset);
-    result = get(queue, offset);
+    result = get(queue, offset, !on_worker);
   }
   if (!result.resident && !on_worker) return Step::kNeedsWorker;
   if (!result.records.empty()) {

@@ -274,7 +274,8 @@ void answer(Context& context, const Pull& pull, const Accepted& accepted, GetRes
 }
 
 /// The store's answer, or that of a reset that waited for this pull.
-GetResult read(Context& context, const Pull& pull, const SubscriptionFilter& filter) {
+GetResult read(Context& context, const Pull& pull, const SubscriptionFilter& filter,
+               bool only_resident) {
   const PullMessageRequest& header = pull.header;
   if (context.settings().server_side_reset_offset) {
     if (const auto reset =
@@ -291,7 +292,8 @@ GetResult read(Context& context, const Pull& pull, const SubscriptionFilter& fil
                             .queue_id = header.queue_id,
                             .offset = header.queue_offset,
                             .max_messages = header.max_messages,
-                            .filter = filter.takes_all() ? nullptr : &filter});
+                            .filter = filter.takes_all() ? nullptr : &filter,
+                            .only_resident = only_resident});
 }
 
 /// Runs `work` on a worker with a pull that lives as long as it does.
@@ -311,18 +313,17 @@ void run(Context& context, const Pull& pull) {
   const SubscriptionFilter filter{accepted.subscription};
   if (filter.needs_record()) {
     return on_worker(context, pull, [accepted](Context& on, const Pull& kept) {
-      GetResult result = read(on, kept, SubscriptionFilter{accepted.subscription});
+      GetResult result = read(on, kept, SubscriptionFilter{accepted.subscription}, false);
       answer(on, kept, accepted, result, /*copy=*/!result.resident);
     });
   }
-  GetResult result = read(context, pull, filter);
+  GetResult result = read(context, pull, filter, true);
   if (result.resident) return answer(context, pull, accepted, result, /*copy=*/false);
-  on_worker(context, pull,
-            [accepted, cold = std::make_shared<GetResult>(std::move(result))](Context& on,
-                                                                              const Pull& kept) {
-              // The copy waits for the disk here, so that no io thread does.
-              answer(on, kept, accepted, *cold, /*copy=*/true);
-            });
+  on_worker(context, pull, [accepted](Context& on, const Pull& kept) {
+    // Checking and copying wait for the disk here, so that no io thread does.
+    GetResult cold = read(on, kept, SubscriptionFilter{accepted.subscription}, false);
+    answer(on, kept, accepted, cold, /*copy=*/true);
+  });
 }
 
 }  // namespace

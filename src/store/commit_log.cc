@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include "protocol/message.h"
+#include "protocol/record_crc.h"
 
 namespace apogee::store {
 namespace {
@@ -10,6 +11,7 @@ namespace {
 namespace at = protocol::record_at;
 
 constexpr auto kRefusalPeriod = std::chrono::seconds{10};  // between two lines about refused writes
+constexpr std::int64_t kGapMax = 64;                       // missing files that are made up for
 
 std::int64_t steady_ms(Clock::Instant at) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(at.time_since_epoch()).count();
@@ -45,51 +47,52 @@ Result<Ok> CommitLog::load() {
     if (!entry.is_directory && base_of_segment_name(entry.name) >= 0)
       found.push_back(std::move(entry));
   }
-  bool lost = false;
-  std::vector<std::string> dropped;
-  for (std::size_t i = 0; i < found.size(); ++i) {
-    const std::string path = directory_ + "/" + found[i].name;
-    const bool last = i + 1 == found.size();
-    // An empty file was never synced, so nothing in it or behind it was promised to anybody: syncs
-    // go in order.
-    if (found[i].size == 0 || lost) {
-      lost = true;
-      env_.log.warn("segment dropped, it was not on disk when the power went: file={} bytes={}",
-                    path, found[i].size);
-      dropped.push_back(path);
-      continue;
+  const auto bytes = static_cast<std::int64_t>(segment_bytes_);
+  for (const DirectoryEntry& entry : found) {
+    const std::string path = directory_ + "/" + entry.name;
+    const std::int64_t base = base_of_segment_name(entry.name);
+    if (entry.size > segment_bytes_ || base % bytes != 0) {
+      return Error{Errc::kMalformed,
+                   path + " has " + std::to_string(entry.size) +
+                       " bytes, mappedFileSizeCommitLog says " + std::to_string(segment_bytes_) +
+                       "; set mappedFileSizeCommitLog to the size this store was made with"};
     }
-    if (found[i].size != segment_bytes_) {
-      // A short file whose neighbour stands where it should: a power cut, and what follows was not
-      // on disk.
-      const std::int64_t next = last ? -1 : base_of_segment_name(found[i + 1].name);
-      const bool torn = found[i].size < segment_bytes_ &&
-                        (last || next == base_of_segment_name(found[i].name) +
-                                             static_cast<std::int64_t>(segment_bytes_));
-      if (!torn) {
-        return Error{Errc::kMalformed,
-                     path + " has " + std::to_string(found[i].size) +
-                         " bytes, mappedFileSizeCommitLog says " + std::to_string(segment_bytes_) +
-                         "; set mappedFileSizeCommitLog to the size this store was made with"};
-      }
-      lost = true;
-      env_.log.warn("extended a half-made segment: file={} bytes={} to={}", path, found[i].size,
-                    segment_bytes_);
-    }
-    const std::int64_t base = base_of_segment_name(found[i].name);
-    if (!segments_.empty() && base != segments_.back()->end()) {
-      return Error{Errc::kMalformed, path + ": the file before it ends at " +
-                                         std::to_string(segments_.back()->end()) +
-                                         "; a commit log file is missing"};
-    }
-    auto segment = Segment::open(env_.files, path, base, segment_bytes_);
-    if (!segment) return segment.error();
-    (*segment)->set_written(segment_bytes_);  // recovery finds the true end
-    segments_.push_back(*std::move(segment));
+    if (auto filled = fill_gap(base); !filled) return filled;
+    // A power cut, or damage: recovery finds out by what stands behind it.
+    if (entry.size < segment_bytes_)
+      env_.log.warn("a commit log file is too short, extended with zeros: file={} bytes={} to={}",
+                    path, entry.size, segment_bytes_);
+    if (auto opened = open_last(base); !opened) return opened;
   }
   if (!segments_.empty()) end_ = segments_.back()->end();
-  for (; !dropped.empty(); dropped.pop_back()) {
-    if (auto removed = remove_last(dropped.back()); !removed) return removed;
+  return Ok{};
+}
+
+Result<Ok> CommitLog::open_last(std::int64_t base) {
+  auto segment = Segment::open(env_.files, path_of(base), base, segment_bytes_);
+  if (!segment) return segment.error();
+  (*segment)->set_written(segment_bytes_);  // recovery finds the true end
+  segments_.push_back(*std::move(segment));
+  return Ok{};
+}
+
+/// Files that are missing before `base` become zeros: what is before and behind them is served.
+Result<Ok> CommitLog::fill_gap(std::int64_t base) {
+  if (segments_.empty()) return Ok{};
+  const std::int64_t missing =
+      (base - segments_.back()->end()) / static_cast<std::int64_t>(segment_bytes_);
+  if (missing > kGapMax) {
+    return Error{
+        Errc::kMalformed,
+        path_of(base) + ": the " + std::to_string(missing) +
+            " commit log files before it are missing, the last one that is there ends at " +
+            std::to_string(segments_.back()->end()) +
+            "; bring them back, or move what is before or behind the gap away"};
+  }
+  while (segments_.back()->end() < base) {
+    const std::int64_t gap = segments_.back()->end();
+    env_.log.error("a commit log file is missing, zeros take its place: file={}", path_of(gap));
+    if (auto opened = open_last(gap); !opened) return opened;
   }
   return Ok{};
 }
@@ -215,6 +218,7 @@ void CommitLog::place(const Slot& slot, std::int64_t offset) {
     write_big<std::int64_t>(rest, at::kPhysicalOffset, offset);
     write_big<std::int64_t>(rest, at::store_timestamp(flags), now);
     if (takes) queue.next_offset += append.queue_offset_step;
+    if (config_.append_record_crc) protocol::fill_in_record_crc(rest.first(size));
     if (append.count > 1) append.physical_offsets.push_back(offset);
     offset += static_cast<std::int64_t>(size);
     rest = rest.subspan(size);

@@ -25,7 +25,8 @@ class CommitLog {
   CommitLog(Env& env, const StoreConfig& config, std::string directory, StoreEvents& events);
   ~CommitLog();
 
-  /// Opens the segments. kMalformed: a file that cannot be a segment of this configuration.
+  /// Opens the segments; one that is short or missing reads as zeros. kMalformed: a file that
+  /// cannot be a segment of this configuration, or too many are missing.
   Result<Ok> load();
   /// After recovery: the log ends here. What is behind becomes zeros; later segments are removed.
   Result<Ok> set_end(std::int64_t offset);
@@ -57,6 +58,8 @@ class CommitLog {
  private:
   void append_locked(std::span<Slot> batch, Clock::Duration& write);
   void tell(const Result<Ok>& done);
+  Result<Ok> open_last(std::int64_t base);
+  Result<Ok> fill_gap(std::int64_t base);
   Result<Ok> remove_last(const std::string& path);
   Result<Ok> roll(std::shared_ptr<Segment>& current);
   void place(const Slot& slot, std::int64_t at);

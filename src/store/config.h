@@ -10,6 +10,7 @@
 namespace apogee::store {
 enum class FlushDiskType { kAsyncFlush, kSyncFlush };
 enum class BrokerRole { kAsyncMaster, kSyncMaster, kSlave };
+enum class CheckOnRead { kNone, kCold, kAll };
 }  // namespace apogee::store
 
 namespace apogee {
@@ -25,6 +26,13 @@ struct OptionNames<store::BrokerRole> {
       {{"ASYNC_MASTER", store::BrokerRole::kAsyncMaster},
        {"SYNC_MASTER", store::BrokerRole::kSyncMaster},
        {"SLAVE", store::BrokerRole::kSlave}}};
+};
+template <>
+struct OptionNames<store::CheckOnRead> {
+  static constexpr std::array<std::pair<std::string_view, store::CheckOnRead>, 3> kNames{
+      {{"NONE", store::CheckOnRead::kNone},
+       {"COLD", store::CheckOnRead::kCold},
+       {"ALL", store::CheckOnRead::kAll}}};
 };
 }  // namespace apogee
 
@@ -47,6 +55,9 @@ struct StoreConfig {
   std::int64_t page_cache_busy_ms = 1'000;
   std::int32_t max_message_bytes = 4 << 20;
   bool check_crc_on_recover = true;
+  bool append_record_crc = false, force_verify_record_crc = false;
+  CheckOnRead check_crc_on_read = CheckOnRead::kCold;
+  std::int32_t scrub_bytes_per_second = 4 << 20;
   bool index_enable = true;
   std::int32_t index_slots = 5'000'000;
   std::int32_t index_units = 20'000'000;
@@ -125,6 +136,20 @@ struct StoreConfig {
              "Largest body of a message in bytes.", Change::kAtRunTime},
       PlainOption{"checkCRCOnRecover", &Self::check_crc_on_recover,
                   "Check every body read during recovery."},
+      PlainOption{"enabledAppendPropCRC", &Self::append_record_crc,
+                  "Let every record end with the property __CRC32#, the CRC of all of it."},
+      PlainOption{"forceVerifyPropCRC", &Self::force_verify_record_crc,
+                  "Wherever bodies are checked, check records that end with __CRC32# as a whole. "
+                  "Senders can make up that property unless enabledAppendPropCRC is on."},
+      PlainOption{"checkCRCOnRead", &Self::check_crc_on_read,
+                  "Which messages are checked before they are given out, body and place: ALL, COLD "
+                  "(those that may come from the disk, not from the memory they were just written "
+                  "to) or NONE.",
+                  Change::kAtRunTime},
+      Option{"scrubBytesPerSecond", &Self::scrub_bytes_per_second, 0, 1 << 30,
+             "How much of the log the background check reads in a second, at most; it gives way to "
+             "a busy disk. 0: none.",
+             Change::kAtRunTime},
       PlainOption{"messageIndexEnable", &Self::index_enable,
                   "Index messages by key and unique key."},
       Option{"maxHashSlotNum", &Self::index_slots, 1, 500'000'000,

@@ -8,7 +8,8 @@
 namespace apogee::store {
 namespace {
 
-constexpr std::size_t kScanUnits = 4'096;
+constexpr std::size_t kFirstUnits = 64, kScanUnits = 4'096;
+constexpr std::int64_t kRecordBytesMin = 91;  // in the log: no body, topic and properties
 
 }  // namespace
 
@@ -68,8 +69,9 @@ bool ConsumeQueue::has_files() const {
   return !bases_.empty();
 }
 
-/// Takes stock of the files; what was not on disk when the power went is dropped.
-Result<Ok> ConsumeQueue::load_files() {
+/// Takes stock of the files; what was not on disk when the power went is dropped. False: nothing
+/// was.
+Result<bool> ConsumeQueue::load_files() {
   auto entries = env_.files.list(directory_);
   if (!entries) return entries.error();
   // Files of another configuration stand at other offsets.
@@ -86,7 +88,7 @@ Result<Ok> ConsumeQueue::load_files() {
     if (lost) {
       env_.log.warn("consume queue file dropped, made again from the log: file={} bytes={}",
                     path_of(base), entry.size);
-      if (auto removed = env_.files.remove(path_of(base)); !removed) return removed;
+      if (auto removed = env_.files.remove(path_of(base)); !removed) return removed.error();
       continue;
     }
     if (entry.size != static_cast<std::uint64_t>(file_bytes_)) {
@@ -102,45 +104,61 @@ Result<Ok> ConsumeQueue::load_files() {
       auto file = cache_.open(path_of(base), FileSystem::Open::kExisting);
       if (!file) return file.error();
       if (auto resized = (*file)->resize(static_cast<std::uint64_t>(file_bytes_)); !resized)
-        return resized;
+        return resized.error();
     }
     bases_.push_back(base);
   }
-  return Ok{};
+  return lost;
 }
 
 Result<Ok> ConsumeQueue::load(bool clean) {
   names_synced_ = clean;
-  if (auto loaded = load_files(); !loaded) return loaded;
-  if (bases_.empty()) return Ok{};
+  auto lost = load_files();
+  if (!lost) return lost.error();
+  if (bases_.empty()) {
+    if (*lost) entries_lost_from_ = 0;
+    return Ok{};
+  }
   // The end is behind the last valid entry; files behind an invalid one are cut off with it.
   std::int64_t end = bases_.front(), physical_end = -1;
   std::optional<QueueEntry> last;
+  bool lost_entries = *lost;
   for (std::size_t f = bases_.size(); f-- > 0;) {
     std::int64_t position = bases_[f];
     const std::int64_t file_end = bases_[f] + file_bytes_;
-    bool ended = false;
-    while (position < file_end && !ended) {
-      written_bytes_.store(file_end);  // read_units() looks no farther than this
-      auto units = read_units(position / unit_bytes_, kScanUnits);
+    written_bytes_.store(file_end);  // read_units() looks no farther than this
+    std::size_t some = kFirstUnits;  // most queues of a store with many are short
+    for (bool ended = false; position < file_end && !ended; some = std::min(some * 8, kScanUnits)) {
+      auto units = read_units(position / unit_bytes_, some);
       if (!units) return units.error();
+      ended = units->empty();
       for (const QueueEntry& unit : *units) {
-        if (!is_valid(unit)) {
-          ended = true;
-          break;
-        }
+        ended = !is_valid(unit);
+        if (ended) break;
         position += unit_bytes_;
         last = unit;
         if (!unit.is_blank()) physical_end = unit.physical_offset + unit.size;
       }
-      if (units->empty()) ended = true;
     }
+    const auto behind = read_units(position / unit_bytes_ + 1, kFirstUnits);
+    if (!behind) return behind.error();
+    lost_entries = lost_entries || std::ranges::any_of(*behind, [&](const QueueEntry& unit) {
+                     return is_valid(unit);
+                   });
     if (position > bases_[f] || f == 0) {
       end = position;
       break;
     }
   }
-  if (auto ended = end_at(end, last, physical_end); !ended) return ended;
+  if (lost_entries) {
+    entries_lost_from_ = std::max<std::int64_t>(physical_end, 0);
+    env_.log.warn("entries of a consume queue are lost, made again from the log: topic={} queue={}",
+                  topic_, queue_id_);
+  }
+  take_end(end, last, physical_end);
+  // After a clean stop there is nothing behind it, and a store may have a million queues.
+  if (!clean || lost_entries)
+    if (auto cut = cut_to(end); !cut) return cut;
   const auto first = read_units(first_unit(), 1);
   if (!first) return first.error();
   min_ = first->empty() ? max_offset() : first->front().queue_offset;
@@ -149,8 +167,8 @@ Result<Ok> ConsumeQueue::load(bool clean) {
 }
 
 /// The queue ends at byte `end`, behind `last` if there is any.
-Result<Ok> ConsumeQueue::end_at(std::int64_t end, const std::optional<QueueEntry>& last,
-                                std::int64_t physical_end) {
+void ConsumeQueue::take_end(std::int64_t end, const std::optional<QueueEntry>& last,
+                            std::int64_t physical_end) {
   const std::int64_t max =
       last ? last->queue_offset + last->messages : first_offset(end / unit_bytes_);
   written_bytes_ = end;
@@ -162,7 +180,6 @@ Result<Ok> ConsumeQueue::end_at(std::int64_t end, const std::optional<QueueEntry
   pending_physical_end_ = physical_end;
   pending_max_ = max;
   synced_bytes_ = std::min(synced_bytes_.load(), end);
-  return cut_to(end);
 }
 
 Result<std::shared_ptr<File>> ConsumeQueue::file_at(std::int64_t position, bool create) {
@@ -308,7 +325,9 @@ Result<Ok> ConsumeQueue::truncate_behind(std::int64_t physical_offset) {
       physical_end = last->is_blank() ? -1 : last->physical_offset + last->size;
     }
   }
-  return end == end_unit() ? Result<Ok>{Ok{}} : end_at(end * unit_bytes_, last, physical_end);
+  if (end == end_unit()) return Ok{};
+  take_end(end * unit_bytes_, last, physical_end);
+  return cut_to(end * unit_bytes_);
 }
 
 Result<Ok> ConsumeQueue::correct_min_offset(std::int64_t physical_offset) {
@@ -460,8 +479,10 @@ void SimpleConsumeQueue::put(std::int64_t queue_offset, const QueueEntry& entry)
       pending_position_ = position / file_bytes_ * file_bytes_;
       end = pending_position_;
       min_.store(queue_offset, std::memory_order_release);
-    } else if (position - end > file_bytes_) {
-      return refuse(queue_offset, end / unit_bytes_);
+    } else if (position - end > file_bytes_ &&
+               (position - end) / unit_bytes_ >
+                   (entry.physical_offset - pending_physical_end_) / kRecordBytesMin) {
+      return refuse(queue_offset, end / unit_bytes_);  // the log has no room for what is missing
     } else {
       env_.log.error(
           "entries missing in a consume queue, filled with blanks: topic={} queue={} from={} to={}",

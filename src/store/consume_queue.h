@@ -66,6 +66,8 @@ class ConsumeQueue {
   /// Finds the files and the last valid entry; what is behind it is cut off. Unless the last exit
   /// was clean, the names of the files may stand in memory only.
   Result<Ok> load(bool clean);
+  /// Where the log has to be read again because load() found entries gone; -1: none are.
+  std::int64_t entries_lost_from() const { return entries_lost_from_; }
 
   virtual QueueKind kind() const = 0;
   const std::string& topic() const { return topic_; }
@@ -132,12 +134,11 @@ class ConsumeQueue {
 
  private:
   std::string path_of(std::int64_t base) const;
-  Result<Ok> load_files();
+  Result<bool> load_files();
   Result<std::shared_ptr<File>> file_at(std::int64_t position, bool create);
   Result<Ok> write(std::int64_t position, std::string_view bytes);
   Result<Ok> cut_to(std::int64_t end);
-  Result<Ok> end_at(std::int64_t end, const std::optional<QueueEntry>& last,
-                    std::int64_t physical_end);
+  void take_end(std::int64_t end, const std::optional<QueueEntry>& last, std::int64_t physical_end);
 
   FileCache& cache_;
   mutable std::mutex files_mutex_;
@@ -146,6 +147,7 @@ class ConsumeQueue {
   std::atomic<std::int64_t> max_{0}, physical_end_{-1};
   std::atomic<std::int64_t> written_bytes_{0};  // published before max_
   std::atomic<std::int64_t> synced_bytes_{0};
+  std::int64_t entries_lost_from_ = -1;  // set by load()
   std::atomic<bool> names_synced_{
       true};  // false: a file was made whose name may not survive a power cut
 };

@@ -23,6 +23,8 @@ class Dispatcher {
 
   /// Recovery: one record into queue and index, without telling anybody.
   void redispatch(const protocol::Message& message);
+  /// Store time of the last record redispatch() took.
+  std::int64_t last_taken() const { return taken_timestamp_; }
   Result<Ok> write_pending();
 
   /// `limit`: up to where the log may be seen.

@@ -223,7 +223,7 @@ Result<Ok> summarize_log(LogReader& log, const std::vector<SegmentFile>& prepare
   summary.log_begin = log.begin();
   if (summary.segments.empty()) return Ok{};
   SegmentSummary& last = summary.segments.back();
-  auto done = log.walk(last.base_offset, false, [&](const LogItem& item) {
+  auto done = log.walk(last.base_offset, CheckCrc::kNone, [&](const LogItem& item) {
     if (item.kind == LogItem::Kind::kRecord)
       last.last_store_timestamp = item.message.store_timestamp;
     if (item.kind == LogItem::Kind::kTail) last.used_bytes = item.position;
@@ -304,7 +304,8 @@ Result<StoreSummary> Inspection::summary() {
 Result<Ok> Inspection::for_each_record(const RecordFilter& filter,
                                        const std::function<bool(const InspectedRecord&)>& each) {
   return state_->log.walk(
-      filter.from_offset.value_or(state_->log.begin()), true, [&](const LogItem& item) {
+      filter.from_offset.value_or(state_->log.begin()), CheckCrc::kRecord,
+      [&](const LogItem& item) {
         if (filter.to_offset && item.offset() >= *filter.to_offset) return false;
         if (item.kind != LogItem::Kind::kRecord && item.kind != LogItem::Kind::kWrongCrc)
           return true;

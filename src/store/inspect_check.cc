@@ -155,16 +155,18 @@ void Checker::check_item(const LogItem& item) {
       return;
     case LogItem::Kind::kWrongCrc:
       damage(path, item.position,
-             fmt::format("topic {} queue {} offset {}: the body's CRC is wrong", item.message.topic,
+             fmt::format("topic {} queue {} offset {}: the CRC is wrong", item.message.topic,
                          item.message.queue_id, item.message.queue_offset),
-             "a broker that recovers this file ends the log here and drops what follows");
+             "it is not given out; when Apache's broker recovers this file, it ends the log here "
+             "and drops what follows");
       follow_queue(item);
       return;
     case LogItem::Kind::kBlank:
       return;
     case LogItem::Kind::kGarbage:
       damage(path, item.position, fmt::format("{} bytes are not a record", item.bytes),
-             "a broker that recovers this file ends the log here and drops what follows");
+             "it is not given out; when Apache's broker recovers this file, it ends the log here "
+             "and drops what follows");
       return;
     case LogItem::Kind::kTail:
       log_end_ = item.offset();
@@ -179,7 +181,7 @@ void Checker::check_item(const LogItem& item) {
 
 Result<Ok> Checker::check_log() {
   check_segments();
-  auto done = s_.log.walk(s_.log.begin(), true, [&](const LogItem& item) {
+  auto done = s_.log.walk(s_.log.begin(), CheckCrc::kRecord, [&](const LogItem& item) {
     check_item(item);
     return true;
   });

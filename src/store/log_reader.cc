@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "protocol/record_crc.h"
+
 namespace apogee::store {
 namespace {
 
@@ -105,7 +107,8 @@ Result<Bytes> FileWindow::at(std::uint64_t position, std::size_t length) {
 struct LogReader::Walk {
   const SegmentFile& segment;
   FileWindow window;
-  bool last, check_crc;
+  bool last;
+  CheckCrc check_crc;
   const std::function<bool(const LogItem&)>& visit;
   std::uint64_t position = 0;
   bool stopped = false;
@@ -136,7 +139,10 @@ Result<LogReader::Walk::Next> LogReader::Walk::step() {
   if (!whole) return whole.error();
   const RecordCheck plain = check_record(*whole, false);
   if (plain.kind != RecordKind::kRecord) return skip_garbage();
-  const bool crc_ok = !check_crc || check_record(*whole, true).kind == RecordKind::kRecord;
+  const bool crc_ok =
+      check_crc == CheckCrc::kNone ||
+      (check_record(*whole, true).kind == RecordKind::kRecord &&
+       (check_crc == CheckCrc::kBody || protocol::record_crc_matches(*whole).value_or(true)));
   show(crc_ok ? LogItem::Kind::kRecord : LogItem::Kind::kWrongCrc, static_cast<std::uint64_t>(size),
        plain.message);
   return position < window.size() ? Next::kGoOn : Next::kEndOfSegment;
@@ -162,13 +168,22 @@ Result<LogReader::Walk::Next> LogReader::Walk::skip_garbage() {
   return Next::kEndOfSegment;
 }
 
-Result<Ok> LogReader::walk(std::int64_t from, bool check_crc,
+Result<Ok> LogReader::walk(std::int64_t from, CheckCrc check_crc,
                            const std::function<bool(const LogItem&)>& visit) {
+  for (const SegmentFile& segment : segments_)
+    if (from >= segment.base && from < segment.end()) from = segment.base;
+  return walk_on(from, check_crc, visit);
+}
+
+Result<Ok> LogReader::walk_on(std::int64_t from, CheckCrc check_crc,
+                              const std::function<bool(const LogItem&)>& visit) {
   for (std::size_t i = 0; i < segments_.size(); ++i) {
     if (segments_[i].end() <= from && i + 1 < segments_.size()) continue;
     auto window = open_window(files_, segments_[i]);
     if (!window) return window.error();
     Walk walk{segments_[i], *std::move(window), i + 1 == segments_.size(), check_crc, visit};
+    walk.position = static_cast<std::uint64_t>(std::clamp<std::int64_t>(
+        from - segments_[i].base, 0, segments_[i].end() - segments_[i].base));
     for (;;) {
       auto next = walk.step();
       if (!next) return next.error();

@@ -47,7 +47,7 @@ class FileWindow {
 struct LogItem {
   enum class Kind {
     kRecord,
-    kWrongCrc,  ///< A whole record at its place whose body is not what it was.
+    kWrongCrc,  ///< A whole record at its place that is not what it was.
     kBlank,     ///< The closing record of a segment.
     kGarbage,   ///< Not a record; ends at a record, at a closing blank or at the segment's end.
     kTail,      ///< Last segment: from here on no record follows. `bytes` up to the last non-zero.
@@ -60,6 +60,13 @@ struct LogItem {
   std::int64_t offset() const { return segment->base + static_cast<std::int64_t>(position); }
 };
 
+/// What of a record is checked besides its structure.
+enum class CheckCrc {
+  kNone,
+  kBody,
+  kRecord,  ///< The body, and all of it if it ends with the property __CRC32#.
+};
+
 class LogReader {
  public:
   LogReader(FileSystem& files, std::vector<SegmentFile> segments)
@@ -69,9 +76,12 @@ class LogReader {
   std::int64_t begin() const { return segments_.empty() ? 0 : segments_.front().base; }
 
   /// Visits everything from the start of the segment that contains `from`, until `visit` returns
-  /// false. With `check_crc` every body is read.
-  Result<Ok> walk(std::int64_t from, bool check_crc,
+  /// false.
+  Result<Ok> walk(std::int64_t from, CheckCrc check_crc,
                   const std::function<bool(const LogItem&)>& visit);
+  /// The same from `from` itself, where an earlier walk was ended.
+  Result<Ok> walk_on(std::int64_t from, CheckCrc check_crc,
+                     const std::function<bool(const LogItem&)>& visit);
 
   /// The record at an offset; nullopt: there is none. Valid until the next call.
   Result<std::optional<protocol::Message>> record_at(std::int64_t offset);

@@ -2,17 +2,22 @@
 
 #include <list>
 
+#include <fmt/core.h>
 #include <unistd.h>
 
 #include "protocol/message.h"
 #include "protocol/names.h"
+#include "protocol/record_crc.h"
 #include "store/checkpoint.h"
 #include "store/commit_log.h"
+#include "store/damages.h"
 #include "store/dispatcher.h"
 #include "store/flusher.h"
 #include "store/index.h"
+#include "store/log_reader.h"
 #include "store/offset_texts.h"
 #include "store/retention.h"
+#include "store/scrub.h"
 
 namespace apogee::store {
 namespace {
@@ -80,6 +85,8 @@ class LocalStore final : public MessageStore, private RetentionTarget {
                     }}},
         dispatcher_{env, config_.now(), log_, queues_, index_, events},
         retention_{env, *this, {commit_log_directory_}, queue_directory_},
+        damages_{env.log},
+        scrub_{env, config_, log_, damages_},
         memory_bytes_{machine_memory_bytes()} {}
   ~LocalStore() override { stop(); }
 
@@ -122,6 +129,7 @@ class LocalStore final : public MessageStore, private RetentionTarget {
   // Recovery.
   std::int64_t first_segment_to_scan(const std::vector<std::shared_ptr<Segment>>& segments,
                                      bool clean) const;
+  Result<std::optional<std::int64_t>> durable_behind(std::int64_t offset) const;
   Result<Ok> recover(bool clean);
   Result<Ok> mark_open();
 
@@ -134,9 +142,14 @@ class LocalStore final : public MessageStore, private RetentionTarget {
 
   PutStatus refuse_all() const;
   PutStatus prepare(CommitLog::Slot& slot, std::list<Buffer>& rewritten);
+  PutStatus leave_crc_room(Append& append, std::list<Buffer>& rewritten);
+  PutStatus leave_offset_room(CommitLog::Slot& slot, std::list<Buffer>& rewritten);
+  bool is_whole(Bytes record) const;
   void flush_queues(bool thorough);
   static std::vector<QueueInfo> infos(const std::vector<std::shared_ptr<ConsumeQueue>>& queues);
   std::int64_t store_time_of(const QueueEntry& entry);
+  bool is_checked(std::int64_t physical_offset) const;
+  bool is_as_written(const ConsumeQueue& queue, const QueueEntry& entry, Bytes record) const;
   bool in_memory_reach(std::int64_t physical_offset) const {
     return log_.end_offset() - physical_offset <=
            memory_bytes_ / 100 * config_.now().memory_percent;
@@ -155,9 +168,12 @@ class LocalStore final : public MessageStore, private RetentionTarget {
   Dispatcher dispatcher_;
   std::unique_ptr<Flusher> flusher_;
   Retention retention_;
+  Damages damages_;
+  Scrub scrub_;
   std::unique_ptr<Periodic> housekeeping_;
   Clock::Instant last_thorough_{};
   const std::int64_t memory_bytes_;
+  std::int64_t written_from_ = 0;  // what is before it in the log was written by an earlier process
   std::atomic<bool> accepting_{false}, disk_full_{false}, queues_broken_{false};
   mutable std::mutex why_mutex_;
   std::string disk_full_because_;
@@ -203,6 +219,9 @@ std::int64_t LocalStore::first_segment_to_scan(
     const std::vector<std::shared_ptr<Segment>>& segments, bool clean) const {
   std::int64_t dispatched = -1;
   for (const auto& queue : queues_.all()) dispatched = std::max(dispatched, queue->physical_end());
+  for (const auto& queue : queues_.all())
+    if (queue->entries_lost_from() >= 0)
+      dispatched = std::min(dispatched, queue->entries_lost_from());
   for (std::size_t i = segments.size(); i-- > 0;) {
     const auto first = protocol::check_record(segments[i]->whole(), false);
     if (first.kind != RecordKind::kRecord || first.message.store_timestamp == 0) continue;
@@ -212,6 +231,31 @@ std::int64_t LocalStore::first_segment_to_scan(
     if (known) return static_cast<std::int64_t>(i);
   }
   return 0;
+}
+
+/// The log holds no whole record at `offset`: where does it go on? nullopt: nowhere, a power cut
+/// took what follows, which nobody was promised. What the checkpoint vouches for was on disk, so
+/// behind it there is damage, which takes no more than itself.
+Result<std::optional<std::int64_t>> LocalStore::durable_behind(std::int64_t offset) const {
+  std::optional<std::int64_t> found;
+  // Of one millisecond some may be flushed and some not, unless all were.
+  const std::int64_t on_disk_before = checkpoint_->physical_timestamp.load() + (recovered_ ? 0 : 1);
+  if (dispatcher_.last_taken() >= on_disk_before) return found;
+  std::vector<SegmentFile> files;
+  for (const auto& segment : log_.segments())
+    files.push_back({segment->path(), segment->base(), segment->size()});
+  LogReader reader{env_.files, std::move(files)};
+  auto done = reader.walk_on(
+      offset, config_.now().force_verify_record_crc ? CheckCrc::kRecord : CheckCrc::kBody,
+      [&](const LogItem& item) {
+        if (item.kind != LogItem::Kind::kRecord || item.offset() == offset ||
+            item.message.physical_offset != item.offset())
+          return true;
+        if (item.message.store_timestamp < on_disk_before) found = item.offset();
+        return false;
+      });
+  if (!done) return done.error();
+  return found;
 }
 
 Result<Ok> LocalStore::recover(bool clean) {
@@ -231,7 +275,6 @@ Result<Ok> LocalStore::recover(bool clean) {
   }
   std::int64_t end = -1;
   std::size_t records = 0;
-  bool damaged = false;
   const auto from = static_cast<std::size_t>(first_segment_to_scan(segments, clean));
   end = segments[from]->base();
   if (!clean) {
@@ -249,41 +292,48 @@ Result<Ok> LocalStore::recover(bool clean) {
       if (auto cut = queue->truncate_behind(end); !cut) return cut;
     }
   }
-  for (std::size_t i = from; i < segments.size() && !damaged; ++i) {
-    const Segment& segment = *segments[i];
-    std::size_t at = 0;
-    for (;;) {
-      const auto check =
-          protocol::check_record(segment.whole().subspan(at), config_.now().check_crc_on_recover);
-      const std::int64_t offset = segment.base() + static_cast<std::int64_t>(at);
-      if (check.kind == RecordKind::kBlank) {
-        end = segment.end();
-        break;
-      }
-      // A record that knows another place was left here by something else (a reused file).
-      if (check.kind == RecordKind::kBad || check.message.physical_offset != offset ||
-          (!clean && is_torn(segment.whole(), at, check.message))) {
-        damaged = true;
-        if (at + 4 <= segment.size() && read_big<std::int32_t>(segment.whole(), at) != 0) {
+  for (std::int64_t at = end; at < log_.end_offset();) {
+    const auto segment = log_.segment_of(at);
+    const auto position = static_cast<std::size_t>(at - segment->base());
+    if (position + protocol::kBlankRecordBytes > segment->size()) {
+      at = segment->end();
+      continue;
+    }
+    const auto check = protocol::check_record(segment->whole().subspan(position),
+                                              config_.now().check_crc_on_recover);
+    if (check.kind == RecordKind::kBlank) {
+      at = end = segment->end();
+      continue;
+    }
+    // A record that knows another place was left here by something else (a reused file).
+    if (check.kind == RecordKind::kBad || check.message.physical_offset != at ||
+        !is_whole(segment->whole().subspan(position, static_cast<std::size_t>(check.size))) ||
+        (!clean && is_torn(segment->whole(), position, check.message))) {
+      const auto next = durable_behind(at);
+      if (!next) return next.error();
+      if (!*next) {
+        if (read_big<std::int32_t>(segment->whole(), position) != 0)
           env_.log.warn(
               "the log ends at a damaged record: file={} offset={}; what follows is cut off",
-              segment.path(), offset);
-        }
+              segment->path(), at);
         break;
       }
-      dispatcher_.redispatch(check.message);
-      ++records;
-      at += static_cast<std::size_t>(check.size);
-      end = segment.base() + static_cast<std::int64_t>(at);
-      if (records % 8'192 == 0) {
-        if (auto written = dispatcher_.write_pending(); !written) return written;
-      }
-      if (at + protocol::kBlankRecordBytes > segment.size()) break;
+      damages_.tell(segment->path(), static_cast<std::int64_t>(position), at,
+                    fmt::format("no whole record, the log goes on at offset {}", **next));
+      at = **next;
+      continue;
+    }
+    dispatcher_.redispatch(check.message);
+    ++records;
+    end = at += check.size;
+    if (records % 8'192 == 0) {
+      if (auto written = dispatcher_.write_pending(); !written) return written;
     }
   }
   if (auto written = dispatcher_.write_pending(); !written) return written;
   if (auto cut = log_.set_end(end); !cut) return cut;
   log_.set_last_store_timestamp(dispatcher_.last_timestamp());
+  written_from_ = end;
   // After a kill the log may stand in memory only. What readers are shown now, and what the flusher
   // takes for flushed, has to be on disk, the names of the files too.
   for (const auto& segment : log_.segments()) {
@@ -338,6 +388,7 @@ void LocalStore::start() {
   const bool sync = config_.now().flush_disk_type == FlushDiskType::kSyncFlush;
   dispatcher_.start(log_.end_offset(),
                     [this, sync] { return sync ? flusher_->flushed_offset() : log_.end_offset(); });
+  scrub_.start();
   log_.start();
   // What recovery has read again is made durable soon, so that the next one begins behind it.
   last_thorough_ =
@@ -364,6 +415,7 @@ void LocalStore::stop() {
   accepting_.store(false, std::memory_order_release);
   if (!started_) return;
   retention_.stop();
+  scrub_.stop();
   housekeeping_.reset();
   flusher_->stop();  // flushes all: with SYNC_FLUSH the dispatcher may now see everything
   dispatcher_.stop();
@@ -449,11 +501,30 @@ void LocalStore::append(std::span<Append* const> batch) {
   dispatcher_.wake();
 }
 
-/// Makes room in a record that tells its queue offsets.
+/// Makes room in records for what is filled in under the append lock.
 PutStatus LocalStore::prepare(CommitLog::Slot& slot, std::list<Buffer>& rewritten) {
+  slot.append->queue_offset_step = 1;
+  if (slot.append->count == 1)
+    if (const PutStatus refused = leave_offset_room(slot, rewritten); refused != PutStatus::kOk)
+      return refused;
+  return config_.now().append_record_crc ? leave_crc_room(*slot.append, rewritten) : PutStatus::kOk;
+}
+
+PutStatus LocalStore::leave_crc_room(Append& append, std::list<Buffer>& rewritten) {
+  Buffer& kept = rewritten.emplace_back();
+  for (Bytes rest = append.records; !rest.empty();) {
+    const auto size = static_cast<std::size_t>(read_big<std::int32_t>(rest));
+    if (auto done = protocol::append_with_crc_room(kept, rest.first(size)); !done)
+      return PutStatus::kMessageIllegal;
+    rest = rest.subspan(size);
+  }
+  append.records = std::as_writable_bytes(std::span{kept.data(), kept.size()});
+  return PutStatus::kOk;
+}
+
+/// Of a record that tells its queue offsets.
+PutStatus LocalStore::leave_offset_room(CommitLog::Slot& slot, std::list<Buffer>& rewritten) {
   Append& append = *slot.append;
-  append.queue_offset_step = 1;
-  if (append.count != 1) return PutStatus::kOk;
   const StoreConfig& config = config_.now();
   Buffer record;
   const auto room = make_room(append.records, config.lmq && config.multi_dispatch, record);
@@ -482,6 +553,40 @@ bool stands_there(const QueueEntry& entry, Bytes record) {
   namespace at = protocol::record_at;
   return record.size() >= at::kSysFlag && read_big<std::int32_t>(record, at::kSize) == entry.size &&
          read_big<std::int64_t>(record, at::kPhysicalOffset) == entry.physical_offset;
+}
+
+/// Is a record looked at before it is given out? What this process has just written is read from
+/// the memory it was written to; what is older, or was written before, may come from the disk.
+bool LocalStore::is_checked(std::int64_t physical_offset) const {
+  switch (config_.now().check_crc_on_read) {
+    case CheckOnRead::kNone:
+      return false;
+    case CheckOnRead::kCold:
+      return physical_offset < written_from_ ||
+             log_.end_offset() - physical_offset > kSurelyResidentBytes;
+    case CheckOnRead::kAll:
+      return true;
+  }
+  return true;
+}
+
+/// Is all of it what was written, as far as its own CRC tells?
+bool LocalStore::is_whole(Bytes record) const {
+  return !config_.now().force_verify_record_crc ||
+         protocol::record_crc_matches(record).value_or(true);
+}
+
+/// Is it the message this entry was made for, and its body what was sent?
+bool LocalStore::is_as_written(const ConsumeQueue& queue, const QueueEntry& entry,
+                               Bytes record) const {
+  if (!stands_there(entry, record)) return false;
+  if (!is_checked(entry.physical_offset)) return true;
+  const auto check = protocol::check_record(record, true);
+  // The messages of an LMQ are another topic's.
+  return check.kind == RecordKind::kRecord && is_whole(record) &&
+         (queue.topic().starts_with(protocol::kLmqPrefix) ||
+          (check.message.topic == queue.topic() && check.message.queue_id == queue.queue_id() &&
+           check.message.queue_offset == entry.queue_offset));
 }
 
 GetResult LocalStore::get(const GetRequest& request) {
@@ -559,16 +664,19 @@ GetResult LocalStore::get(const GetRequest& request) {
     }
     if (request.filter && request.filter->needs_record() && !request.filter->matches_record(record))
       continue;
+    const std::int64_t position = entry.physical_offset - segment->base();
     if (log_.end_offset() - entry.physical_offset > kSurelyResidentBytes && result.resident) {
-      result.resident = segment->resident(
-          static_cast<std::size_t>(entry.physical_offset - segment->base()), record.size(), now);
+      result.resident = segment->resident(static_cast<std::size_t>(position), record.size(), now);
+      if (!result.resident && request.only_resident) {
+        GetResult cold;
+        cold.resident = false;
+        return cold;
+      }
     }
-    if (result.resident && !stands_there(entry, record)) {
-      env_.log.error(
-          "a damaged message is not given out: topic={} queue={} queue_offset={} file={} "
-          "position={}",
-          request.topic, request.queue_id, result.next_offset - 1, segment->path(),
-          entry.physical_offset - segment->base());
+    if (!is_as_written(*queue, entry, record)) {
+      damages_.tell(segment->path(), position, entry.physical_offset,
+                    fmt::format("topic={} queue={} queue_offset={}", request.topic,
+                                request.queue_id, entry.queue_offset));
       continue;
     }
     RecordBytes* const last = result.records.empty() ? nullptr : &result.records.back();
@@ -592,7 +700,15 @@ RecordBytes LocalStore::record_at(std::int64_t physical_offset) {
   const auto check = protocol::check_record(rest, false);
   if (check.kind != RecordKind::kRecord || check.message.physical_offset != physical_offset)
     return {};
-  return {rest.first(static_cast<std::size_t>(check.size)), segment};
+  const Bytes record = rest.first(static_cast<std::size_t>(check.size));
+  if (is_checked(physical_offset) &&
+      (protocol::check_record(record, true).kind != RecordKind::kRecord || !is_whole(record))) {
+    damages_.tell(segment->path(), static_cast<std::int64_t>(position), physical_offset,
+                  fmt::format("topic={} queue={} queue_offset={}", check.message.topic,
+                              check.message.queue_id, check.message.queue_offset));
+    return {};
+  }
+  return {record, segment};
 }
 
 RecordBytes LocalStore::record_at(std::string_view topic, std::int32_t queue_id,
@@ -791,6 +907,9 @@ StoreStatus LocalStore::status() {
   status.commit_log_disk_ratio = use.commit_log;
   status.consume_queue_disk_ratio = use.consume_queue;
   const IndexPosition last = index_.last();
+  status.damages = damages_.count();
+  status.scrubbed_bytes = scrub_.bytes();
+  status.scrub_rounds = scrub_.rounds();
   status.index_last_timestamp = last.timestamp;
   status.index_last_physical_offset = last.physical_offset;
   return status;

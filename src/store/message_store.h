@@ -94,6 +94,7 @@ struct GetRequest {
   std::int32_t max_messages = 32;
   std::int32_t max_bytes = 128 << 20;
   const MessageFilter* filter = nullptr;  ///< nullptr: all.
+  bool only_resident = false;  ///< Rather than wait for the disk, end with resident = false.
 };
 struct GetResult {
   GetStatus status = GetStatus::kNoMatchedLogicQueue;
@@ -103,8 +104,8 @@ struct GetResult {
   std::int32_t message_count = 0;
   std::int64_t total_bytes = 0;
   bool suggest_slave = false;  ///< The reader is farther behind than memory reaches.
-  bool resident = true;  ///< False: reading the records may wait for the disk; hand the work to a
-                         ///< reader thread.
+  bool resident = true;  ///< False: reading the records may wait for the disk. With only_resident
+                         ///< there are none: ask again on a thread that may block.
 };
 
 /// Told by the dispatch thread once a message can be read from its queue; must not block.
@@ -154,6 +155,8 @@ struct StoreStatus {
   std::int64_t append_lock_held_ms = 0;                            ///< 0: free.
   double commit_log_disk_ratio = 0, consume_queue_disk_ratio = 0;  ///< Used / total.
   std::int64_t index_last_timestamp = 0, index_last_physical_offset = 0;
+  std::int64_t damages = 0;  ///< Damaged places of the log that were met since the start.
+  std::int64_t scrubbed_bytes = 0, scrub_rounds = 0;  ///< Since the start.
 };
 
 class MessageStore {

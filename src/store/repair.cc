@@ -13,6 +13,14 @@ namespace {
 constexpr std::string_view kFillerTopic = "DAMAGED";
 constexpr std::array<std::byte, 4> kNoHost{};
 
+/// The mark behind the last record of a segment, for what has no record up to the segment's end.
+Buffer closing_blank(std::uint64_t bytes) {
+  Buffer out;
+  append_big<std::int32_t>(out, static_cast<std::int32_t>(bytes));
+  append_big<std::int32_t>(out, protocol::kMagicBlank);
+  return out;
+}
+
 /// A record of `bytes` at `offset` that no queue gets: half of a transaction that never was.
 Result<Buffer> filler(std::int64_t offset, std::uint64_t bytes, std::int64_t store_timestamp) {
   const auto encode = [&](std::size_t body_bytes) -> Result<Buffer> {
@@ -50,8 +58,9 @@ Result<Ok> recover_all(FileSystem& files, const std::string& root) {
   auto mark = files.open(root + "/abort", FileSystem::Open::kCreate);
   if (!mark) return mark.error();
   if (auto done = (*mark)->sync(); !done) return done;
+  // What it says of queues and index goes; how far the log was on disk stays known.
   if (files.stat(root + "/checkpoint")) {
-    if (auto done = files.remove(root + "/checkpoint"); !done) return done;
+    if (auto done = overwrite(files, root + "/checkpoint", 8, Buffer(16, '\0')); !done) return done;
   }
   return files.sync_directory(root);
 }
@@ -83,7 +92,7 @@ class Planner {
     if (!segments)
       return segments.error().code == Errc::kNotFound ? Result<Ok>{Ok{}} : segments.error();
     LogReader reader{files_, *std::move(segments)};
-    return reader.walk(reader.begin(), true, [&](const LogItem& item) {
+    return reader.walk(reader.begin(), CheckCrc::kBody, [&](const LogItem& item) {
       if (item.kind == LogItem::Kind::kRecord) {
         last_timestamp_ = item.message.store_timestamp;
       } else if (item.kind == LogItem::Kind::kWrongCrc || item.kind == LogItem::Kind::kGarbage) {
@@ -103,13 +112,18 @@ class Planner {
                             item.message.topic, item.message.queue_id, item.message.queue_offset)
               : fmt::format("{} bytes are not a record", item.bytes);
     remedy.otherwise =
-        "every message behind it, once a recovery reads this file: it ends the log here";
-    auto record = filler(item.offset(), item.bytes, last_timestamp_);
+        "with Apache's broker every message behind it, once a recovery reads this file";
+    const bool to_the_end = item.position + item.bytes == item.segment->bytes;
+    auto record = to_the_end && item.bytes >= protocol::kBlankRecordBytes
+                      ? Result<Buffer>{closing_blank(item.bytes)}
+                      : filler(item.offset(), item.bytes, last_timestamp_);
     if (!record) {
       remedy.loses = "cannot be mended in place: " + record.error().detail;
     } else {
       remedy.action =
-          fmt::format("overwrite the {} bytes with a record that no queue gets", item.bytes);
+          to_the_end
+              ? std::string{"mark the file as ending here"}
+              : fmt::format("overwrite the {} bytes with a record that no queue gets", item.bytes);
       remedy.loses = whole ? "this message" : "the messages that stood there";
       remedy.apply = [&files = files_, path = remedy.file, position = remedy.position,
                       root = options_.root, bytes = *std::move(record)]() -> Result<Ok> {
@@ -132,7 +146,10 @@ class Planner {
       plan_table(finding);
     else if (below("checkpoint"))
       add(finding, "remove it", "nothing; the next start reads the whole log again", "nothing more",
-          [&files = files_, root = options_.root] { return recover_all(files, root); });
+          [&files = files_, root = options_.root]() -> Result<Ok> {
+            if (auto done = files.remove(root + "/checkpoint"); !done) return done;
+            return recover_all(files, root);
+          });
   }
 
   void plan_queue(const Finding& finding) {
