@@ -25,7 +25,9 @@ std::optional<remoting::OwnedCommand> ask_for(testing::Network& network, remotin
 void CrashRun::check() {
   check_queues("plain", 3, ledger_.plain);
   check_queues("popped", 2, ledger_.popped);
-  check_delayed(false);
+  check_late("delayed", ledger_.delayed, false);
+  check_late("timed", ledger_.timed, false);
+  check_transactions(false);
   check_returned(false);
   check_committed();
   check_topics();
@@ -124,24 +126,60 @@ void CrashRun::check_queues(const std::string& topic, std::int32_t queues,
   }
 }
 
-void CrashRun::check_delayed(bool all_due) {
+/// Never before their time; all that is certain once that is over, unless it was taken back.
+void CrashRun::check_late(const std::string& topic, std::map<std::string, Sent>& known,
+                          bool all_due) {
   std::set<std::string> there;
   for (std::int32_t queue = 0; queue < 2; ++queue) {
-    for (const Found& each : read_all("delayed", queue)) {
+    for (const Found& each : read_all(topic, queue)) {
       there.insert(each.body);
-      const auto sent = ledger_.delayed.find(each.body);
-      if (sent == ledger_.delayed.end())
-        ledger_.violation("nobody sent " + name_of(each.body) + " to be delayed");
+      const auto sent = known.find(each.body);
+      if (sent == known.end())
+        ledger_.violation("nobody sent " + name_of(each.body) + " to be " + topic);
       else if (sent->second.queue_id != queue)
-        ledger_.violation("delayed into another queue: " + name_of(each.body));
+        ledger_.violation(topic + " into another queue: " + name_of(each.body));
       else if (each.store_timestamp < sent->second.not_before_ms)
         ledger_.violation("delivered before its time: " + name_of(each.body));
+      if (const auto back = ledger_.recalled.find(each.body);
+          back != ledger_.recalled.end() && back->second.certain)
+        ledger_.violation(fmt::format("delivered at {} though it was recalled for {}: {}",
+                                      each.store_timestamp, known[each.body].not_before_ms,
+                                      name_of(each.body)));
     }
   }
-  for (auto& [body, sent] : ledger_.delayed) {
-    if (there.contains(body)) sent.certain = true;
-    const bool must = sent.certain && (all_due || there.contains(body));
-    if (must && !there.contains(body)) ledger_.violation("delayed and lost: " + name_of(body));
+  for (auto& [body, sent] : known) {
+    if (there.contains(body))
+      sent.certain = true;
+    else if (sent.certain && all_due && !ledger_.recalled.contains(body))
+      ledger_.violation(topic + " and lost: " + name_of(body));
+  }
+}
+
+/// What was rolled back never comes, what was committed does, and what is open is asked about.
+void CrashRun::check_transactions(bool all_ended) {
+  std::map<std::string, std::int64_t> there;
+  for (std::int32_t queue = 0; queue < 2; ++queue) {
+    for (const Found& each : read_all("ended", queue)) {
+      const std::string name = name_of(each.body);
+      const std::int64_t times = ++there[each.body];
+      const auto half = ledger_.halves.find(each.body);
+      if (half == ledger_.halves.end()) {
+        ledger_.violation("nobody sent " + name + " in a transaction");
+        continue;
+      }
+      if (half->second.outcome != Half::Outcome::kCommitted)
+        ledger_.violation("delivered and not committed: " + name);
+      if (half->second.queue_id != queue) ledger_.violation("into another queue: " + name);
+      if (times > half->second.ends)
+        ledger_.violation("delivered more often than it was committed: " + name);
+    }
+  }
+  for (auto& [body, half] : ledger_.halves) {
+    if (!all_ended || !half.certain) continue;
+    if (half.outcome == Half::Outcome::kOpen)
+      ledger_.violation("never asked about: " + name_of(body));
+    if (half.outcome == Half::Outcome::kCommitted && !there.contains(body))
+      ledger_.violation("never delivered, its commit was lost: " + name_of(body));
   }
 }
 

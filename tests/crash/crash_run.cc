@@ -28,10 +28,11 @@ CrashRun::CrashRun(std::uint64_t seed, Mutant mutant) : random_{seed}, mutant_{s
   store_config_.queue_flush_thorough_interval_ms = 3'000;
   store_config_.delay_levels = "1s 2s 3s 4s 5s";
   store_config_.delay_offset_flush_interval_ms = 1'000;
+  store_config_.timer_log_file_bytes = 1'040;  // 20 units
   history_ = sync_flush_ ? "SYNC_FLUSH" : "ASYNC_FLUSH";
   client_env_ = std::make_unique<Env>(
       Env{clock_, disk_.files(), network_.machine(kClientHost), workers_, env_random_, log_});
-  client_ = remoting::make_client(*client_env_, {});
+  client_ = remoting::make_client(*client_env_, {}, &questions_);
 }
 
 CrashRun::~CrashRun() {
@@ -76,6 +77,10 @@ bool CrashRun::start() {
   setup.broker.revive_queue_num = 2;
   setup.broker.flush_consumer_offset_interval_ms = 1'000;
   setup.broker.shutdown_grace_ms = 0;
+  setup.broker.transaction_timeout_ms = 2'000;
+  setup.broker.transaction_check_interval_ms = 2'000;
+  setup.broker.transaction_check_max = 1'000;
+  setup.broker.recall_message = true;
   setup.store = store_config_;
   setup.server.listen_port = 10'911;
   if (mutant_.open_store) setup.open_store = mutant_.open_store;
@@ -192,20 +197,28 @@ void CrashRun::crash_in_recovery() {
 
 /// Whatever was acknowledged must be there after this end.
 void CrashRun::promises_hold() {
-  for (auto* each : {&ledger_.plain, &ledger_.delayed, &ledger_.popped, &ledger_.returned})
+  for (auto* each : {&ledger_.plain, &ledger_.delayed, &ledger_.timed, &ledger_.recalled,
+                     &ledger_.popped, &ledger_.returned})
     for (auto& [body, sent] : *each)
       if (std::exchange(sent.acknowledged, false)) sent.certain = true;
+  for (auto& [body, half] : ledger_.halves)
+    if (std::exchange(half.acknowledged, false)) half.certain = true;
 }
 
 /// With SYNC_FLUSH what was acknowledged is on disk. Otherwise it may be lost; the checks say in
 /// what order. A message sent back is not waited for with either, as with Apache's broker: it may
-/// be lost as long as the group's offset still stands before the original.
+/// be lost as long as the group's offset still stands before the original; nor is a transaction's
+/// end: the half is asked about again.
 void CrashRun::promises_of_a_power_cut() {
-  for (auto* each : {&ledger_.plain, &ledger_.delayed, &ledger_.popped})
+  for (auto* each :
+       {&ledger_.plain, &ledger_.delayed, &ledger_.timed, &ledger_.recalled, &ledger_.popped})
     for (auto& [body, sent] : *each) {
       if (sync_flush_ && sent.acknowledged) sent.certain = true;
-      if (sync_flush_ || each == &ledger_.delayed) sent.acknowledged = false;
+      const bool in_order = each == &ledger_.plain || each == &ledger_.popped;
+      if (sync_flush_ || !in_order) sent.acknowledged = false;
     }
+  for (auto& [body, half] : ledger_.halves)
+    if (std::exchange(half.acknowledged, false) && sync_flush_) half.certain = true;
 }
 
 }  // namespace apogee::crash

@@ -48,6 +48,14 @@ class CrashRun {
   void send();
   void send_batch();
   void send_delayed();
+  void send_timed();
+  void recall();
+  bool timer_topic_is_seen();
+  void send_half();
+  void end_one();
+  void end(const std::string& body, Half& half, bool asked);
+  void beat();
+  void on_question(const protocol::CommandView& command);
   void consume();
   void pop();
   void let_time_pass();
@@ -75,7 +83,8 @@ class CrashRun {
   void check_end();
   void check_queues(const std::string& topic, std::int32_t queues,
                     std::map<std::string, Sent>& known);
-  void check_delayed(bool all_due);
+  void check_late(const std::string& topic, std::map<std::string, Sent>& known, bool all_due);
+  void check_transactions(bool all_ended);
   void check_returned(bool all_due);
   void check_committed();
   std::int64_t stands_at(const std::string& group, const std::string& topic, std::int32_t queue);
@@ -97,6 +106,14 @@ class CrashRun {
   std::unique_ptr<FileSystem> mutated_files_;
   std::unique_ptr<Env> env_, client_env_;
   std::unique_ptr<broker::Broker> broker_;
+  /// The broker asks producers about open transactions.
+  struct Questions final : remoting::RequestHandler {
+    explicit Questions(CrashRun& of) : run{of} {}
+    void on_requests(std::span<const remoting::Request> requests) override {
+      for (const remoting::Request& each : requests) run.on_question(each.command);
+    }
+    CrashRun& run;
+  } questions_{*this};
   std::unique_ptr<remoting::Client> client_;
   std::string address_, error_, history_;
 
@@ -104,6 +121,9 @@ class CrashRun {
   std::uint64_t next_body_ = 0, next_topic_ = 0;
   std::size_t waiting_ = 0;  ///< Requests without an answer yet.
   bool topics_made_ = false;
+  bool decides_ = false;  ///< The producers know by now what became of each transaction.
+  std::map<std::string, std::string> recall_handles_;  ///< By body.
+  std::int64_t timer_offset_ = -1;  ///< Of the timer topic's last acknowledged message.
 };
 
 }  // namespace apogee::crash

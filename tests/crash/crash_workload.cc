@@ -1,5 +1,6 @@
 #include <charconv>
 
+#include "protocol/bodies.h"
 #include "protocol/codes.h"
 #include "protocol/headers.h"
 #include "protocol/message.h"
@@ -61,7 +62,9 @@ struct CrashRun::Outgoing {
   std::int32_t queue_id = 0;
   Buffer properties, body;
   bool batch = false;
+  std::int64_t born_ms = 0;
   std::vector<Sent*> about;
+  Half* half = nullptr;  ///< Instead of `about`.
 };
 
 template <class Header>
@@ -84,7 +87,7 @@ void CrashRun::await_all() {
 }
 
 void CrashRun::act() {
-  switch (random_() % 10) {
+  switch (random_() % 16) {
     case 0:
     case 1:
     case 2:
@@ -100,6 +103,16 @@ void CrashRun::act() {
       return pop();
     case 8:
       return let_time_pass();
+    case 9:
+    case 10:
+      return send_timed();
+    case 11:
+      return recall();
+    case 12:
+    case 13:
+      return send_half();
+    case 14:
+      return end_one();
     default:
       return await_all();
   }
@@ -111,7 +124,8 @@ void CrashRun::make_topics() {
     std::int32_t queues;
   };
   topics_made_ = true;
-  for (const Topic& each : {Topic{"plain", 3}, Topic{"delayed", 2}, Topic{"popped", 2}}) {
+  for (const Topic& each : {Topic{"plain", 3}, Topic{"delayed", 2}, Topic{"timed", 2},
+                            Topic{"ended", 2}, Topic{"popped", 2}}) {
     protocol::CreateTopicRequest request;
     request.topic = each.name;
     request.default_topic = "TBW102";
@@ -130,6 +144,7 @@ std::string CrashRun::new_body() {
 }
 
 void CrashRun::submit(Outgoing message) {
+  message.born_ms = clock_.wall_ms();
   auto kept = std::make_shared<Outgoing>(std::move(message));
   ++waiting_;
   client_->call_frame(
@@ -140,6 +155,7 @@ void CrashRun::submit(Outgoing message) {
         header.topic = kept->topic;
         header.default_topic = "TBW102";
         header.queue_id = kept->queue_id;
+        header.born_timestamp = kept->born_ms;
         header.properties = kept->properties;
         header.batch = kept->batch;
         protocol::encode_command(
@@ -155,9 +171,18 @@ void CrashRun::submit(Outgoing message) {
         const auto header = remoting::read_header<protocol::SendMessageResponse>(*answer);
         if (!header) return ledger_.violation("an acknowledgement without its header");
         const auto offsets = physical_offsets(header->message_id);
-        if (offsets.size() != kept->about.size())
+        if (offsets.size() != (kept->half ? 1 : kept->about.size()))
           return ledger_.violation("an acknowledgement of another number of messages");
         for (std::size_t i = 0; i < offsets.size(); ++i) {
+          if (kept->half) {
+            kept->half->acknowledged = true;
+            kept->half->queue_offset = header->queue_offset;
+            kept->half->physical_offset = offsets[i];
+            continue;
+          }
+          if (header->recall_handle)
+            recall_handles_[kept->body] = std::string{*header->recall_handle};
+          if (kept->topic == "timed") timer_offset_ = std::max(timer_offset_, header->queue_offset);
           Sent& sent = *kept->about[i];
           sent.acknowledged = true;
           sent.physical_offset = offsets[i];
@@ -214,6 +239,125 @@ void CrashRun::send_delayed() {
           .not_before_ms = clock_.wall_ms() + static_cast<std::int64_t>(level) * 1'000};
   message.about = {&sent};
   submit(std::move(message));
+}
+
+void CrashRun::send_timed() {
+  for (std::uint64_t count = 1 + random_() % 3; count-- > 0;) {
+    Outgoing message;
+    message.topic = "timed";
+    message.queue_id = static_cast<std::int32_t>(random_() % 2);
+    message.body = new_body();
+    const auto delay_ms = static_cast<std::int64_t>(1'000 + random_() % 14'000);
+    protocol::append_property(message.properties, property::kUniqueKey, name_of(message.body));
+    if (random_() % 2 == 0)
+      protocol::append_property(message.properties, property::kTimerDelayMs,
+                                std::to_string(delay_ms));
+    else
+      protocol::append_property(message.properties, property::kTimerDeliverMs,
+                                std::to_string(clock_.wall_ms() + delay_ms));
+    Sent& sent = ledger_.timed[message.body];
+    sent = {.topic = message.topic,
+            .queue_id = message.queue_id,
+            .not_before_ms = clock_.wall_ms() + delay_ms};
+    message.about = {&sent};
+    submit(std::move(message));
+  }
+}
+
+/// Takes back a timed message whose time is far from over.
+void CrashRun::recall() {
+  for (const auto& [body, handle] : recall_handles_) {
+    Sent& sent = ledger_.timed[body];
+    if (sent.not_before_ms < clock_.wall_ms() + 3'000 || ledger_.recalled.contains(body)) continue;
+    protocol::RecallMessageRequest request;
+    request.producer_group = "producers";
+    request.topic = "timed";
+    request.recall_handle = handle;
+    Sent& recalled = ledger_.recalled[body];
+    const auto answer = ask(request.kCode, request);
+    recalled.acknowledged = answer && answer->code == 0 && timer_topic_is_seen();
+    return;
+  }
+}
+
+/// Time flies here, and the store's threads do not: the recall has to be seen by the timer before
+/// its message is due. It stands before a message sent now.
+bool CrashRun::timer_topic_is_seen() {
+  const std::int64_t before = timer_offset_;
+  send_timed();
+  await_all();
+  if (timer_offset_ == before) return false;
+  for (int tries = 0; tries < 2'000; ++tries)  // a queue that cannot be written shows nothing
+    if (max_offset(std::string{protocol::kTimerTopic}, 0) > timer_offset_) return true;
+  return false;
+}
+
+/// Producers are asked about their transactions as long as they say that they are there.
+void CrashRun::beat() {
+  protocol::HeartbeatData heartbeat;
+  heartbeat.client_id = "client";
+  heartbeat.producer_data_set.push_back({.group_name = "producers"});
+  (void)ask(request_code::kHeartBeat, protocol::NoFields{}, encode_body(heartbeat));
+}
+
+void CrashRun::send_half() {
+  beat();
+  for (std::uint64_t count = 1 + random_() % 3; count-- > 0;) {
+    Outgoing message;
+    message.topic = "ended";
+    message.queue_id = static_cast<std::int32_t>(random_() % 2);
+    message.body = new_body();
+    protocol::append_property(message.properties, property::kUniqueKey, name_of(message.body));
+    protocol::append_property(message.properties, property::kTransactionPrepared, "true");
+    protocol::append_property(message.properties, property::kProducerGroup, "producers");
+    Half& half = ledger_.halves[message.body];
+    half.queue_id = message.queue_id;
+    message.half = &half;
+    submit(std::move(message));
+  }
+}
+
+/// Commits or rolls back, or does not know yet, some transaction; now and then one that has ended.
+void CrashRun::end_one() {
+  if (ledger_.halves.empty()) return;
+  auto picked = ledger_.halves.begin();
+  std::advance(picked, random_() % ledger_.halves.size());
+  if (picked->second.queue_offset >= 0) end(picked->first, picked->second, false);
+}
+
+void CrashRun::end(const std::string& body, Half& half, bool asked) {
+  using Outcome = Half::Outcome;
+  if (half.outcome == Outcome::kOpen && (decides_ || random_() % 3 > 0))
+    half.outcome = random_() % 2 == 0 ? Outcome::kCommitted : Outcome::kRolledBack;
+  protocol::EndTransactionRequest request;
+  request.producer_group = "producers";
+  request.tran_state_table_offset = half.queue_offset;
+  request.commit_log_offset = half.physical_offset;
+  request.from_transaction_check = asked;
+  request.message_id = name_of(body);
+  if (half.outcome == Outcome::kCommitted) {
+    request.commit_or_rollback = protocol::sys_flag::kCommit;
+    ++half.ends;
+  } else if (half.outcome == Outcome::kRolledBack) {
+    request.commit_or_rollback = protocol::sys_flag::kRollback;
+  }
+  client_->call(address_, request.kCode, request, {}, 3'600s, [](auto) {});
+  if (!asked) network_.run();
+}
+
+void CrashRun::on_question(const protocol::CommandView& command) {
+  if (command.code != request_code::kCheckTransactionState) return;
+  const auto header = protocol::read_header<protocol::CheckTransactionStateRequest>(command);
+  const auto message = protocol::decode_message(command.body);
+  if (!header || !message) return ledger_.violation("a question that cannot be read");
+  const std::string body{as_text(message->body)};
+  const auto found = ledger_.halves.find(body);
+  if (found == ledger_.halves.end())
+    return ledger_.violation("asked about what nobody sent: " + name_of(body));
+  Half& half = found->second;
+  half.queue_offset = header->tran_state_table_offset;
+  half.physical_offset = header->commit_log_offset;
+  end(body, half, true);
 }
 
 /// Pulls from where the group stands, commits, and sends one message back now and then.
@@ -360,7 +504,9 @@ void CrashRun::let_time_pass() {
 /// Everything that was promised comes, in the end.
 void CrashRun::check_end() {
   std::set<std::string> before = ledger_.pop_acked;
+  decides_ = true;
   for (int seconds = 0; seconds < 60; ++seconds) {
+    if (seconds % 10 == 0) beat();
     network_.advance(1s);
     while (pop_from(-1, true) > 0 && ledger_.violations.empty()) {
     }
@@ -368,7 +514,9 @@ void CrashRun::check_end() {
   for (const auto& [body, sent] : ledger_.popped)
     if (sent.certain && !ledger_.pop_acked.contains(body))
       ledger_.violation("never popped, never acknowledged by its consumer: " + name_of(body));
-  check_delayed(true);
+  check_late("delayed", ledger_.delayed, true);
+  check_late("timed", ledger_.timed, true);
+  check_transactions(true);
   check_returned(true);
 }
 

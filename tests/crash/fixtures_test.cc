@@ -132,6 +132,97 @@ TEST_F(KnownFailures, AFileOfNoLengthIsNoReasonNotToStart) {
   EXPECT_EQ(readable(), 10);
 }
 
+/// A file in the middle of the log is cut short, empty or gone: what was acknowledged and is still
+/// there, on both sides, is served, and the damage is told. Whether or not the last exit was clean.
+class DamagedLogFile : public KnownFailures,
+                       public ::testing::WithParamInterface<std::tuple<const char*, bool>> {
+ protected:
+  static constexpr int kMessages = 150;
+  /// Messages that stand, wholly or in part, in [from, to) of the log.
+  int standing_in(std::int64_t from, std::int64_t to) const {
+    int count = 0;
+    for (std::size_t i = 0; i < offsets_.size(); ++i) {
+      const std::int64_t end = i + 1 < offsets_.size() ? offsets_[i + 1] : builder_.log_end();
+      count += offsets_[i] < to && end > from && offsets_[i] / kSegment == from / kSegment;
+    }
+    return count;
+  }
+  void put_all() {
+    for (int i = 0; i < kMessages; ++i)
+      offsets_.push_back(
+          builder_.put({.topic = "T", .body = "some body", .store_timestamp = kNow + i * 1'000}));
+    ASSERT_GT(builder_.log_end(), 3 * kSegment);
+  }
+  std::vector<std::int64_t> offsets_;
+};
+
+TEST_P(DamagedLogFile, TakesOnlyWhatStoodInIt) {
+  const auto [damage, unclean] = GetParam();
+  const std::string_view kind = damage;
+  put_all();
+  write(unclean);
+  const std::string path = builder_.segment_path(kSegment);
+  std::int64_t kept = 0;
+  if (kind == "gone") {
+    ASSERT_TRUE(files().remove(path));
+  } else {
+    kept = kind == "empty" ? 0 : kind == "cut" ? 1'700 : 2 * 4;
+    auto file = files().open(path, FileSystem::Open::kExisting);
+    ASSERT_TRUE(file && (*file)->resize(static_cast<std::uint64_t>(kept)));
+  }
+  start();
+  EXPECT_EQ(store_->max_offset("T", 0), kMessages);
+  EXPECT_EQ(readable(), kMessages - standing_in(kSegment + kept, 2 * kSegment));
+  EXPECT_FALSE(world_.log.lines(LogLevel::kWarn).empty());
+  // Once more, after what it has left behind.
+  store_.reset();
+  world_.disk.kill_process();
+  world_.restart();
+  start();
+  EXPECT_EQ(store_->max_offset("T", 0), kMessages);
+  EXPECT_EQ(readable(), kMessages - standing_in(kSegment + kept, 2 * kSegment));
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, DamagedLogFile,
+                         ::testing::Combine(::testing::Values("gone", "empty", "cut", "beheaded"),
+                                            ::testing::Bool()),
+                         [](const auto& tested) {
+                           return std::string{std::get<0>(tested.param)} +
+                                  (std::get<1>(tested.param) ? "_unclean" : "_clean");
+                         });
+
+/// A record in the last file that the checkpoint vouches for: what is behind it stays.
+TEST_F(KnownFailures, ADamagedRecordThatWasOnDiskDoesNotEndTheLog) {
+  std::vector<std::int64_t> offsets;
+  for (int i = 0; i < 25; ++i)
+    offsets.push_back(
+        builder_.put({.topic = "T", .body = "some body", .store_timestamp = kNow + i * 1'000}));
+  builder_.log()[static_cast<std::size_t>(offsets[10]) + 5] ^= 1;
+  write();
+  start();
+  EXPECT_EQ(store_->max_offset("T", 0), 25);
+  EXPECT_EQ(readable(), 24);
+  EXPECT_EQ(store_->status().damages, 1);
+}
+
+/// The same record when nothing says that what is behind it was ever on disk: a power cut may leave
+/// later sectors and not earlier ones.
+TEST_F(KnownFailures, ATornRecordThatNothingVouchesForEndsTheLog) {
+  std::vector<std::int64_t> offsets;
+  for (int i = 0; i < 25; ++i)
+    offsets.push_back(
+        builder_.put({.topic = "T", .body = "some body", .store_timestamp = kNow + i * 1'000}));
+  builder_.log()[static_cast<std::size_t>(offsets[10]) + 5] ^= 1;
+  write();
+  std::string vouches;
+  append_big<std::int64_t>(vouches, kNow + 9'000);
+  append_big<std::int64_t>(vouches, kNow + 9'000);
+  make_file("store/checkpoint", vouches, 4'096);
+  start();
+  EXPECT_EQ(store_->max_offset("T", 0), 10);
+  EXPECT_EQ(readable(), 10);
+}
+
 /// #405, #467: messages whose entries were never made, after an exit that was not clean, are there
 /// after the next start.
 TEST_F(KnownFailures, AQueueBehindTheLogCatchesUp) {

@@ -18,11 +18,23 @@ struct Sent {
   bool certain = false;  ///< Promised: it must be there, from now on, whatever happens.
 };
 
+/// One half message and what its producer knows of it.
+struct Half {
+  std::int32_t queue_id = 0;
+  std::int64_t queue_offset = -1, physical_offset = -1;  ///< As told last; -1: not acknowledged.
+  enum class Outcome { kOpen, kCommitted, kRolledBack } outcome = Outcome::kOpen;
+  std::int64_t ends = 0;                       ///< Times the broker was told to commit it.
+  bool acknowledged = false, certain = false;  ///< As in Sent.
+};
+
 /// What was sent, what was promised about it, and which promises were found broken. Keyed by body:
 /// no two messages have the same.
 struct Ledger {
   std::map<std::string, Sent> plain;     ///< Are read from the queue they were sent to.
   std::map<std::string, Sent> delayed;   ///< Arrive later, perhaps twice.
+  std::map<std::string, Sent> timed;     ///< Arrive at a time of their own, perhaps twice.
+  std::map<std::string, Sent> recalled;  ///< Of those: taken back before their time.
+  std::map<std::string, Half> halves;    ///< Arrive when they are committed.
   std::map<std::string, Sent> popped;    ///< Consumed by POP; read from their queue as well.
   std::map<std::string, Sent> returned;  ///< Sent back: arrive in the group's retry topic.
   std::set<std::string> pop_acked;       ///< No more of these was asked for.
