@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <optional>
 #include <set>
@@ -176,9 +177,11 @@ bool from_json(const Json& json, T& value) {
     } else if constexpr (std::is_integral_v<T>) {
       if (const auto* number = std::get_if<std::int64_t>(&json.value()))
         value = static_cast<T>(*number);
-      else if (const auto* real = std::get_if<double>(&json.value()))
+      else if (const auto* real = std::get_if<double>(&json.value())) {
+        constexpr double kEnd = static_cast<double>(std::numeric_limits<T>::max() / 2 + 1) * 2;
+        if (!(*real >= (std::is_signed_v<T> ? -kEnd : 0.0) && *real < kEnd)) return false;
         value = static_cast<T>(*real);
-      else if (const std::string* text = json.text())
+      } else if (const std::string* text = json.text())
         return text->empty() || from_text(*text, value);
       else
         return false;
