@@ -1,7 +1,10 @@
 #include "protocol/command.h"
 
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <charconv>
+#include <cstring>
 
 namespace apogee::protocol {
 namespace {
@@ -18,23 +21,37 @@ std::int32_t widen_code(std::int16_t code) {
   return code;
 }
 
-void append_utf8(std::string& out, std::uint32_t code) {
-  if (code < 0x80)
-    out += static_cast<char>(code);
-  else if (code < 0x800)
-    out += {static_cast<char>(0xC0 | code >> 6), static_cast<char>(0x80 | (code & 0x3F))};
-  else if (code < 0x10000)
-    out += {static_cast<char>(0xE0 | code >> 12), static_cast<char>(0x80 | (code >> 6 & 0x3F)),
-            static_cast<char>(0x80 | (code & 0x3F))};
-  else
-    out += {static_cast<char>(0xF0 | code >> 18), static_cast<char>(0x80 | (code >> 12 & 0x3F)),
-            static_cast<char>(0x80 | (code >> 6 & 0x3F)), static_cast<char>(0x80 | (code & 0x3F))};
+char* write_utf8(char* to, std::uint32_t code) {
+  const auto put = [&](std::uint32_t byte) { *to++ = static_cast<char>(byte); };
+  if (code < 0x80) {
+    put(code);
+  } else if (code < 0x800) {
+    put(0xC0 | code >> 6);
+    put(0x80 | (code & 0x3F));
+  } else {
+    if (code < 0x10000) {
+      put(0xE0 | code >> 12);
+    } else {
+      put(0xF0 | code >> 18);
+      put(0x80 | (code >> 12 & 0x3F));
+    }
+    put(0x80 | (code >> 6 & 0x3F));
+    put(0x80 | (code & 0x3F));
+  }
+  return to;
 }
 
-/// Walks the JSON text of one header. Texts without escapes alias the input.
+std::uint32_t hex_value(char c) {  // above 15: not a digit
+  if (c >= '0' && c <= '9') return static_cast<std::uint32_t>(c - '0');
+  const char lower = static_cast<char>(c | 0x20);
+  return lower >= 'a' && lower <= 'f' ? static_cast<std::uint32_t>(lower - 'a' + 10) : 16;
+}
+
+/// Walks the JSON text of one header. Texts without escapes alias the input, the others
+/// `unescaped`.
 class HeaderReader {
  public:
-  HeaderReader(std::string_view text, std::deque<std::string>& unescaped)
+  HeaderReader(std::string_view text, std::string& unescaped)
       : text_{text}, unescaped_{unescaped} {}
 
   bool failed() const { return failed_; }
@@ -43,6 +60,7 @@ class HeaderReader {
     return at_ == text_.size();
   }
   char peek() {
+    if (at_ < text_.size() && text_[at_] > ' ') return text_[at_];
     skip_blank();
     return at_ < text_.size() ? text_[at_] : '\0';
   }
@@ -59,13 +77,8 @@ class HeaderReader {
   std::string_view string() {
     if (!expect('"')) return {};
     const std::size_t start = at_;
-    const std::size_t end = std::min(text_.find('"', start), text_.size());
-    const std::size_t escape = text_.substr(start, end - start).find('\\');
-    if (escape == std::string_view::npos && end < text_.size()) {
-      at_ = end + 1;
-      return text_.substr(start, end - start);
-    }
-    at_ = std::min(end, start + std::min(escape, end - start));
+    at_ = plain_end(start);
+    if (at_ < text_.size() && text_[at_] == '"') return text_.substr(start, at_++ - start);
     return escaped_string(start);
   }
 
@@ -73,9 +86,7 @@ class HeaderReader {
   std::optional<std::string_view> scalar() {
     if (peek() == '"') return string();
     const std::size_t start = at_;
-    while (at_ < text_.size() &&
-           std::string_view{",}] \t\r\n"}.find(text_[at_]) == std::string_view::npos)
-      ++at_;
+    while (at_ < text_.size() && !ends_word(text_[at_])) ++at_;
     const std::string_view word = text_.substr(start, at_ - start);
     if (word.empty() || word.front() == '{' || word.front() == '[') failed_ = true;
     if (word == "null") return std::nullopt;
@@ -112,75 +123,107 @@ class HeaderReader {
       ++at_;
   }
 
+  static bool ends_word(char c) {
+    return c == ',' || c == '}' || c == ']' || c == ' ' || c == '\t' || c == '\r' || c == '\n';
+  }
+
+  /// Where the next quote or backslash is, or the end. Eight at a time: a byte that is sought
+  /// becomes 0, and only below a 0 is there no borrow.
+  std::size_t plain_end(std::size_t from) const {
+    constexpr std::uint64_t kOnes = 0x0101'0101'0101'0101, kHighs = kOnes << 7;
+    const auto zeros = [](std::uint64_t bytes) { return (bytes - kOnes) & ~bytes & kHighs; };
+    for (; from + sizeof(std::uint64_t) <= text_.size(); from += sizeof(std::uint64_t)) {
+      std::uint64_t bytes;
+      std::memcpy(&bytes, text_.data() + from, sizeof bytes);
+      if (const std::uint64_t found = zeros(bytes ^ kOnes * '"') | zeros(bytes ^ kOnes * '\\'))
+        return from + static_cast<std::size_t>(std::countr_zero(found)) / 8;
+    }
+    while (from < text_.size() && text_[from] != '"' && text_[from] != '\\') ++from;
+    return from;
+  }
+
+  /// Begins at the first escape. Written into a space as long as the whole header, made once: no
+  /// text becomes longer, so what was given out before stays where it is.
   std::string_view escaped_string(std::size_t start) {
-    std::string& out = unescaped_.emplace_back(text_.substr(start, at_ - start));
+    if (unescaped_.empty()) unescaped_.resize(text_.size());
+    char* const begin = unescaped_.data() + used_;
+    char* to = begin + text_.copy(begin, at_ - start, start);
     while (at_ < text_.size()) {
       const char c = text_[at_++];
-      if (c == '"') return out;
+      if (c == '"') {
+        const auto length = static_cast<std::size_t>(to - begin);
+        used_ += length;
+        return {begin, length};
+      }
       if (c != '\\') {
-        out += c;
+        const std::size_t end = plain_end(at_);
+        to += text_.copy(to, end - at_ + 1, at_ - 1);
+        at_ = end;
         continue;
       }
       if (at_ == text_.size()) break;
-      switch (const char e = text_[at_++]) {
-        case 'n':
-          out += '\n';
-          break;
-        case 't':
-          out += '\t';
-          break;
-        case 'r':
-          out += '\r';
-          break;
-        case 'b':
-          out += '\b';
-          break;
-        case 'f':
-          out += '\f';
-          break;
-        case 'v':
-          out += '\v';
-          break;
-        case 'u':
-          unicode(out);
-          break;
-        case 'x':
-          hexadecimal(out);
-          break;
-        default:
-          if (e >= '0' && e <= '7')
-            out += static_cast<char>(e - '0');  // fastjson's \0 .. \7
-          else
-            out += e;
-      }
+      to = unescape(to, text_[at_++]);
     }
     failed_ = true;
     return {};
   }
+  /// The character an escape stands for; `e` is behind its backslash.
+  char* unescape(char* to, char e) {
+    switch (e) {
+      case 'u':
+        return unicode(to);
+      case 'x':
+        return write_utf8(to, hex(2));
+      case 'n':
+        *to++ = '\n';
+        break;
+      case 't':
+        *to++ = '\t';
+        break;
+      case 'r':
+        *to++ = '\r';
+        break;
+      case 'b':
+        *to++ = '\b';
+        break;
+      case 'f':
+        *to++ = '\f';
+        break;
+      case 'v':
+        *to++ = '\v';
+        break;
+      default:
+        *to++ = e >= '0' && e <= '7' ? static_cast<char>(e - '0') : e;  // fastjson's \0 .. \7
+    }
+    return to;
+  }
   std::uint32_t hex(std::size_t digits) {
     std::uint32_t code = 0;
     const std::string_view text = text_.substr(std::min(at_, text_.size()), digits);
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), code, 16);
-    if (text.size() != digits || error != std::errc{} || end != text.data() + digits)
-      failed_ = true;
+    if (text.size() != digits) failed_ = true;
+    for (const char c : text) {
+      const std::uint32_t value = hex_value(c);
+      if (value > 15) failed_ = true;
+      code = code << 4 | (value & 15);
+    }
     at_ = std::min(at_ + digits, text_.size());
     return code;
   }
-  void hexadecimal(std::string& out) { append_utf8(out, hex(2)); }
-  void unicode(std::string& out) {
+  char* unicode(char* to) {
     std::uint32_t code = hex(4);
     if (code >= 0xD800 && code < 0xDC00 && text_.substr(at_, 2) == "\\u") {
       at_ += 2;
       const std::uint32_t low = hex(4);
       if (low >= 0xDC00 && low < 0xE000) code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
     }
-    append_utf8(out, code);
+    return write_utf8(to, code);
   }
 
   std::string_view text_;
   std::size_t at_ = 0;
   bool failed_ = false;
-  std::deque<std::string>& unescaped_;
+  std::string& unescaped_;
+  std::size_t used_ = 0;  // of unescaped_
 };
 
 template <class Int>
@@ -216,7 +259,7 @@ bool read_ext(HeaderReader& in, std::vector<ExtField>& ext) {
 }
 
 Result<Ok> decode_json(std::string_view text, CommandView& command, std::vector<ExtField>& ext,
-                       std::deque<std::string>& unescaped) {
+                       std::string& unescaped) {
   HeaderReader in{text, unescaped};
   if (!in.expect('{')) return malformed("the header is not a JSON object");
   bool good = true;
@@ -308,50 +351,40 @@ Result<Ok> decode_binary(Bytes header, CommandView& command, std::vector<ExtFiel
   return Ok{};
 }
 
-void append_json_string(Buffer& out, std::string_view text) {
-  out += '"';
-  std::size_t plain = 0;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const auto c = static_cast<unsigned char>(text[i]);
-    if (c >= 0x20 && c != '"' && c != '\\') continue;
-    out.append(text, plain, i - plain);
-    plain = i + 1;
-    out += '\\';
-    switch (c) {
-      case '"':
-      case '\\':
-        out += static_cast<char>(c);
-        break;
-      case '\n':
-        out += 'n';
-        break;
-      case '\r':
-        out += 'r';
-        break;
-      case '\t':
-        out += 't';
-        break;
-      case '\b':
-        out += 'b';
-        break;
-      case '\f':
-        out += 'f';
-        break;
-      default: {
-        constexpr char kDigits[] = "0123456789abcdef";
-        out += {'u', '0', '0', kDigits[c >> 4], kDigits[c & 15]};
-      }
-    }
-  }
-  out.append(text, plain, text.size() - plain);
-  out += '"';
+/// Must `c` be escaped in JSON?
+bool is_special(char c) {
+  return static_cast<unsigned char>(c) < 0x20 || c == '"' || c == '\\';
 }
 
-template <class Int>
-void append_number(Buffer& out, Int value) {
-  char text[24];
-  const auto end = std::to_chars(text, text + sizeof text, value).ptr;
-  out.append(text, static_cast<std::size_t>(end - text));
+/// Writes the escape of `c` at `at`, at most kEscapeBytes. Its end.
+constexpr std::size_t kEscapeBytes = 6;
+char* write_escape(char* at, char c) {
+  *at++ = '\\';
+  switch (c) {
+    case '"':
+    case '\\':
+      *at++ = c;
+      break;
+    case '\n':
+      *at++ = 'n';
+      break;
+    case '\r':
+      *at++ = 'r';
+      break;
+    case '\t':
+      *at++ = 't';
+      break;
+    case '\b':
+      *at++ = 'b';
+      break;
+    case '\f':
+      *at++ = 'f';
+      break;
+    default:
+      constexpr char kDigits[] = "0123456789abcdef";
+      for (const char each : {'u', '0', '0', kDigits[c >> 4], kDigits[c & 15]}) *at++ = each;
+  }
+  return at;
 }
 
 template <class Int>
@@ -396,8 +429,10 @@ Result<std::optional<Frame>> decode_frame(Bytes in, std::uint32_t max_frame_byte
 }
 
 Result<CommandView> CommandDecoder::decode(const Frame& frame) {
+  constexpr std::size_t kKeptText = 2'048;
   ext_.clear();
   unescaped_.clear();
+  if (unescaped_.capacity() > kKeptText) unescaped_.shrink_to_fit();
   CommandView command;
   command.body = frame.body;
   Result<Ok> decoded = Ok{};
@@ -414,67 +449,117 @@ Result<CommandView> CommandDecoder::decode(const Frame& frame) {
   return command;
 }
 
+// The header is written into room made ahead, which finish() gives back: growing a string for each
+// of its small parts costs more than the parts.
+
 CommandWriter::CommandWriter(Buffer& out, const CommandHead& head)
-    : out_{out}, head_{head}, start_{out.size()} {
+    : out_{out}, head_{head}, start_{out.size()}, end_{out.size()} {
   if (head_.version == 0) head_.version = kProtocolVersion;
-  out_.append(8, '\0');  // both length words
+  room(kLengthBytes);
+  end_ += kLengthBytes;
   if (head_.serialization == Serialization::kBinary) {
-    append_big<std::int16_t>(out_, static_cast<std::int16_t>(head_.code));
-    append_big<std::uint8_t>(out_, static_cast<std::uint8_t>(head_.language));
-    append_big<std::int16_t>(out_, static_cast<std::int16_t>(head_.version));
-    append_big<std::int32_t>(out_, head_.opaque);
-    append_big<std::int32_t>(out_, head_.flag);
+    number(static_cast<std::int16_t>(head_.code));
+    number(static_cast<std::uint8_t>(head_.language));
+    number(static_cast<std::int16_t>(head_.version));
+    number(head_.opaque);
+    number(head_.flag);
     const std::string_view remark = head_.remark.value_or(std::string_view{});
-    append_big<std::int32_t>(out_, static_cast<std::int32_t>(remark.size()));
-    out_ += remark;
-    ext_length_at_ = out_.size();
-    append_big<std::int32_t>(out_, 0);
+    number(static_cast<std::int32_t>(remark.size()));
+    text(remark);
+    ext_length_at_ = end_;
+    number(std::int32_t{0});
     return;
   }
-  out_ += "{\"code\":";
-  append_number(out_, head_.code);
-  out_ += ",\"extFields\":{";
+  text("{\"code\":");
+  decimal(head_.code);
+  text(",\"extFields\":{");
 }
 
-void CommandWriter::field(std::string_view name, std::string_view text) {
+/// The end of what is written, and at least so many bytes behind it.
+char* CommandWriter::room(std::size_t bytes) {
+  constexpr std::size_t kAhead = 512;  // most headers
+  if (out_.size() - end_ < bytes) out_.resize(end_ + bytes + kAhead);
+  return out_.data() + end_;
+}
+template <class Int>
+void CommandWriter::number(Int value) {
+  room(sizeof value);
+  write_big(std::as_writable_bytes(std::span{out_.data(), out_.size()}), end_, value);
+  end_ += sizeof value;
+}
+void CommandWriter::text(std::string_view text) {
+  end_ += text.copy(room(text.size()), text.size());
+}
+void CommandWriter::decimal(std::int32_t value) {
+  constexpr std::size_t kDigits = 12;
+  char* const at = room(kDigits);
+  end_ += static_cast<std::size_t>(std::to_chars(at, at + kDigits, value).ptr - at);
+}
+void CommandWriter::json_string(std::string_view text) {
+  char* at = room(text.size() + 2);
+  *at++ = '"';
+  const auto special =
+      static_cast<std::size_t>(std::ranges::find_if(text, is_special) - text.begin());
+  if (special == text.size()) {
+    at += text.copy(at, text.size());
+  } else {
+    at = room(kEscapeBytes * text.size() + 2) + 1;
+    for (const char c : text) {
+      if (is_special(c))
+        at = write_escape(at, c);
+      else
+        *at++ = c;
+    }
+  }
+  *at++ = '"';
+  end_ = static_cast<std::size_t>(at - out_.data());
+}
+
+void CommandWriter::field(std::string_view name, std::string_view value) {
   if (head_.serialization == Serialization::kBinary) {
-    append_big<std::int16_t>(out_, static_cast<std::int16_t>(name.size()));
-    out_ += name;
-    append_big<std::int32_t>(out_, static_cast<std::int32_t>(text.size()));
-    out_ += text;
+    // The hottest of all: one look for room.
+    const std::size_t name_at = 2, value_at = name_at + name.size() + 4;
+    char* const at = room(value_at + value.size());
+    const MutableBytes to = std::as_writable_bytes(std::span{at, value_at});
+    write_big(to, 0, static_cast<std::int16_t>(name.size()));
+    name.copy(at + name_at, name.size());
+    write_big(to, name_at + name.size(), static_cast<std::int32_t>(value.size()));
+    value.copy(at + value_at, value.size());
+    end_ += value_at + value.size();
     return;
   }
-  if (any_field_) out_ += ',';
+  if (any_field_) text(",");
   any_field_ = true;
-  append_json_string(out_, name);
-  out_ += ':';
-  append_json_string(out_, text);
+  json_string(name);
+  text(":");
+  json_string(value);
 }
 
 void CommandWriter::finish(std::size_t body_size) {
   if (head_.serialization == Serialization::kBinary) {
     patch_big<std::int32_t>(out_, ext_length_at_,
-                            static_cast<std::int32_t>(out_.size() - ext_length_at_ - 4));
+                            static_cast<std::int32_t>(end_ - ext_length_at_ - 4));
   } else {
-    out_ += "},\"flag\":";
-    append_number(out_, head_.flag);
-    out_ += ",\"language\":\"";
-    out_ += name_of(head_.language);
-    out_ += "\",\"opaque\":";
-    append_number(out_, head_.opaque);
+    text("},\"flag\":");
+    decimal(head_.flag);
+    text(",\"language\":\"");
+    text(name_of(head_.language));
+    text("\",\"opaque\":");
+    decimal(head_.opaque);
     if (head_.remark) {
-      out_ += ",\"remark\":";
-      append_json_string(out_, *head_.remark);
+      text(",\"remark\":");
+      json_string(*head_.remark);
     }
-    out_ += ",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":";
-    append_number(out_, head_.version);
-    out_ += '}';
+    text(",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
+    decimal(head_.version);
+    text("}");
   }
-  const std::size_t header = out_.size() - start_ - 8;
+  const std::size_t header = end_ - start_ - kLengthBytes;
   patch_big<std::uint32_t>(out_, start_, static_cast<std::uint32_t>(4 + header + body_size));
   patch_big<std::uint32_t>(
       out_, start_ + 4,
       static_cast<std::uint32_t>(static_cast<std::uint32_t>(head_.serialization) << 24 | header));
+  out_.resize(end_);
 }
 
 }  // namespace apogee::protocol

@@ -1,8 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
-#include <memory_resource>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -92,7 +90,9 @@ Result<Header> read_header(const CommandView& command) {
     const std::size_t count = command.ext.size();
     for (std::size_t tried = 0, at = next; tried < count; ++tried, ++at) {
       if (at >= count) at = 0;
-      if (command.ext[at].name != name) continue;
+      const std::string_view given = command.ext[at].name;
+      // The hot headers' names have one letter: no call to compare them.
+      if (given.size() != name.size() || given.front() != name.front() || given != name) continue;
       next = at + 1;
       return command.ext[at].value;
     }
@@ -110,7 +110,7 @@ class CommandDecoder {
 
  private:
   std::vector<ExtField> ext_;
-  std::deque<std::string> unescaped_;  ///< Texts that could not alias the frame: escapes, numbers.
+  std::string unescaped_;  ///< Texts that could not alias the frame, one behind the other.
 };
 
 /// What every command carries besides its typed header.
@@ -127,20 +127,28 @@ struct CommandHead {
 /// MQVersion ordinal we answer with: V5_5_0. Clients keep it as the broker's version.
 inline constexpr std::int32_t kProtocolVersion = 513;
 
-/// Writes one frame field by field: begin() .. field()* .. finish(). Appends to `out`; nothing is
-/// written before `out`'s end.
+/// Writes one frame field by field: constructor .. field()* .. finish(). Appends to `out`, which is
+/// the writer's until finish(); nothing is written before `out`'s end.
 class CommandWriter {
  public:
   CommandWriter(Buffer& out, const CommandHead& head);
-  void field(std::string_view name, std::string_view text);
+  void field(std::string_view name, std::string_view value);
   /// Completes header and lengths for a body of `body_size` bytes, which the caller appends (or
   /// sends) next.
   void finish(std::size_t body_size);
 
  private:
+  static constexpr std::size_t kLengthBytes = 8;  // both length words
+  char* room(std::size_t bytes);
+  template <class Int>
+  void number(Int value);
+  void text(std::string_view text);
+  void decimal(std::int32_t value);
+  void json_string(std::string_view text);
+
   Buffer& out_;
   CommandHead head_;
-  std::size_t start_;
+  std::size_t start_, end_;
   std::size_t ext_length_at_ = 0;
   bool any_field_ = false;
 };

@@ -140,8 +140,9 @@ void for_each_property(std::string_view text, Each each) {
 std::optional<std::string_view> find_property(std::string_view text, std::string_view name);
 void append_property(Buffer& out, std::string_view name, std::string_view value);
 
-/// Java's String.hashCode: over UTF-16 code units.
-std::int32_t java_hash(std::string_view utf8);
+/// Java's String.hashCode: over UTF-16 code units. Of a text in pieces: each with the hash of what
+/// is ahead of it.
+std::int32_t java_hash(std::string_view utf8, std::int32_t of_what_is_ahead = 0);
 /// Tag code of a consume queue entry: hash of the tag, 0 without one.
 std::int64_t tags_code(std::optional<std::string_view> tags);
 
