@@ -1,5 +1,6 @@
 #include "broker/long_polling.h"
 
+#include <deque>
 #include <random>
 
 #include <gtest/gtest.h>
