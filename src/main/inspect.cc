@@ -321,7 +321,7 @@ int list_records(Inspection& inspection, const Request& request) {
 // ---- queue ----
 
 int list_queue(Inspection& inspection, const Request& request) {
-  Table table{{"offset", "physical offset", "size", "tags code", "record"}, 0};
+  Table table{{"offset", "messages", "physical offset", "size", "tags code", "record"}, 0};
   std::uint64_t shown = 0;
   bool more = false;
   auto done = inspection.for_each_entry(
@@ -338,6 +338,7 @@ int list_queue(Inspection& inspection, const Request& request) {
           json.set("physicalOffset", number(entry.physical_offset));
           json.set("size", number(std::int64_t{entry.size}));
           json.set("tagsCode", number(entry.tags_code));
+          json.set("messages", number(std::int64_t{entry.messages}));
           print_json(json);
           return true;
         }
@@ -346,8 +347,9 @@ int list_queue(Inspection& inspection, const Request& request) {
           auto record = inspection.record_at(entry.physical_offset);
           what = record ? time_text(record->message.store_timestamp) : "none in the log";
         }
-        table.add({std::to_string(entry.queue_offset), std::to_string(entry.physical_offset),
-                   std::to_string(entry.size), std::to_string(entry.tags_code), what});
+        table.add({std::to_string(entry.queue_offset), std::to_string(entry.messages),
+                   std::to_string(entry.physical_offset), std::to_string(entry.size),
+                   std::to_string(entry.tags_code), what});
         return true;
       });
   if (!done) return fail(done.error());

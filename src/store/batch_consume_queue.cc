@@ -10,7 +10,7 @@ constexpr std::int64_t kGapMax = std::int64_t{1} << 32;
 /// Physical offset i64, size i32, tag code i64, store time i64, first queue offset i64, messages
 /// i16, compacted offset i32, reserved i32 (BatchConsumeQueue.putBatchMessagePositionInfo).
 namespace unit_at {
-constexpr std::size_t kSize = 8, kTagsCode = 12, kStoreTime = 20, kQueueOffset = 28, kMessages = 36;
+constexpr std::size_t kSize = 8, kTagsCode = 12, kStoreTime = 20;
 }
 
 }  // namespace
@@ -25,8 +25,8 @@ QueueEntry BatchConsumeQueue::decode(std::int64_t, Bytes unit) const {
   return {.physical_offset = read_big<std::int64_t>(unit, 0),
           .size = read_big<std::int32_t>(unit, unit_at::kSize),
           .tags_code = read_big<std::int64_t>(unit, unit_at::kTagsCode),
-          .queue_offset = read_big<std::int64_t>(unit, unit_at::kQueueOffset),
-          .messages = read_big<std::int16_t>(unit, unit_at::kMessages),
+          .queue_offset = read_big<std::int64_t>(unit, kQueueOffsetAt),
+          .messages = read_big<std::int16_t>(unit, kMessagesAt),
           .store_timestamp = read_big<std::int64_t>(unit, unit_at::kStoreTime)};
 }
 

@@ -10,6 +10,7 @@ namespace apogee::store {
 class BatchConsumeQueue final : public ConsumeQueue {
  public:
   static constexpr std::int64_t kUnitBytes = 46;
+  static constexpr std::size_t kQueueOffsetAt = 28, kMessagesAt = 36;  ///< In a unit.
 
   BatchConsumeQueue(Env& env, FileCache& cache, std::string directory, std::string topic,
                     std::int32_t queue_id, std::int64_t file_bytes);

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "protocol/message.h"
+#include "store/inspect.h"
 #include "store/message_store.h"
 #include "testing/disk_env.h"
 #include "testing/eventually.h"
@@ -155,6 +156,44 @@ TEST_F(ManyOffsets, TheEntriesOfABatchQueueStandInTheFileAsApachesDo) {
   append_big<std::int32_t>(unit, 0);
   EXPECT_EQ(file->substr(46, 46), unit);
   EXPECT_FALSE(outside_.disk.files().stat("/store/consumequeue/B"));
+}
+
+TEST_F(ManyOffsets, BatchQueuesAreInspectedByTheirMessages) {
+  open();
+  send_batch("B", "three", 3);
+  const Append second = send_batch("B", "two", 2);
+  send("B", "alone");
+  send("plain", "x");
+  close();
+  auto inspection = Inspection::open(outside_.disk.files(), {.root = "/store"});
+  ASSERT_TRUE(inspection) << inspection.error().detail;
+  const auto summary = inspection->summary();
+  ASSERT_TRUE(summary) << summary.error().detail;
+  const auto queue = std::ranges::find(summary->queues, "B", &QueueSummary::topic);
+  ASSERT_NE(queue, summary->queues.end());
+  EXPECT_EQ(queue->min_offset, 0);
+  EXPECT_EQ(queue->max_offset, 6);
+  std::vector<InspectedEntry> entries;
+  ASSERT_TRUE(inspection->for_each_entry("B", 0, 4, 5, [&](const InspectedEntry& entry) {
+    entries.push_back(entry);
+    return true;
+  }));
+  ASSERT_EQ(entries.size(), 1U) << "the batch that message 4 is in";
+  EXPECT_EQ(entries[0].queue_offset, 3);
+  EXPECT_EQ(entries[0].messages, 2);
+  EXPECT_EQ(entries[0].physical_offset, second.physical_offset);
+  std::vector<std::string> damages;
+  const auto sound = inspection->check(
+      [&](const Finding& finding) { damages.push_back(finding.file + ": " + finding.what); });
+  ASSERT_TRUE(sound);
+  EXPECT_EQ(damages, std::vector<std::string>{});
+  EXPECT_EQ(sound->entries, 4U);
+
+  ASSERT_TRUE(outside_.disk.flip_bit("/store/batchconsumequeue/B/0/00000000000000000000",
+                                     (46 + 35) * 8));  // the second's queue offset
+  const auto report = inspection->check([](const Finding&) {});
+  ASSERT_TRUE(report);
+  EXPECT_EQ(report->damages, 1U);
 }
 
 TEST_F(ManyOffsets, WhatIsNoBatchIsRefusedAsOne) {

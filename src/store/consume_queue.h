@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <functional>
+#include <limits>
 #include <list>
 #include <map>
 #include <mutex>
@@ -34,6 +35,9 @@ struct QueueEntry {
   static constexpr std::int64_t kOffsetMax = std::int64_t{1} << 48;
   /// Filler before the first message of a queue that does not begin at 0: (0, 2^31-1, 0).
   bool is_blank() const { return physical_offset == 0 && size == 0x7FFF'FFFF; }
+  /// With enableConsumeQueueExt Apache's broker writes an address in consumequeue_ext instead of
+  /// the tags' code, below all codes (ConsumeQueueExt.isExtAddr): the tags are those of the record.
+  bool tags_elsewhere() const { return tags_code < std::numeric_limits<std::int32_t>::min(); }
 };
 
 /// Open files, at most so many: a store may have a million queues. Any thread; a file in use stays

@@ -67,20 +67,20 @@ bool RecordFilter::matches(const protocol::Message& message) const {
 
 // ---- QueueFiles ----
 
-const SegmentFile* QueueFiles::file_of(std::int64_t queue_offset, std::uint64_t& position) const {
-  if (queue_offset < 0 || queue_offset >= end()) return nullptr;
-  const std::int64_t at = queue_offset * kUnitBytes;
+const SegmentFile* QueueFiles::file_of(std::int64_t unit, std::uint64_t& position) const {
+  if (unit < 0 || unit >= end()) return nullptr;
+  const std::int64_t at = unit * unit_bytes_;
   for (const SegmentFile& segment : segments_) {
-    if (at < segment.base || at + kUnitBytes > segment.end()) continue;
+    if (at < segment.base || at + unit_bytes_ > segment.end()) continue;
     position = static_cast<std::uint64_t>(at - segment.base);
     return &segment;
   }
   return nullptr;
 }
 
-Result<std::optional<InspectedEntry>> QueueFiles::entry(std::int64_t queue_offset) {
+Result<std::optional<InspectedEntry>> QueueFiles::entry(std::int64_t number) {
   std::uint64_t position = 0;
-  const SegmentFile* const segment = file_of(queue_offset, position);
+  const SegmentFile* const segment = file_of(number, position);
   if (!segment) return std::optional<InspectedEntry>{};
   if (open_segment_ != segment) {
     auto file = files_.open(segment->path, FileSystem::Open::kReadOnly);
@@ -88,18 +88,33 @@ Result<std::optional<InspectedEntry>> QueueFiles::entry(std::int64_t queue_offse
     window_.emplace(*std::move(file), segment->bytes);
     open_segment_ = segment;
   }
-  auto unit = window_->at(position, kUnitBytes);
+  auto unit = window_->at(position, static_cast<std::size_t>(unit_bytes_));
   if (!unit) return unit.error();
-  if (unit->size() < static_cast<std::size_t>(kUnitBytes)) return std::optional<InspectedEntry>{};
-  return std::optional{InspectedEntry{.queue_offset = queue_offset,
-                                      .physical_offset = read_big<std::int64_t>(*unit, 0),
-                                      .size = read_big<std::int32_t>(*unit, 8),
-                                      .tags_code = read_big<std::int64_t>(*unit, 12)}};
+  if (unit->size() < static_cast<std::size_t>(unit_bytes_)) return std::optional<InspectedEntry>{};
+  InspectedEntry entry{.queue_offset = number,
+                       .physical_offset = read_big<std::int64_t>(*unit, 0),
+                       .size = read_big<std::int32_t>(*unit, 8),
+                       .tags_code = read_big<std::int64_t>(*unit, 12)};
+  if (kind_ == QueueKind::kBatch) {
+    entry.queue_offset = read_big<std::int64_t>(*unit, BatchConsumeQueue::kQueueOffsetAt);
+    entry.messages = read_big<std::int16_t>(*unit, BatchConsumeQueue::kMessagesAt);
+  }
+  return std::optional{entry};
+}
+
+Result<std::int64_t> QueueFiles::offset_at(std::int64_t unit, std::int64_t max) {
+  if (kind_ == QueueKind::kSimple) return unit;
+  const bool behind = unit >= max;
+  if (behind && max == begin()) return 0;
+  auto found = entry(behind ? max - 1 : unit);
+  if (!found) return found.error();
+  if (!*found) return 0;
+  return (*found)->queue_offset + (behind ? (*found)->messages : 0);
 }
 
 Result<std::int64_t> QueueFiles::find_max() {
   if (segments_.empty()) return 0;
-  std::int64_t low = (segments_.back().base + kUnitBytes - 1) / kUnitBytes, high = end();
+  std::int64_t low = (segments_.back().base + unit_bytes_ - 1) / unit_bytes_, high = end();
   while (low < high) {
     const std::int64_t middle = low + (high - low) / 2;
     auto found = entry(middle);
@@ -136,11 +151,19 @@ Result<std::vector<DirectoryEntry>> Inspection::State::list(const std::string& d
 
 Result<std::vector<QueueFiles>> Inspection::State::queues() {
   std::vector<QueueFiles> found;
-  auto topics = list(path("consumequeue"));
+  for (const QueueKind kind : {QueueKind::kSimple, QueueKind::kBatch})
+    if (auto added = add_queues(kind, found); !added) return added.error();
+  return found;
+}
+
+Result<Ok> Inspection::State::add_queues(QueueKind kind, std::vector<QueueFiles>& found) {
+  const std::string queues =
+      path(kind == QueueKind::kBatch ? "batchconsumequeue" : "consumequeue") + "/";
+  auto topics = list(queues);
   if (!topics) return topics.error();
   for (const DirectoryEntry& topic : *topics) {
     if (!topic.is_directory) continue;
-    const std::string directory = path("consumequeue/") + topic.name;
+    const std::string directory = queues + topic.name;
     auto ids = list(directory);
     if (!ids) return ids.error();
     std::map<std::int32_t, std::string> by_id;  // in order of number, not of name
@@ -154,10 +177,10 @@ Result<std::vector<QueueFiles>> Inspection::State::queues() {
       auto segments = list_segments(files, directory + "/" + name);
       if (!segments) return segments.error();
       std::erase_if(*segments, [](const SegmentFile& file) { return file.bytes == 0; });
-      found.emplace_back(files, topic.name, number, *std::move(segments));
+      found.emplace_back(files, kind, topic.name, number, *std::move(segments));
     }
   }
-  return found;
+  return Ok{};
 }
 
 Result<Inspection> Inspection::open(FileSystem& files, InspectOptions options) {
@@ -250,10 +273,13 @@ Result<QueueSummary> summarize_queue(QueueFiles& queue, std::int64_t log_begin,
   }
   auto min = queue.find_min(log_begin, *max);
   if (!min) return min.error();
+  auto first = queue.offset_at(*min, *max), next = queue.offset_at(*max, *max);
+  if (!first) return first.error();
+  if (!next) return next.error();
   return QueueSummary{.topic = queue.topic(),
                       .queue_id = queue.queue_id(),
-                      .min_offset = *min,
-                      .max_offset = *max,
+                      .min_offset = *first,
+                      .max_offset = *next,
                       .files = queue.segments().size()};
 }
 
@@ -294,8 +320,9 @@ Result<StoreSummary> Inspection::summary() {
   auto root = s.list(s.options.root);
   if (!root) return root.error();
   for (const DirectoryEntry& entry : *root) {
-    static const std::set<std::string_view> kKnown{
-        "commitlog", "consumequeue", "index", "config", "checkpoint", "abort", "abort.bak", "lock"};
+    static const std::set<std::string_view> kKnown{"commitlog", "consumequeue", "batchconsumequeue",
+                                                   "index",     "config",       "checkpoint",
+                                                   "abort",     "abort.bak",    "lock"};
     if (!kKnown.contains(entry.name)) summary.others.push_back(entry.name);
   }
   return summary;
@@ -331,10 +358,13 @@ Result<Ok> Inspection::for_each_entry(std::string_view topic, std::int32_t queue
                  "no queue " + std::to_string(queue_id) + " of topic " + std::string{topic}};
   auto max = queue->find_max();
   if (!max) return max.error();
-  for (std::int64_t at = std::max(from, queue->begin()); at < std::min(to, *max); ++at) {
+  const bool numbered = queue->kind() == QueueKind::kSimple;  // by queue offset
+  for (std::int64_t at = numbered ? std::max(from, queue->begin()) : queue->begin();
+       at < (numbered ? std::min(to, *max) : *max); ++at) {
     auto entry = queue->entry(at);
     if (!entry) return entry.error();
-    if (*entry && !each(**entry)) break;
+    if (!*entry || (*entry)->queue_offset + (*entry)->messages <= from) continue;
+    if ((*entry)->queue_offset >= to || !each(**entry)) break;
   }
   return Ok{};
 }

@@ -83,10 +83,11 @@ struct InspectedRecord {
 };
 
 struct InspectedEntry {
-  std::int64_t queue_offset = 0;
+  std::int64_t queue_offset = 0;  ///< Of its first message.
   std::int64_t physical_offset = 0;
   std::int32_t size = 0;
   std::int64_t tags_code = 0;
+  std::int32_t messages = 1;  ///< More in batch queues.
   bool blank() const { return physical_offset == 0 && size == 0x7FFFFFFF && tags_code == 0; }
 };
 

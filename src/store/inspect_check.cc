@@ -42,8 +42,9 @@ class Checker {
   void follow_queue(const LogItem& item);
   Result<Ok> check_queue(QueueFiles& queue);
   void check_queue_files(const QueueFiles& queue);
-  Result<Ok> check_entry(QueueFiles& queue, const InspectedEntry& entry, std::int64_t& previous);
-  void check_queue_end(const QueueFiles& queue, std::int64_t max);
+  Result<Ok> check_entry(QueueFiles& queue, std::int64_t unit, const InspectedEntry& entry,
+                         std::int64_t& previous);
+  void check_queue_end(const QueueFiles& queue, std::int64_t first, std::int64_t max);
   Result<Ok> check_index(const std::string& path);
   Result<Ok> check_unit(const IndexFile& file, std::int32_t unit);
   Result<Ok> check_config();
@@ -196,7 +197,8 @@ Result<Ok> Checker::check_log() {
 void Checker::check_queue_files(const QueueFiles& queue) {
   const auto& segments = queue.segments();
   for (std::size_t i = 0; i < segments.size(); ++i) {
-    if (segments[i].bytes % QueueFiles::kUnitBytes != 0 || segments[i].bytes != segments[0].bytes)
+    if (segments[i].bytes % static_cast<std::uint64_t>(queue.unit_bytes()) != 0 ||
+        segments[i].bytes != segments[0].bytes)
       damage(segments[i].path, 0, fmt::format("has {} bytes", segments[i].bytes),
              "Apache's broker refuses to start with files of other lengths than configured");
     if (i > 0 && segments[i].base != segments[i - 1].end())
@@ -218,16 +220,19 @@ Result<Ok> Checker::check_queue(QueueFiles& queue) {
     if (!entry) return entry.error();
     if (!*entry) continue;  // a missing file, told already
     ++report_.entries;
-    if (auto done = check_entry(queue, **entry, previous); !done) return done;
+    if (auto done = check_entry(queue, at, **entry, previous); !done) return done;
   }
-  check_queue_end(queue, *max);
+  auto first = queue.offset_at(queue.begin(), *max), next = queue.offset_at(*max, *max);
+  if (!first) return first.error();
+  if (!next) return next.error();
+  check_queue_end(queue, *first, *next);
   return Ok{};
 }
 
-Result<Ok> Checker::check_entry(QueueFiles& queue, const InspectedEntry& entry,
+Result<Ok> Checker::check_entry(QueueFiles& queue, std::int64_t unit, const InspectedEntry& entry,
                                 std::int64_t& previous) {
   std::uint64_t position = 0;
-  const std::string& path = queue.file_of(entry.queue_offset, position)->path;
+  const std::string& path = queue.file_of(unit, position)->path;
   const std::string name = fmt::format("queue offset {}", entry.queue_offset);
   if (entry.blank()) return Ok{};
   if (entry.size <= 0 || entry.physical_offset < 0) {
@@ -283,12 +288,12 @@ Result<Ok> Checker::check_entry(QueueFiles& queue, const InspectedEntry& entry,
 }
 
 /// Did every record get its unit?
-void Checker::check_queue_end(const QueueFiles& queue, std::int64_t max) {
+void Checker::check_queue_end(const QueueFiles& queue, std::int64_t first, std::int64_t max) {
   const auto seen = seen_.find({queue.topic(), queue.queue_id()});
   if (seen == seen_.end()) return;
-  if (queue.begin() > seen->second.first && queue.begin() < seen->second.next)
+  if (first > seen->second.first && first < seen->second.next)
     damage(queue.segments().front().path, 0,
-           fmt::format("begins at queue offset {}, the log has records from {}", queue.begin(),
+           fmt::format("begins at queue offset {}, the log has records from {}", first,
                        seen->second.first),
            "a file before it is missing: its messages cannot be consumed");
   if (seen->second.next <= max) return;

@@ -6,40 +6,50 @@
 #include <string>
 #include <vector>
 
+#include "store/batch_consume_queue.h"
 #include "store/inspect.h"
 #include "store/log_reader.h"
 
 /// What inspect.cc and inspect_check.cc share. Threads: as Inspection.
 namespace apogee::store {
 
-/// One consume queue on disk: 20-byte units, numbered through all its files.
+/// One consume queue on disk: units of one length, numbered through all its files. In a simple
+/// queue a unit's number is its queue offset; those of a batch queue say theirs.
 class QueueFiles {
  public:
-  static constexpr std::int64_t kUnitBytes = 20;
-
-  QueueFiles(FileSystem& files, std::string topic, std::int32_t queue_id,
+  QueueFiles(FileSystem& files, QueueKind kind, std::string topic, std::int32_t queue_id,
              std::vector<SegmentFile> segments)
       : files_{files},
+        kind_{kind},
+        unit_bytes_{kind == QueueKind::kBatch ? BatchConsumeQueue::kUnitBytes : QueueEntry::kBytes},
         topic_{std::move(topic)},
         queue_id_{queue_id},
         segments_{std::move(segments)} {}
 
+  QueueKind kind() const { return kind_; }
+  std::int64_t unit_bytes() const { return unit_bytes_; }
   const std::string& topic() const { return topic_; }
   std::int32_t queue_id() const { return queue_id_; }
   const std::vector<SegmentFile>& segments() const { return segments_; }
-  std::int64_t begin() const { return segments_.empty() ? 0 : segments_.front().base / kUnitBytes; }
-  std::int64_t end() const { return segments_.empty() ? 0 : segments_.back().end() / kUnitBytes; }
-  /// The file that holds a queue offset, and the position in it; nullptr: none does.
-  const SegmentFile* file_of(std::int64_t queue_offset, std::uint64_t& position) const;
+  std::int64_t begin() const {
+    return segments_.empty() ? 0 : segments_.front().base / unit_bytes_;
+  }
+  std::int64_t end() const { return segments_.empty() ? 0 : segments_.back().end() / unit_bytes_; }
+  /// The file that holds a unit, and the position in it; nullptr: none does.
+  const SegmentFile* file_of(std::int64_t unit, std::uint64_t& position) const;
   /// nullopt: not in any file.
-  Result<std::optional<InspectedEntry>> entry(std::int64_t queue_offset);
-  /// The offset behind the last entry: the first unit of the last file that is still zero.
+  Result<std::optional<InspectedEntry>> entry(std::int64_t unit);
+  /// The number behind the last entry's: the first unit of the last file that is still zero.
   Result<std::int64_t> find_max();
-  /// The offset of the first entry whose record is in the log.
+  /// The first entry whose record is in the log.
   Result<std::int64_t> find_min(std::int64_t log_begin, std::int64_t max);
+  /// The queue offset at which the entries from `unit` on begin; `max`: where those end.
+  Result<std::int64_t> offset_at(std::int64_t unit, std::int64_t max);
 
  private:
   FileSystem& files_;
+  QueueKind kind_;
+  std::int64_t unit_bytes_;
   std::string topic_;
   std::int32_t queue_id_;
   std::vector<SegmentFile> segments_;
@@ -53,6 +63,7 @@ struct Inspection::State {
 
   std::string path(std::string_view name) const { return options.root + "/" + std::string{name}; }
   Result<std::vector<QueueFiles>> queues();
+  Result<Ok> add_queues(QueueKind kind, std::vector<QueueFiles>& found);
   /// Of a directory that need not exist.
   Result<std::vector<DirectoryEntry>> list(const std::string& directory) const;
 

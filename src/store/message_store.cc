@@ -54,6 +54,11 @@ bool is_torn(Bytes file, std::size_t record_at, const protocol::Message& message
          misses_sector(file, properties_at, end);
 }
 
+std::int64_t tags_code_of(Bytes record) {
+  const auto message = protocol::decode_message(record);
+  return protocol::tags_code(message ? message->property(protocol::property::kTags) : std::nullopt);
+}
+
 class LocalStore final : public MessageStore, private RetentionTarget {
  public:
   LocalStore(Env& env, const StoreConfig& config, StoreEvents& events)
@@ -642,7 +647,9 @@ GetResult LocalStore::get(const GetRequest& request) {
     }
     result.next_offset = entry.queue_offset + entry.messages;
     if (entry.is_blank() || entry.physical_offset < skip_before) continue;
-    if (request.filter && !request.filter->matches_tags_code(entry.tags_code)) continue;
+    if (request.filter && !entry.tags_elsewhere() &&
+        !request.filter->matches_tags_code(entry.tags_code))
+      continue;
     if (!segment || entry.physical_offset < segment->base() ||
         entry.physical_offset >= segment->end())
       segment = log_.segment_of(entry.physical_offset);
@@ -662,6 +669,9 @@ GetResult LocalStore::get(const GetRequest& request) {
       }
       continue;
     }
+    if (request.filter && entry.tags_elsewhere() &&
+        !request.filter->matches_tags_code(tags_code_of(record)))
+      continue;
     if (request.filter && request.filter->needs_record() && !request.filter->matches_record(record))
       continue;
     const std::int64_t position = entry.physical_offset - segment->base();

@@ -398,6 +398,30 @@ TEST_F(StoreByHand, AnEntryThatLeadsBesideItsRecordIsNotServedAndTheNextOneIs) {
   EXPECT_EQ(read_all("t", 0), (std::vector<std::string>{"one", "three"}));
 }
 
+/// Takes one tag, by its code alone.
+class OnlyTag final : public MessageFilter {
+ public:
+  explicit OnlyTag(std::string_view tag) : code_{protocol::tags_code(tag)} {}
+  bool matches_tags_code(std::int64_t code) const override { return code == code_; }
+
+ private:
+  const std::int64_t code_;
+};
+
+TEST_F(StoreByHand, AnEntryWhoseTagsAreInConsumequeueExtIsFilteredByItsRecord) {
+  open();
+  send("t", 0, "one", "", "A");
+  send("t", 0, "two", "", "B");
+  send("t", 0, "three", "", "A");
+  wait_dispatched();
+  constexpr std::uint64_t kSignOfTagsCode = 12 * 8 + 7;
+  for (const std::uint64_t entry : {0, 1, 2})
+    ASSERT_TRUE(disk_.flip_bit("/store/consumequeue/t/0/00000000000000000000",
+                               entry * 20 * 8 + kSignOfTagsCode));
+  const OnlyTag filter{"A"};
+  EXPECT_EQ(read_all("t", 0, &filter), (std::vector<std::string>{"one", "three"}));
+}
+
 TEST_F(Store, RefusesMessagesAfterAFailedSync) {
   StoreConfig config = small();
   config.flush_disk_type = FlushDiskType::kSyncFlush;

@@ -138,7 +138,7 @@ class Planner {
     const auto below = [&](std::string_view directory) {
       return finding.file.starts_with(options_.root + "/" + std::string{directory});
     };
-    if (below("consumequeue/"))
+    if (below("consumequeue/") || below("batchconsumequeue/"))
       plan_queue(finding);
     else if (below("index/"))
       plan_index(finding);

@@ -1,0 +1,137 @@
+#include "main/inspect.h"
+
+#include <filesystem>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/file.h"
+#include "protocol/json.h"
+#include "testing/store_builder.h"
+
+namespace apogee {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+struct Ran {
+  int code = 0;
+  std::string out, err;
+};
+Ran run(const std::vector<std::string>& words) {
+  ::testing::internal::CaptureStdout();
+  ::testing::internal::CaptureStderr();
+  Ran ran;
+  ran.code = run_inspect(words);
+  std::fflush(stdout);
+  ran.out = ::testing::internal::GetCapturedStdout();
+  ran.err = ::testing::internal::GetCapturedStderr();
+  return ran;
+}
+/// One JSON object a line.
+std::vector<protocol::Json> objects(const std::string& text) {
+  std::vector<protocol::Json> found;
+  for (std::string_view rest = text; !rest.empty();) {
+    const std::size_t end = std::min(rest.find('\n'), rest.size());
+    auto json = protocol::parse_json(rest.substr(0, end));
+    EXPECT_TRUE(json) << rest.substr(0, end);
+    if (json) found.push_back(*std::move(json));
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  return found;
+}
+
+/// A small store in a directory of its own.
+class InspectCommand : public ::testing::Test {
+ protected:
+  InspectCommand()
+      : root_{(std::filesystem::path{::testing::TempDir()} /
+               ("inspect-" +
+                std::string{::testing::UnitTest::GetInstance()->current_test_info()->name()}))
+                  .string()} {
+    std::filesystem::remove_all(root_);
+    testing::StoreBuilder builder{root_, 4'096, 400};
+    for (int i = 0; i < 5; ++i)
+      builder.put({.topic = "T",
+                   .queue_id = 0,
+                   .body = "hello",
+                   .tags = "A",
+                   .unique_key = "U" + std::to_string(i),
+                   .store_timestamp = 1'700'000'000'000 + i});
+    builder.write(*files_, /*durable=*/false);
+  }
+  ~InspectCommand() override { std::filesystem::remove_all(root_); }
+
+  std::unique_ptr<FileSystem> files_ = make_posix_files();
+  const std::string root_;
+};
+
+TEST_F(InspectCommand, TellsWhatIsInAStoreWithAndWithoutItsName) {
+  const Ran named = run({"summary", root_}), short_form = run({root_});
+  EXPECT_EQ(named.code, 0) << named.err;
+  EXPECT_EQ(named.out, short_form.out);
+  EXPECT_THAT(named.out, HasSubstr("Consume queues"));
+  EXPECT_THAT(named.out, HasSubstr("shut down cleanly"));
+}
+
+TEST_F(InspectCommand, GivesEachPartAsJson) {
+  const auto summary = objects(run({root_, "--json"}).out);
+  ASSERT_EQ(summary.size(), 1U);
+  EXPECT_EQ(write_json(*summary[0].find("queues"), protocol::JsonStyle::kStandard),
+            R"([{"maxOffset":5,"minOffset":0,"queueId":0,"topic":"T"}])");
+  EXPECT_EQ(objects(run({"records", root_, "--json"}).out).size(), 5U);
+  EXPECT_EQ(objects(run({"records", root_, "--key", "U3", "--json"}).out).size(), 1U);
+  const auto entries = objects(run({"queue", root_, "T", "0", "--from", "3", "--json"}).out);
+  ASSERT_EQ(entries.size(), 2U);
+  EXPECT_EQ(write_json(*entries[0].find("queueOffset"), protocol::JsonStyle::kStandard), "3");
+  EXPECT_EQ(objects(run({"check", root_, "--json"}).out).size(), 1U);
+}
+
+TEST_F(InspectCommand, ShowsSoManyAndSaysThatThereAreMore) {
+  const Ran some = run({"records", root_, "--limit", "2"});
+  EXPECT_EQ(some.code, 0);
+  EXPECT_THAT(some.out, HasSubstr("there are more; --limit 20 shows them"));
+  EXPECT_THAT(run({"records", root_}).out, Not(HasSubstr("there are more")));
+  EXPECT_THAT(run({"records", root_, "--topic", "U"}).out, HasSubstr("no such records"));
+}
+
+TEST_F(InspectCommand, TellsDamageByItsExitCodeAndRepairsOnlyWhenAsked) {
+  EXPECT_EQ(run({"check", root_}).code, 0);
+  {
+    auto file =
+        files_->open(root_ + "/commitlog/00000000000000000000", FileSystem::Open::kExisting);
+    ASSERT_TRUE(file);
+    ASSERT_TRUE((*file)->write_at(90, as_bytes("X")));  // in the first body
+  }
+  const Ran damaged = run({"check", root_});
+  EXPECT_EQ(damaged.code, 1);
+  EXPECT_THAT(damaged.out, HasSubstr("DAMAGE"));
+  const Ran planned = run({"repair", root_});
+  EXPECT_EQ(planned.code, 1);
+  EXPECT_THAT(planned.out, HasSubstr("nothing was changed; --apply does what is said above"));
+  EXPECT_EQ(run({"check", root_}).out, damaged.out);
+}
+
+TEST_F(InspectCommand, RefusesWhatItCannotDo) {
+  for (const std::vector<std::string>& words : {std::vector<std::string>{},
+                                                {"records"},
+                                                {"queue", root_},
+                                                {"queue", root_, "T"},
+                                                {"queue", root_, "T", "first"},
+                                                {"records", root_, "--limit", "many"},
+                                                {"records", root_, "--nonsense"},
+                                                {"check", root_, "--apply"},
+                                                {root_, "--index-slots", "0"}})
+    EXPECT_EQ(run(words).code, 2) << ::testing::PrintToString(words);
+  const Ran nowhere = run({root_ + "/config"});
+  EXPECT_EQ(nowhere.code, 2);
+  EXPECT_THAT(nowhere.err, HasSubstr("apogee inspect: "));
+  const Ran no_queue = run({"queue", root_, "T", "7"});
+  EXPECT_EQ(no_queue.code, 2);
+  EXPECT_THAT(no_queue.err, HasSubstr("no queue 7 of topic T"));
+  EXPECT_EQ(run({"--help"}).code, 0);
+}
+
+}  // namespace
+}  // namespace apogee
