@@ -1,0 +1,67 @@
+#include "main/bench.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "apogee/testing/broker.h"
+#include "protocol/json.h"
+
+namespace apogee {
+namespace {
+
+using ::testing::HasSubstr;
+
+struct Ran {
+  int code = 0;
+  std::string out, err;
+};
+Ran run(const std::vector<std::string>& words) {
+  ::testing::internal::CaptureStdout();
+  ::testing::internal::CaptureStderr();
+  Ran ran;
+  ran.code = run_bench(words);
+  std::fflush(stdout);
+  ran.out = ::testing::internal::GetCapturedStdout();
+  ran.err = ::testing::internal::GetCapturedStderr();
+  return ran;
+}
+
+TEST(BenchCommand, RefusesWhatItCannotDo) {
+  for (const std::vector<std::string>& words : {std::vector<std::string>{},
+                                                {"fly"},
+                                                {"send", "-b", "127.0.0.1:1", "--nonsense"},
+                                                {"send", "-b", "127.0.0.1:1", "-s", "7"},
+                                                {"send", "-b", "127.0.0.1:1", "-c", "0"},
+                                                {"send", "-b", "127.0.0.1:1", "-r", "fast"},
+                                                {"send", "-b", "127.0.0.1:1", "-d", "0"},
+                                                {"pull", "-b", "127.0.0.1:1", "--count", "2000"}})
+    EXPECT_EQ(run(words).code, 2) << ::testing::PrintToString(words);
+  EXPECT_EQ(run({"--help"}).code, 0);
+}
+
+TEST(BenchCommand, AsksWhereTheBrokerIs) {
+  const Ran send = run({"send"});
+  EXPECT_EQ(send.code, 2);
+  EXPECT_THAT(send.err, HasSubstr("say where the broker is: -n NAME_SERVER or -b BROKER"));
+  const Ran route = run({"route", "-b", "127.0.0.1:1"});
+  EXPECT_EQ(route.code, 2);
+  EXPECT_THAT(route.err, HasSubstr("say where the name server is"));
+}
+
+TEST(BenchCommand, TellsWhatItMeasuredAsOneObject) {
+  auto broker = testing::Broker::start();
+  ASSERT_TRUE(broker) << broker.error().detail;
+  const Ran ran = run(
+      {"send", "-n", broker->name_server(), "-c", "1", "-f", "2", "-d", "1", "--json", "--quiet"});
+  EXPECT_EQ(ran.code, 0) << ran.err;
+  EXPECT_EQ(ran.err, "");
+  const auto json = protocol::parse_json(ran.out);
+  ASSERT_TRUE(json) << ran.out;
+  for (const char* name : {"mode", "connections", "inFlight", "size", "seconds", "messages",
+                           "perSecond", "latencyUs", "errors"})
+    EXPECT_NE(json->find(name), nullptr) << name;
+  EXPECT_EQ(json->find("mode")->text() ? *json->find("mode")->text() : "", "send");
+}
+
+}  // namespace
+}  // namespace apogee
