@@ -68,7 +68,7 @@ function(apogee_add_tests)
   # Of these files alone: a path of the tree on every command line would make the compiler cache miss in another checkout.
   set_source_files_properties(
     ${PROJECT_SOURCE_DIR}/src/protocol/golden_test.cc ${PROJECT_SOURCE_DIR}/src/main/admin_test.cc
-    ${PROJECT_SOURCE_DIR}/src/client/allocation_test.cc PROPERTIES
+    ${PROJECT_SOURCE_DIR}/src/client/allocation_test.cc ${PROJECT_SOURCE_DIR}/src/broker/kinds_golden_test.cc PROPERTIES
     COMPILE_DEFINITIONS APOGEE_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   get_property(libraries GLOBAL PROPERTY APOGEE_TESTED_LIBRARIES)
   foreach(name ${libraries} testing)

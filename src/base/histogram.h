@@ -7,6 +7,21 @@
 
 namespace apogee {
 
+/// Counts of values in few classes: up to each bound, and beyond the last. The bounds are the
+/// owner's, the same at every call.
+/// Threads: one.
+template <std::size_t kBounds>
+struct ClassCounts {
+  std::array<std::uint64_t, kBounds + 1> counts{};
+  double sum = 0;
+
+  void add(std::int64_t value, const std::array<std::int64_t, kBounds>& bounds) {
+    const auto at = std::ranges::lower_bound(bounds, value) - bounds.begin();
+    ++counts[static_cast<std::size_t>(at)];
+    sum += static_cast<double>(value);
+  }
+};
+
 /// Counts of values from 0 to 2^40, exact to one part in 64: 64 steps to every power of two.
 /// Threads: one; merge() those of several.
 class Histogram {

@@ -113,7 +113,12 @@ struct Broker::State final : store::StoreEvents {
         return false;
       });
     }
-    void on_disconnected(const remoting::PeerPtr& peer, const Error&) override {
+    void on_connected(const remoting::PeerPtr&) override {
+      state.stats.count_channel(Stats::Channel::kConnect);
+    }
+    void on_disconnected(const remoting::PeerPtr& peer, const Error& why) override {
+      state.stats.count_channel(why.code == Errc::kDisconnected ? Stats::Channel::kClose
+                                                                : Stats::Channel::kException);
       forget_peer(*state.context, *peer);
     }
     void on_decoded(Clock::Duration took) override {
@@ -190,7 +195,7 @@ Result<Ok> Broker::State::load() {
   store = *std::move(opened);
   offsets.write_behind([this] { return log_is_durable(); });
   scheduled = std::make_unique<ScheduledMessages>(
-      env, *store, sending.levels, config_path("delayOffset.json"),
+      env, *store, stats, sending.levels, config_path("delayOffset.json"),
       config.now().delay_offset_version_step, store_config.delay_offset_flush_interval_ms);
   if (auto loaded = scheduled->load(); !loaded) return loaded;
   if (!store_config.timer_enable) return Ok{};
@@ -300,7 +305,10 @@ Result<Ok> Broker::State::open_metrics() {
 
 std::optional<HttpPage> Broker::State::page(std::string_view path) {
   if (path == "/metrics") {
-    const MetricsSources sources{.waiting_for_workers = [this] { return processors->waiting(); },
+    const MetricsSources sources{.timer = timer.get(),
+                                 .transactions = transactions.get(),
+                                 .popping = popping.get(),
+                                 .waiting_for_workers = [this] { return processors->waiting(); },
                                  .connections =
                                      [this] {
                                        return server->connections() +
@@ -328,7 +336,9 @@ Result<Ok> Broker::State::listen() {
       stats, config.now().broker_ip1 + ":" + std::to_string(server_config.listen_port), in_flight});
   popping = std::make_unique<Popping>(*context, sending, config_path("consumerOrderInfo.json"));
   if (auto loaded = popping->load(); !loaded) return loaded;
-  transactions = std::make_unique<Transactions>(*context, sending);
+  transactions =
+      std::make_unique<Transactions>(*context, sending, config_path("transactionMetrics"));
+  if (auto loaded = transactions->load(); !loaded) return loaded;
   routes = std::make_unique<TopicRoutes>(*context, config.now().name_servers,
                                          remoting::make_client(env, {}));
   processors = std::make_unique<Handler>(*this);

@@ -57,10 +57,19 @@ Answer heartbeat(Context& context, FilterData* filter_data, const Request& reque
   if (!heartbeat) return Answer::error(code::kSystemError, heartbeat.error().detail);
   const ClientInfo client{heartbeat->client_id, request.command.language, request.command.version};
   bool changed = false;
+  const auto timed = [&](auto&& registration) {
+    const Clock::Instant begun = context.env.clock.now();
+    registration();
+    return std::chrono::duration_cast<std::chrono::milliseconds>(context.env.clock.now() - begun)
+        .count();
+  };
   for (protocol::ConsumerData& each : heartbeat->consumer_data_set)
-    changed = register_group(context, filter_data, request, client, *heartbeat, each) || changed;
+    context.stats.count_consumer_register(timed([&] {
+      changed = register_group(context, filter_data, request, client, *heartbeat, each) || changed;
+    }));
   for (const protocol::ProducerData& each : heartbeat->producer_data_set)
-    context.producers.register_producer(request.peer(), client, each.group_name);
+    context.stats.count_producer_register(timed(
+        [&] { context.producers.register_producer(request.peer(), client, each.group_name); }));
   const bool v1 = heartbeat->heartbeat_fingerprint == 0;
   return Answer::with(
       protocol::HeartbeatResponse{.supports_v2 = true, .subscription_changed = v1 || changed});

@@ -4,6 +4,9 @@
 #include <cmath>
 #include <map>
 
+#include "broker/popping.h"
+#include "broker/timer_messages.h"
+#include "broker/transactions.h"
 #include "protocol/codes.h"
 #include "protocol/names.h"
 #include "protocol/pop.h"
@@ -162,6 +165,9 @@ class Page {
     connections();
     lag();
     queue_lag();
+    if (sources_.transactions) transactions();
+    if (sources_.timer) timer();
+    if (sources_.popping) pops();
     storage();
     requests();
     stages();
@@ -217,6 +223,7 @@ class Page {
     };
     Series<Sum> series{out_.series_max()};
     context_.stats.for_each_topic([&](std::string_view topic, const In& in) {
+      if (protocol::is_retry_topic(topic) || protocol::is_dlq_topic(topic)) return;
       for (std::size_t type = 0; type < kMessageTypeNames.size(); ++type) {
         if (in.messages[type] == 0) continue;
         const auto labels = [&](std::string_view name, bool system) {
@@ -415,11 +422,149 @@ class Page {
                  [](std::int64_t lag) { return lag; });
   }
 
+  // ---- Transactions ----
+
+  void transactions() {
+    Series<Transactions::OfTopic> series{out_.series_max()};
+    for (const auto& [topic, counts] : sources_.transactions->topics()) {
+      Transactions::OfTopic& sum = series.at({{"topic", topic}}, {{"topic", std::string{kOther}}});
+      sum.open += counts.open;
+      sum.commits += counts.commits;
+      sum.rollbacks += counts.rollbacks;
+      add(sum.commit_after, counts.commit_after);
+    }
+    write_series("rocketmq_half_messages", "gauge", "Half messages of all topics", series,
+                 [](const auto& counts) { return counts.open; });
+    write_series("rocketmq_commit_messages_total", "counter", "Total number of commit messages",
+                 series, [](const auto& counts) { return counts.commits; });
+    write_series("rocketmq_rollback_messages_total", "counter", "Total number of rollback messages",
+                 series, [](const auto& counts) { return counts.rollbacks; });
+    // In seconds, as there, whatever the name says.
+    out_.family("rocketmq_finish_message_latency_milliseconds", "histogram",
+                "Transaction finish latency");
+    for (const auto& [labels, counts] : series.all())
+      if (counts.commits > 0) classes(labels, Transactions::kLatencyBounds, counts.commit_after);
+  }
+
+  template <std::size_t kBounds>
+  static void add(ClassCounts<kBounds>& sum, const ClassCounts<kBounds>& more) {
+    for (std::size_t i = 0; i < sum.counts.size(); ++i) sum.counts[i] += more.counts[i];
+    sum.sum += more.sum;
+  }
+  template <std::size_t kBounds>
+  void classes(const Labels& labels, const std::array<std::int64_t, kBounds>& bounds,
+               const ClassCounts<kBounds>& counts) {
+    const std::vector<double> as_written{bounds.begin(), bounds.end()};
+    out_.histogram(labels, as_written, counts.counts, counts.sum);
+  }
+
+  // ---- The timer ----
+
+  static Labels storage_labels() { return {{"storage_medium", "disk"}, {"storage_type", "local"}}; }
+  static Labels storage_labels(std::string_view name, std::string_view value) {
+    Labels labels = storage_labels();
+    labels.emplace_back(name, value);
+    return labels;
+  }
+
+  void timer() {
+    const TimerSnapshot now = sources_.timer->snapshot();
+    const auto figure = [&](const char* name, const char* help, std::int64_t value) {
+      gauge(name, help, static_cast<double>(value), storage_labels());
+    };
+    figure("rocketmq_timer_enqueue_lag", "Timer enqueue messages lag", now.enqueue_lag);
+    figure("rocketmq_timer_enqueue_latency_milliseconds", "Timer enqueue latency",
+           now.enqueue_latency_ms);
+    figure("rocketmq_timer_dequeue_lag", "Timer dequeue messages lag", now.dequeue_lag);
+    figure("rocketmq_timer_dequeue_latency_milliseconds", "Timer dequeue latency",
+           now.dequeue_latency_ms);
+    const auto by_topic = [&](const char* name, const char* type, const char* help,
+                              const std::map<std::string, std::int64_t>& counts) {
+      Series<std::int64_t> series{out_.series_max()};
+      for (const auto& [topic, count] : counts)
+        series.at(storage_labels("topic", topic), storage_labels("topic", kOther)) += count;
+      write_series(name, type, help, series, [](std::int64_t count) { return count; });
+    };
+    by_topic("rocketmq_timing_messages", "gauge", "Current message number in timing", now.timing);
+    by_topic("rocketmq_timer_enqueue_total", "counter", "Total number of timer enqueue",
+             now.enqueued);
+    by_topic("rocketmq_timer_dequeue_total", "counter", "Total number of timer dequeue",
+             now.dequeued);
+    out_.family("rocketmq_timer_message_snapshot", "gauge",
+                "Timer message distribution snapshot, only count timing messages in 24h.");
+    for (const auto& [bound, count] : now.by_bound)
+      out_.value(storage_labels("timer_bound_s", std::to_string(bound)),
+                 static_cast<double>(count));
+    Series<TimerSnapshot::Delays> delays{out_.series_max()};
+    for (const auto& [topic, counts] : now.delays)
+      add(delays.at(storage_labels("topic", topic), storage_labels("topic", kOther)), counts);
+    out_.family("rocketmq_delay_message_latency_seconds", "histogram",
+                "Timer message set latency distribution");
+    for (const auto& [labels, counts] : delays.all())
+      classes(labels, TimerSnapshot::kDelayBounds, counts);
+    lateness(now.lateness_ms);
+  }
+
+  void lateness(const Histogram& late) {
+    out_.family("apogee_timer_lateness_seconds", "summary",
+                "Timer messages delivered after the end of their slot");
+    for (const char* quantile : {"0.5", "0.99", "0.999"})
+      out_.value({{"quantile", quantile}},
+                 static_cast<double>(late.quantile(std::stod(quantile))) / 1e3);
+  }
+
+  // ---- POP ----
+
+  void pops() {
+    // No offset waits in a buffer: it is committed with its pop.
+    gauge("rocketmq_pop_offset_buffer_size", "Time number of buffered offset", 0);
+    gauge("rocketmq_pop_checkpoint_buffer_size", "The number of buffered checkpoint",
+          static_cast<double>(sources_.popping->revive.outstanding()));
+    const auto lags = sources_.popping->revive.lag();
+    const auto by_queue = [&](const char* name, const char* help, auto&& value_of) {
+      out_.family(name, "gauge", help);
+      for (const auto& [queue, lag] : lags)
+        out_.value({{"queue_id", std::to_string(queue)}}, static_cast<double>(value_of(lag)));
+    };
+    // Messages, as there, whatever the name says.
+    by_queue("rocketmq_pop_revive_lag_milliseconds", "The processing lag of revive topic",
+             [](const Revive::Lag& lag) { return lag.records; });
+    by_queue("rocketmq_pop_revive_latency_milliseconds", "The processing latency of revive topic",
+             [](const Revive::Lag& lag) { return lag.ms; });
+    using Way = ReviveCounts::Way;
+    revive_counts(Way::kIn, "rocketmq_pop_revive_in_message_total",
+                  "Total number of put message to revive topic");
+    revive_counts(Way::kOut, "rocketmq_pop_revive_out_message_total",
+                  "Total number of get message from revive topic");
+    revive_counts(Way::kAgain, "rocketmq_pop_revive_retry_messages_total",
+                  "Total number of put message to pop retry topic");
+  }
+
+  void revive_counts(ReviveCounts::Way way, const char* name, const char* help) {
+    using Way = ReviveCounts::Way;
+    Series<std::int64_t> series{out_.series_max()};
+    sources_.popping->log.counts.for_each([&](const ReviveCounts::Count& each) {
+      if (each.way != way) return;
+      const auto labels = [&](std::string_view group, std::string_view topic) {
+        Labels all{{"consumer_group", std::string{group}}};
+        if (way != Way::kOut)
+          all.emplace_back("put_status", name_of(static_cast<store::PutStatus>(each.detail)));
+        else
+          all.emplace_back("queue_id", std::to_string(each.detail));
+        if (way != Way::kAgain) all.emplace_back("revive_message_type", each.what);
+        all.emplace_back("topic", topic);
+        return all;
+      };
+      series.at(labels(each.group, each.topic), labels(kOther, kOther)) += each.count;
+    });
+    write_series(name, "counter", help, series, [](std::int64_t count) { return count; });
+  }
+
   // ---- The store ----
 
   void storage() {
     const store::StoreStatus status = context_.store.status();
-    const Labels labels{{"storage_medium", "disk"}, {"storage_type", "local"}};
+    const Labels labels = storage_labels();
     const auto behind = [](std::int64_t end, std::int64_t done) {
       return static_cast<double>(std::max<std::int64_t>(end - done, 0));
     };

@@ -44,8 +44,15 @@ class Exposition {
   Buffer out_;
 };
 
-/// Figures that others add.
+class Popping;
+class TimerMessages;
+class Transactions;
+
+/// Figures that others add. What is absent is not shown.
 struct MetricsSources {
+  const TimerMessages* timer = nullptr;
+  const Transactions* transactions = nullptr;
+  const Popping* popping = nullptr;
   std::function<std::int32_t()> waiting_for_workers;
   std::function<std::size_t()> connections;
 };

@@ -1,6 +1,10 @@
 #include "broker/metrics.h"
 
 #include "broker/broker_fixture.h"
+#include "broker/popping.h"
+#include "broker/timer_messages.h"
+#include "broker/transactions.h"
+#include "protocol/names.h"
 
 namespace apogee::broker {
 namespace {
@@ -8,7 +12,10 @@ namespace {
 class Metrics : public BrokerFixture {
  protected:
   std::string page() {
-    return metrics_page(context_, {.waiting_for_workers = [] { return 3; }});
+    return metrics_page(context_, {.timer = &timer_,
+                                   .transactions = &transactions_,
+                                   .popping = &popping_,
+                                   .waiting_for_workers = [] { return 3; }});
   }
   /// The value of the series with these labels besides the common ones; -1: not there.
   double value_of(const std::string& name, const std::string& labels) {
@@ -19,6 +26,10 @@ class Metrics : public BrokerFixture {
     if (at == std::string::npos) return -1;
     return std::stod(text.substr(at + 1 + start.size()));
   }
+
+  TimerMessages timer_{env_, store_, "/store"};
+  Transactions transactions_{context_, send_settings_, "/store/config/transactionMetrics"};
+  Popping popping_{context_, send_settings_, "/store/config/consumerOrderInfo.json"};
 };
 
 TEST_F(Metrics, CountMessagesInByTopicAndType) {
@@ -39,7 +50,7 @@ TEST_F(Metrics, CountMessagesInByTopicAndType) {
 }
 
 TEST_F(Metrics, CountMessagesOutAndDeadLettersByGroup) {
-  stats_.count_get("t", "g", 4, 400, 1);
+  stats_.count_get("t", "g", 0, 4, 400, 1);
   stats_.count_dead_letter("t", "g");
   const std::string labels = R"(consumer_group="g",is_system="false",topic="t")";
   EXPECT_EQ(value_of("rocketmq_messages_out_total", labels), 4);
@@ -77,6 +88,86 @@ TEST_F(Metrics, SayHowFarOnlineGroupsAreBehindAndAllByQueue) {
   EXPECT_EQ(value_of("apogee_consumer_queue_lag_messages",
                      R"(consumer_group="g",queue_id="0",topic="t")"),
             3);
+}
+
+TEST_F(Metrics, TellHowManyTimerMessagesWaitAndForHowLong) {
+  ASSERT_TRUE(timer_.load());
+  const std::int64_t due = disk_.clock.wall_ms() + 90'000;
+  store_.put({.topic = "rmq_sys_wheel_timer",
+              .body = "later",
+              .properties = {
+                  {"TIMER_OUT_MS", std::to_string(due)}, {"REAL_TOPIC", "t"}, {"REAL_QID", "0"}}});
+  const std::string storage = R"(storage_medium="disk",storage_type="local")";
+  EXPECT_EQ(value_of("rocketmq_timer_enqueue_lag", storage), 1);
+  timer_.run();
+  EXPECT_EQ(value_of("rocketmq_timer_enqueue_lag", storage), 0);
+  EXPECT_EQ(value_of("rocketmq_timer_dequeue_lag", storage), 1);
+  const std::string of_topic = storage + R"(,topic="t")";
+  EXPECT_EQ(value_of("rocketmq_timing_messages", of_topic), 1);
+  EXPECT_EQ(value_of("rocketmq_timer_enqueue_total", of_topic), 1);
+  EXPECT_EQ(value_of("rocketmq_timer_message_snapshot", storage + R"(,timer_bound_s="300")"), 1);
+  EXPECT_EQ(value_of("rocketmq_delay_message_latency_seconds_bucket", of_topic + R"(,le="60.0")"),
+            0);
+  EXPECT_EQ(value_of("rocketmq_delay_message_latency_seconds_bucket", of_topic + R"(,le="600.0")"),
+            1);
+  disk_.clock.advance(95s);
+  timer_.run();
+  EXPECT_EQ(value_of("rocketmq_timing_messages", of_topic), 0);
+  EXPECT_EQ(value_of("rocketmq_timer_dequeue_total", of_topic), 1);
+}
+
+TEST_F(Metrics, CountTransactionsByTheTopicTheirMessageIsFor) {
+  store_.put({.topic = protocol::kHalfTopic,
+              .properties = {{"REAL_TOPIC", "t"}, {"REAL_QID", "0"}, {"PGROUP", "p"}}});
+  transactions_.follow();
+  EXPECT_EQ(value_of("rocketmq_half_messages", R"(topic="t")"), 1);
+  disk_.clock.advance(30s);
+  const auto record = store_.record_at(protocol::kHalfTopic, 0, 0);
+  const auto half = protocol::decode_message(record.bytes);
+  const auto ended = transactions_.end({.producer_group = "p",
+                                        .tran_state_table_offset = 0,
+                                        .commit_log_offset = half->physical_offset,
+                                        .commit_or_rollback = protocol::sys_flag::kCommit});
+  EXPECT_EQ(ended.code, 0) << ended.remark.value_or("");
+  EXPECT_EQ(value_of("rocketmq_half_messages", R"(topic="t")"), 0);
+  EXPECT_EQ(value_of("rocketmq_commit_messages_total", R"(topic="t")"), 1);
+  EXPECT_EQ(value_of("rocketmq_rollback_messages_total", R"(topic="t")"), 0);
+  EXPECT_EQ(
+      value_of("rocketmq_finish_message_latency_milliseconds_bucket", R"(topic="t",le="5.0")"), 0);
+  EXPECT_EQ(
+      value_of("rocketmq_finish_message_latency_milliseconds_bucket", R"(topic="t",le="60.0")"), 1);
+}
+
+TEST_F(Metrics, TellWhatWaitsInTheReviveTopic) {
+  groups_.find_or_create("g");
+  store_.put({.body = "popped"});
+  protocol::CheckPoint point;
+  point.broker_name = "broker-a";
+  point.group = "g";
+  point.topic = "t";
+  point.differences = {0};
+  point.count = 1;
+  point.invisible_ms = 10'000;
+  point.pop_time = disk_.clock.wall_ms();
+  EXPECT_TRUE(popping_.log.put(2, point));
+  popping_.revive.run();
+  EXPECT_EQ(value_of("rocketmq_pop_checkpoint_buffer_size", ""), 1);
+  EXPECT_EQ(value_of("rocketmq_pop_revive_lag_milliseconds", R"(queue_id="2")"), 1);
+  EXPECT_EQ(value_of("rocketmq_pop_revive_latency_milliseconds", R"(queue_id="2")"), 0);
+  EXPECT_EQ(
+      value_of("rocketmq_pop_revive_in_message_total",
+               R"(consumer_group="g",put_status="PUT_OK",revive_message_type="CK",topic="t")"),
+      1);
+  EXPECT_EQ(value_of("rocketmq_pop_revive_out_message_total",
+                     R"(consumer_group="g",queue_id="2",revive_message_type="CK",topic="t")"),
+            1);
+  disk_.clock.advance(15s);
+  EXPECT_EQ(value_of("rocketmq_pop_revive_latency_milliseconds", R"(queue_id="2")"), 5'000);
+  popping_.revive.run();
+  EXPECT_EQ(value_of("rocketmq_pop_revive_retry_messages_total",
+                     R"(consumer_group="g",put_status="PUT_OK",topic="t")"),
+            1);
+  EXPECT_EQ(value_of("rocketmq_pop_checkpoint_buffer_size", ""), 0);
 }
 
 TEST_F(Metrics, CountConnectionsByLanguageAndVersion) {

@@ -94,6 +94,7 @@ void ack_one(Popping& popping, const AckMessageRequest& header, const Responder&
         ack_in_order(popping, {header.topic, header.consumer_group, header.queue_id, header.offset,
                                handle->pop_time, handle->invisible_ms});
     if (refusal) return responder.reply(refusal->code, refusal->remark);
+    context.stats.count_acks(header.topic, header.consumer_group, 1);
     return responder.reply(code::kSuccess);
   }
   if (!popping.log.has(handle->revive_queue))
@@ -113,7 +114,8 @@ void ack_one(Popping& popping, const AckMessageRequest& header, const Responder&
     const PutAnswer why = put_answer(put.status, context);
     return responder.reply(code::kSystemError, why.remark);
   }
-  answer_when_safe(context, responder, put.end);
+  context.stats.count_acks(header.topic, header.consumer_group, 1);
+  answer_when_safe(context, responder, put.end());
 }
 
 /// One entry of a batch; where its record ends, 0 if there is none. An entry that fits nothing is
@@ -136,6 +138,8 @@ Result<std::int64_t> ack_several(Popping& popping, const std::string& broker_nam
     } else if (auto wrong = ack_in_order(popping, {*topic, entry.group, entry.queue_id, offset,
                                                    entry.pop_time, entry.invisible_ms})) {
       refusal = std::move(wrong);
+    } else {
+      context.stats.count_acks(*topic, entry.group, 1);
     }
   }
   if (ack.offsets->empty() || !popping.log.has(entry.revive_queue)) return 0;
@@ -149,7 +153,8 @@ Result<std::int64_t> ack_several(Popping& popping, const std::string& broker_nam
   const auto put = popping.log.put(entry.revive_queue, ack,
                                    protocol::visible_again(entry.pop_time, entry.invisible_ms));
   if (!put) return Error{Errc::kIo, put_answer(put.status, context).remark};
-  return put.end;
+  context.stats.count_acks(*topic, entry.group, static_cast<std::int64_t>(ack.offsets->size()));
+  return put.end();
 }
 
 void ack_batch(Popping& popping, const remoting::Request& request) {
@@ -225,6 +230,7 @@ void change_invisible_time(Popping& popping, const ChangeInvisibleTimeRequest& h
   point.revive_time = point.due();
   if (const auto put = popping.log.put(handle->revive_queue, point); !put)
     return refuse(code::kSystemError, put_answer(put.status, context).remark);
+  context.stats.count_check_point(header.topic, header.consumer_group);
 
   protocol::Ack ack;
   ack.offset = header.offset;
@@ -237,7 +243,8 @@ void change_invisible_time(Popping& popping, const ChangeInvisibleTimeRequest& h
   const auto put = popping.log.put(handle->revive_queue, ack,
                                    protocol::visible_again(handle->pop_time, handle->invisible_ms));
   if (!put) return refuse(code::kSystemError, put_answer(put.status, context).remark);
-  answer_when_safe(context, responder, put.end,
+  context.stats.count_acks(header.topic, header.consumer_group, 1);
+  answer_when_safe(context, responder, put.end(),
                    ChangeInvisibleTimeResponse{.pop_time = point.pop_time,
                                                .invisible_ms = header.invisible_ms,
                                                .revive_queue = handle->revive_queue});

@@ -102,7 +102,7 @@ Answer peek(Popping& popping, const PeekMessageRequest& header, const remoting::
   if (count > 0) {
     const auto took =
         std::chrono::duration_cast<std::chrono::milliseconds>(context.env.clock.now() - begun);
-    context.stats.count_get(header.topic, header.consumer_group, count,
+    context.stats.count_get(header.topic, header.consumer_group, header.queue_id, count,
                             static_cast<std::int64_t>(answer.body.size()), took.count());
   }
   return answer;

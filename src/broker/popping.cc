@@ -282,7 +282,9 @@ bool Pop::write_check_point(const QueueRef& queue, std::int64_t offset,
   point.revive_time = point.due();
   point.start_offset = offset;
   point.topic = queue.topic;
-  return static_cast<bool>(popping_.log.put(response_.revive_queue, point));
+  if (!popping_.log.put(response_.revive_queue, point)) return false;
+  context_.stats.count_check_point(header_.topic, header_.consumer_group);
+  return true;
 }
 
 /// A message that comes again, as if it were still in the topic it was first sent to; the handle
@@ -356,8 +358,9 @@ void Pop::take(const QueueRef& queue, std::int64_t offset, GetResult& result) {
   count_ += static_cast<std::int32_t>(offsets.size());
   const auto took =
       std::chrono::duration_cast<std::chrono::milliseconds>(context_.env.clock.now() - begun_);
-  context_.stats.count_get(queue.topic, group, static_cast<std::int64_t>(offsets.size()),
-                           result.total_bytes, took.count());
+  context_.stats.count_get(queue.topic, group, queue.queue_id,
+                           static_cast<std::int64_t>(offsets.size()), result.total_bytes,
+                           took.count());
 }
 
 void Pop::answer(std::int32_t answer_code, std::string_view remark) {

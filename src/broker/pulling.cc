@@ -234,8 +234,8 @@ void count(Context& context, const Pull& pull, const GetResult& result, std::int
   }
   const auto took =
       std::chrono::duration_cast<std::chrono::milliseconds>(context.env.clock.now() - pull.begun);
-  context.stats.count_get(pull.header.topic, pull.header.consumer_group, result.message_count,
-                          result.total_bytes, took.count());
+  context.stats.count_get(pull.header.topic, pull.header.consumer_group, pull.header.queue_id,
+                          result.message_count, result.total_bytes, took.count());
 }
 
 void commit(Context& context, const Pull& pull, const GetResult& result) {

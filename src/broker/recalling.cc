@@ -1,5 +1,6 @@
 #include "broker/recalling.h"
 
+#include "broker/put_record.h"
 #include "broker/timer_messages.h"
 #include "broker/timing.h"
 #include "protocol/headers.h"
@@ -30,21 +31,20 @@ class Recalling {
     if (auto refused = check(header, handle)) return answer(request.responder, *refused, {});
     std::string topic = handle.topic;
     std::int32_t queue_id = 0;
-    protocol::Properties properties = properties_of(header, handle);
+    Buffer properties = properties_of(header, handle);
     // It must get into the timer: its time is not over, and checked.
-    const auto refused = put_off(properties, topic, queue_id, context_, settings_);
+    const auto refused = put_off(topic, queue_id, properties, context_, settings_);
     if (refused || topic != protocol::kTimerTopic)
       return answer(request.responder, {code::kSystemError, "recall failed, execute error"}, {});
-    const store::Append put = append(topic, queue_id, properties, *request.peer());
+    const RecordPut put = this->put(topic, queue_id, properties, *request.peer());
     if (put.status != store::PutStatus::kOk)
       return answer(request.responder, {code::kSystemError, "recall failed, execute error"}, {});
-    context_.stats.count_put(handle.topic, 1, static_cast<std::int64_t>(put.records.size()));
+    context_.stats.count_put(handle.topic, 1, put.size);
     if (context_.store.config().flush_disk_type == store::FlushDiskType::kAsyncFlush)
       return answer(request.responder, {code::kSuccess, {}}, handle.message_id);
     context_.store.when_durable(
-        put.physical_offset + static_cast<std::int64_t>(put.records.size()),
-        [this, responder = request.responder, id = handle.message_id,
-         token = settings_.waiting_answers.enter()](store::PutStatus status) {
+        put.end(), [this, responder = request.responder, id = handle.message_id,
+                    token = settings_.waiting_answers.enter()](store::PutStatus status) {
           if (is_stored(status)) return answer(responder, {code::kSuccess, {}}, id);
           answer(responder, {code::kSystemError, "recall failed, execute error"}, {});
         });
@@ -77,42 +77,33 @@ class Recalling {
     return std::nullopt;
   }
 
-  protocol::Properties properties_of(const RecallMessageRequest& header,
-                                     const RecallHandle& handle) const {
-    protocol::Properties properties;
-    properties.set(property::kTags, kRecallTag);
-    properties.set(property::kTimerDeleteKey, context_.store.config().timer_delete_key_with_topic
-                                                  ? handle.topic + "+" + handle.message_id
-                                                  : handle.message_id);
-    properties.set(property::kUniqueKey, handle.message_id);
-    properties.set(property::kTimerDeliverMs, handle.timestamp);
-    if (!header.producer_group.empty())
-      properties.set(property::kProducerGroup, header.producer_group);
+  Buffer properties_of(const RecallMessageRequest& header, const RecallHandle& handle) const {
+    Buffer properties;
+    const auto add = [&](std::string_view name, std::string_view value) {
+      protocol::append_property(properties, name, value);
+    };
+    add(property::kTags, kRecallTag);
+    add(property::kTimerDeleteKey, context_.store.config().timer_delete_key_with_topic
+                                       ? handle.topic + "+" + handle.message_id
+                                       : handle.message_id);
+    add(property::kUniqueKey, handle.message_id);
+    add(property::kTimerDeliverMs, handle.timestamp);
+    if (!header.producer_group.empty()) add(property::kProducerGroup, header.producer_group);
     return properties;
   }
 
-  store::Append append(std::string_view topic, std::int32_t queue_id,
-                       const protocol::Properties& properties, const remoting::Peer& peer) {
+  RecordPut put(std::string_view topic, std::int32_t queue_id, std::string_view properties,
+                const remoting::Peer& peer) {
     const protocol::Host born = protocol::host_from(peer.remote().host, peer.remote().port);
-    const Buffer text = properties.encode();
-    Buffer record;
-    store::Append put{.topic = topic, .queue_id = queue_id};
-    if (!protocol::encode_message(record, {.queue_id = queue_id,
-                                           .born_timestamp = context_.env.clock.wall_ms(),
-                                           .born_host = as_bytes(born.address),
-                                           .born_port = born.port,
-                                           .store_host = as_bytes(settings_.store_host.address),
-                                           .store_port = settings_.store_host.port,
-                                           .body = as_bytes("0"),
-                                           .topic = topic,
-                                           .properties = text})) {
-      put.status = store::PutStatus::kMessageIllegal;
-      return put;
-    }
-    put.records = std::as_writable_bytes(std::span{record.data(), record.size()});
-    store::Append* batch[] = {&put};
-    context_.store.append(batch);
-    return put;  // of its records only the size is of use
+    return put_record(context_.store, {.queue_id = queue_id,
+                                       .born_timestamp = context_.env.clock.wall_ms(),
+                                       .born_host = as_bytes(born.address),
+                                       .born_port = born.port,
+                                       .store_host = as_bytes(settings_.store_host.address),
+                                       .store_port = settings_.store_host.port,
+                                       .body = as_bytes("0"),
+                                       .topic = topic,
+                                       .properties = properties});
   }
 
   void answer(const remoting::Responder& responder, const PutAnswer& said,

@@ -153,30 +153,32 @@ TEST_F(RecallingTest, RefusesWithTheWordsOfThePublishedBroker) {
 
 TEST_F(RecallingTest, PutsOffWhatTheBrokerPutsItself) {
   const auto properties = [](std::string_view name, const std::string& value) {
-    protocol::Properties made;
-    made.set(name, value);
+    Buffer made;
+    protocol::append_property(made, name, value);
     return made;
+  };
+  const auto find = [](std::string_view text, std::string_view name) {
+    return protocol::find_property(text, name);
   };
   std::string topic = "t";
   std::int32_t queue = 1;
-  auto plain = properties("KEYS", "k");
-  EXPECT_FALSE(put_off(plain, topic, queue, context_, send_settings_));
+  Buffer plain = properties("KEYS", "k");
+  EXPECT_FALSE(put_off(topic, queue, plain, context_, send_settings_));
   EXPECT_EQ(topic, "t");
-  auto timed = properties("TIMER_DELAY_SEC", "10");
-  EXPECT_FALSE(put_off(timed, topic, queue, context_, send_settings_));
+  Buffer timed = properties("TIMER_DELAY_SEC", "10");
+  EXPECT_FALSE(put_off(topic, queue, timed, context_, send_settings_));
   EXPECT_EQ(topic, protocol::kTimerTopic);
   EXPECT_EQ(queue, 0);
-  EXPECT_EQ(timed.find("REAL_TOPIC"), "t");
-  EXPECT_EQ(timed.find("REAL_QID"), "1");
+  EXPECT_EQ(find(timed, "REAL_TOPIC"), "t");
+  EXPECT_EQ(find(timed, "REAL_QID"), "1");
   topic = "t";
-  auto level = properties("DELAY", "99");
-  level.set("TIMER_DELAY_SEC", "10");
-  EXPECT_FALSE(put_off(level, topic, queue, context_, send_settings_));
+  Buffer level = properties("DELAY", "99") + properties("TIMER_DELAY_SEC", "10");
+  EXPECT_FALSE(put_off(topic, queue, level, context_, send_settings_));
   EXPECT_EQ(topic, protocol::kScheduleTopic);
   EXPECT_EQ(queue, 17);
-  EXPECT_FALSE(level.find("TIMER_DELAY_SEC"));
-  auto illegal = properties("TIMER_DELAY_SEC", "999999999");
-  EXPECT_EQ(put_off(illegal, topic, queue, context_, send_settings_)->code, 13);
+  EXPECT_FALSE(find(level, "TIMER_DELAY_SEC"));
+  Buffer illegal = properties("TIMER_DELAY_SEC", "999999999");
+  EXPECT_EQ(put_off(topic, queue, illegal, context_, send_settings_)->code, 13);
 }
 
 TEST_F(RecallingTest, TellsHowFarTheTimerIs) {

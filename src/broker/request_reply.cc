@@ -1,5 +1,6 @@
 #include "broker/request_reply.h"
 
+#include "broker/put_record.h"
 #include "protocol/codes.h"
 #include "protocol/headers.h"
 #include "protocol/names.h"
@@ -33,6 +34,8 @@ class RequestReply {
     if (auto refusal = check(header, request))
       return refuse(request.responder, refusal->code, refusal->remark);
     protocol::Properties properties{header.properties.value_or("")};
+    properties.set(property::kRegion, context_.settings().region_id);
+    properties.set(property::kTraceOn, context_.settings().trace_on ? "true" : "false");
     const auto asker = properties.find(property::kReplyToClient);
     auto reply = std::make_shared<Reply>(Reply{.responder = request.responder,
                                                .topic = std::string{header.topic},
@@ -41,7 +44,7 @@ class RequestReply {
                                                .record = {},
                                                .token = context_.in_flight.enter()});
     if (!reply->token) return refuse(request.responder, code::kServiceNotAvailable, "stopping");
-    if (context_.settings().store_reply_message) encode(header, request, *reply);
+    if (context_.settings().store_reply_message) encode(header, request, properties, *reply);
     if (!asker)
       return finish(*reply, "reply message properties[" + std::string{property::kReplyToClient} +
                                 "] is null");
@@ -113,7 +116,9 @@ class RequestReply {
   }
 
   /// A reply that cannot be encoded is pushed all the same, and not stored.
-  void encode(const SendMessageRequest& header, const Request& request, Reply& reply) const {
+  void encode(const SendMessageRequest& header, const Request& request,
+              const protocol::Properties& properties, Reply& reply) const {
+    const Buffer text = properties.encode();
     const Endpoint& peer = request.peer()->remote();
     const protocol::Host born = protocol::host_from(peer.host, peer.port);
     auto encoded = protocol::encode_message(
@@ -128,7 +133,7 @@ class RequestReply {
                        .reconsume_times = header.reconsume_times.value_or(0),
                        .body = request.command.body,
                        .topic = reply.topic,
-                       .properties = header.properties.value_or("")});
+                       .properties = text});
     if (!encoded) {
       context_.env.log.warn("a reply is not stored: {}", encoded.error().detail);
       reply.record.clear();
@@ -140,20 +145,15 @@ class RequestReply {
     protocol::SendMessageResponse answer{.message_id = "0", .queue_id = reply.queue_id};
     std::string id;
     if (!reply.record.empty()) {
-      store::Append append{
-          .topic = reply.topic,
-          .queue_id = reply.queue_id,
-          .records = std::as_writable_bytes(std::span{reply.record.data(), reply.record.size()})};
-      store::Append* batch[] = {&append};
-      context_.store.append(batch);
-      if (is_stored(append.status)) {
-        context_.stats.count_put(reply.topic, 1, static_cast<std::int64_t>(reply.record.size()));
+      const RecordPut put = put_record(context_.store, reply.topic, reply.queue_id, reply.record);
+      if (put) {
+        context_.stats.count_put(reply.topic, 1, put.size);
         id = protocol::offset_message_id(as_bytes(settings_.store_host.address),
-                                         settings_.store_host.port, append.physical_offset);
+                                         settings_.store_host.port, put.physical_offset);
         answer.message_id = id;
-        answer.queue_offset = append.queue_offset;
+        answer.queue_offset = put.queue_offset;
       } else {
-        context_.env.log.warn("a reply is not stored: status={}", name_of(append.status));
+        context_.env.log.warn("a reply is not stored: status={}", name_of(put.status));
       }
     }
     answer.region = context_.settings().region_id;

@@ -79,9 +79,26 @@ std::size_t Revive::run() {
     carry_over(id, queue);
     commit(id, queue);
     points += queue.points.size();
+    std::lock_guard lock{oldest_mutex_};
+    oldest_due_[id] = queue.points.empty() ? 0 : queue.points.begin()->second.what.due();
   }
   outstanding_ = points;
   return came_back;
+}
+
+/// As Java counts them: from the committed offset on, in time since the oldest check point is due.
+std::map<std::int32_t, Revive::Lag> Revive::lag() const {
+  const std::int64_t now_ms = context_.env.clock.wall_ms();
+  std::lock_guard lock{oldest_mutex_};
+  std::map<std::int32_t, Lag> lags;
+  for (const auto& [id, due] : oldest_due_) {
+    const auto settled = context_.offsets.find(protocol::kReviveGroup, log_.topic(), id);
+    const std::int64_t next = settled.value_or(-1) + 1;
+    lags[id] = {
+        .records = std::max<std::int64_t>(context_.store.max_offset(log_.topic(), id) - next, 0),
+        .ms = due == 0 ? 0 : std::max<std::int64_t>(now_ms - due, 0)};
+  }
+  return lags;
 }
 
 /// Goes on behind what is settled. An offset beyond the queue's end (the log lost its tail) would
@@ -111,7 +128,7 @@ void Revive::read(std::int32_t id, Queue& queue) {
         const auto record = protocol::decode_message(rest);
         if (!record) break;
         rest = rest.subspan(static_cast<std::size_t>(record->size));
-        apply(queue, *record);
+        apply(id, queue, *record);
         ++count;
       }
     }
@@ -120,13 +137,14 @@ void Revive::read(std::int32_t id, Queue& queue) {
   }
 }
 
-void Revive::apply(Queue& queue, const protocol::Message& record) {
+void Revive::apply(std::int32_t id, Queue& queue, const protocol::Message& record) {
   const auto tag = record.property(protocol::property::kTags);
   if (tag == protocol::kCheckPointTag) {
     auto what = protocol::parse_check_point(as_text(record.body));
     if (!what)
       return context_.env.log.warn("not a check point: offset={} why={}", record.queue_offset,
                                    what.error().detail);
+    log_.counts.count_out(what->group, what->topic, ReviveCounts::kCheckPoint, id);
     const bool by_timer = record.property(protocol::property::kTimerDequeueMs).has_value();
     if (by_timer)
       for (const protocol::Ack& ack : queue.early)
@@ -137,6 +155,7 @@ void Revive::apply(Queue& queue, const protocol::Message& record) {
     if (!ack)
       return context_.env.log.warn("not an ack: offset={} why={}", record.queue_offset,
                                    ack.error().detail);
+    log_.counts.count_out(ack->group, ack->topic, ReviveCounts::kAck, id);
     if (ack->broker_name.empty()) ack->broker_name = context_.settings().broker_name;
     acked(queue, *std::move(ack), record.queue_offset);
   }
@@ -224,7 +243,11 @@ std::size_t Revive::bring_back(std::int32_t id, Queue& queue, std::int64_t now_m
   put_again(id, queue, round);
   record_settled(id, queue, round);
   std::size_t came_back = 0;
-  for (const Return& each : round.returns) came_back += is_stored(each.append.status) ? 1 : 0;
+  for (const Return& each : round.returns) {
+    const protocol::CheckPoint& what = queue.points.at(each.point).what;
+    log_.counts.count_again(what.group, what.topic, each.append.status);
+    came_back += is_stored(each.append.status) ? 1 : 0;
+  }
   for (const auto& [offset, bits] : round.settled) settle(queue, queue.points.find(offset), bits);
   if (stored && !round.settled.empty()) return std::max<std::size_t>(came_back, 1);
   // What is left comes later; the round must end now.
@@ -238,10 +261,11 @@ std::size_t Revive::bring_back(std::int32_t id, Queue& queue, std::int64_t now_m
   return 0;
 }
 
-/// Nobody takes messages of a topic or for a group that is gone.
+/// Nobody takes messages of a topic or for a group that is gone. One that was made by its first pop
+/// may have been lost with the process, its messages must not be.
 bool Revive::is_wanted(const protocol::CheckPoint& what) const {
   return context_.topics.contains(protocol::normal_topic(what.topic, what.group)) &&
-         context_.groups.contains(what.group);
+         context_.groups.find_or_create(what.group) != nullptr;
 }
 
 void Revive::collect(Point& point, std::int64_t offset, Round& round) {
@@ -315,8 +339,7 @@ bool Revive::store_returns(Round& round) {
   std::vector<store::Append*> batch;
   for (Return& each : round.returns) {
     if (!need_topic(each.topic)) continue;
-    each.append.topic = each.topic;
-    each.append.records = std::as_writable_bytes(std::span{each.record.data(), each.record.size()});
+    each.append = append_of(each.topic, 0, each.record);
     batch.push_back(&each.append);
   }
   if (!batch.empty()) context_.store.append(batch);

@@ -21,8 +21,8 @@
 /// restart needs nothing else. The committed offset stays before the oldest check point that is not
 /// settled; one that stays long is carried over, as an equal record, to the end of its queue.
 ///
-/// Threads: run() on a worker (or the test's thread), one at a time; is_full() and outstanding()
-/// any.
+/// Threads: run() on a worker (or the test's thread), one at a time; lag(), is_full() and
+/// outstanding() any.
 namespace apogee::broker {
 
 class Revive {
@@ -47,6 +47,12 @@ class Revive {
   /// Reads what is new and brings back what is due; returns how many messages came back.
   std::size_t run();
 
+  /// How far a revive queue is behind: records from the oldest that is not settled on, and for how
+  /// long that should have been.
+  struct Lag {
+    std::int64_t records = 0, ms = 0;
+  };
+  std::map<std::int32_t, Lag> lag() const;
   bool is_full() const { return outstanding() >= kOutstandingMax; }
   std::size_t outstanding() const { return outstanding_.load(std::memory_order_relaxed); }
 
@@ -82,7 +88,7 @@ class Revive {
 
   void begin(std::int32_t id, Queue& queue);
   void read(std::int32_t id, Queue& queue);
-  void apply(Queue& queue, const protocol::Message& record);
+  void apply(std::int32_t id, Queue& queue, const protocol::Message& record);
   void add(Queue& queue, std::int64_t offset, protocol::CheckPoint what, std::int64_t grace_ms);
   void acked(Queue& queue, protocol::Ack ack, std::int64_t offset);
   static std::uint32_t bits_of(const protocol::CheckPoint& what, const protocol::Ack& ack);
@@ -108,6 +114,8 @@ class Revive {
   std::map<std::int32_t, Queue> queues_;  // guarded by run_mutex_
   bool refused_ = false;                  // guarded by run_mutex_: so that it is said once
   std::atomic<std::size_t> outstanding_{0};
+  mutable std::mutex oldest_mutex_;
+  std::map<std::int32_t, std::int64_t> oldest_due_;  // guarded by oldest_mutex_; by revive queue
   std::atomic<bool> stopping_{false};
   std::unique_ptr<Periodic> periodic_;
 };

@@ -28,9 +28,8 @@ bool ReviveLog::has(std::int32_t revive_queue) const {
   return revive_queue < context_.settings().revive_queue_num || revive_queue < queues();
 }
 
-ReviveLog::Put ReviveLog::append(std::int32_t revive_queue, std::string_view tag,
-                                 std::string_view key, std::int64_t deliver_ms,
-                                 std::string_view body) {
+RecordPut ReviveLog::append(std::int32_t revive_queue, std::string_view tag, std::string_view key,
+                            std::int64_t deliver_ms, std::string_view body) {
   namespace property = protocol::property;
   Buffer properties;
   protocol::append_property(properties, property::kTags, tag);
@@ -45,25 +44,22 @@ ReviveLog::Put ReviveLog::append(std::int32_t revive_queue, std::string_view tag
   message.body = as_bytes(body);
   message.topic = topic_;
   message.properties = properties;
-  Buffer record;
-  if (!protocol::encode_message(record, message)) return {store::PutStatus::kMessageIllegal, 0};
-  store::Append append{.topic = topic_,
-                       .queue_id = revive_queue,
-                       .records = std::as_writable_bytes(std::span{record.data(), record.size()})};
-  store::Append* batch[] = {&append};
-  context_.store.append(batch);
-  return {append.status, append.physical_offset + static_cast<std::int64_t>(record.size())};
+  return put_record(context_.store, message);
 }
 
-ReviveLog::Put ReviveLog::put(std::int32_t revive_queue, const protocol::CheckPoint& point) {
-  return append(revive_queue, protocol::kCheckPointTag, unique_key(point),
-                point.due() - kAckIntervalMs, encode_body(point));
+RecordPut ReviveLog::put(std::int32_t revive_queue, const protocol::CheckPoint& point) {
+  const RecordPut put = append(revive_queue, protocol::kCheckPointTag, unique_key(point),
+                               point.due() - kAckIntervalMs, encode_body(point));
+  counts.count_in(point.group, point.topic, ReviveCounts::kCheckPoint, put.status);
+  return put;
 }
 
-ReviveLog::Put ReviveLog::put(std::int32_t revive_queue, const protocol::Ack& ack,
-                              std::int64_t due) {
-  return append(revive_queue, ack.offsets ? protocol::kBatchAckTag : protocol::kAckTag,
-                unique_key(ack), due, encode_body(ack));
+RecordPut ReviveLog::put(std::int32_t revive_queue, const protocol::Ack& ack, std::int64_t due) {
+  const RecordPut put =
+      append(revive_queue, ack.offsets ? protocol::kBatchAckTag : protocol::kAckTag,
+             unique_key(ack), due, encode_body(ack));
+  counts.count_in(ack.group, ack.topic, ReviveCounts::kAck, put.status);
+  return put;
 }
 
 }  // namespace apogee::broker

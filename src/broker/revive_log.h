@@ -1,6 +1,8 @@
 #pragma once
 
 #include "broker/context.h"
+#include "broker/put_record.h"
+#include "broker/revive_counts.h"
 #include "broker/sending.h"
 #include "protocol/pop.h"
 
@@ -24,17 +26,14 @@ class ReviveLog {
   std::int32_t queues() const;
   bool has(std::int32_t revive_queue) const;
 
-  struct Put {
-    store::PutStatus status = store::PutStatus::kUnknownError;
-    std::int64_t end = 0;  ///< Of the record, in the log.
-    explicit operator bool() const { return is_stored(status); }
-  };
-  Put put(std::int32_t revive_queue, const protocol::CheckPoint& point);
-  Put put(std::int32_t revive_queue, const protocol::Ack& ack, std::int64_t due);
+  RecordPut put(std::int32_t revive_queue, const protocol::CheckPoint& point);
+  RecordPut put(std::int32_t revive_queue, const protocol::Ack& ack, std::int64_t due);
+
+  ReviveCounts counts;  ///< Those in; whoever reads the topic adds those out.
 
  private:
-  Put append(std::int32_t revive_queue, std::string_view tag, std::string_view key,
-             std::int64_t deliver_ms, std::string_view body);
+  RecordPut append(std::int32_t revive_queue, std::string_view tag, std::string_view key,
+                   std::int64_t deliver_ms, std::string_view body);
 
   Context& context_;
   const SendSettings& sending_;

@@ -3,6 +3,7 @@
 #include <charconv>
 #include <future>
 
+#include "broker/put_record.h"
 #include "broker/table_file.h"
 #include "protocol/names.h"
 #include "protocol/properties.h"
@@ -43,11 +44,12 @@ Result<DelayLevels> DelayLevels::parse(std::string_view text) {
   return levels;
 }
 
-ScheduledMessages::ScheduledMessages(Env& env, store::MessageStore& store,
+ScheduledMessages::ScheduledMessages(Env& env, store::MessageStore& store, Stats& stats,
                                      const DelayLevels& levels, std::string path,
                                      std::int64_t version_step, std::int32_t flush_interval_ms)
     : env_{env},
       store_{store},
+      stats_{stats},
       levels_{levels},
       path_{std::move(path)},
       version_step_{version_step},
@@ -155,10 +157,12 @@ std::size_t ScheduledMessages::deliver_level(std::int32_t level) {
   if (next == first) return 0;
   std::lock_guard lock{mutex_};
   table_.offset_table[level] = next;
-  for (const Delivery& each : due)
-    if (each.append.status == store::PutStatus::kOk)
-      delivered_end_ = std::max(delivered_end_, each.append.physical_offset +
-                                                    static_cast<std::int64_t>(each.record.size()));
+  for (const Delivery& each : due) {
+    if (each.append.status != store::PutStatus::kOk) continue;
+    const auto size = static_cast<std::int64_t>(each.record.size());
+    delivered_end_ = std::max(delivered_end_, each.append.physical_offset + size);
+    stats_.count_delivered(each.topic, level - 1, size);
+  }
   dirty_ = true;
   deliveries_ += next - first;
   if (deliveries_ >= version_step_) {
@@ -227,8 +231,7 @@ std::int64_t ScheduledMessages::append(Deliveries& due, std::int64_t next) {
   if (due.empty()) return next;
   std::vector<store::Append*> batch;
   for (Delivery& each : due) {
-    each.append.topic = each.topic;
-    each.append.records = std::as_writable_bytes(std::span{each.record.data(), each.record.size()});
+    each.append = append_of(each.topic, each.append.queue_id, each.record);
     batch.push_back(&each.append);
   }
   store_.append(batch);

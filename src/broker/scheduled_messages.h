@@ -12,6 +12,7 @@
 
 #include "base/env.h"
 #include "base/in_flight.h"
+#include "broker/stats.h"
 #include "protocol/bodies.h"
 #include "protocol/message.h"
 #include "store/message_store.h"
@@ -44,7 +45,7 @@ class DelayLevels {
 /// the owner, who is not on a loop or a worker; stop() waits for the disk.
 class ScheduledMessages {
  public:
-  ScheduledMessages(Env& env, store::MessageStore& store, const DelayLevels& levels,
+  ScheduledMessages(Env& env, store::MessageStore& store, Stats& stats, const DelayLevels& levels,
                     std::string path, std::int64_t version_step, std::int32_t flush_interval_ms);
   ~ScheduledMessages();
 
@@ -67,6 +68,7 @@ class ScheduledMessages {
 
   Env& env_;
   store::MessageStore& store_;
+  Stats& stats_;
   const DelayLevels& levels_;
   const std::string path_;
   const std::int64_t version_step_;

@@ -22,8 +22,8 @@ class Scheduled : public ::testing::Test {
   ~Scheduled() override { messages_.reset(); }
 
   void begin() {
-    messages_ = std::make_unique<ScheduledMessages>(*disk_.env, store_, levels_, std::string{kPath},
-                                                    3, 10'000);
+    messages_ = std::make_unique<ScheduledMessages>(*disk_.env, store_, stats_, levels_,
+                                                    std::string{kPath}, 3, 10'000);
     auto loaded = messages_->load();
     ASSERT_TRUE(loaded) << loaded.error().detail;
   }
@@ -53,9 +53,23 @@ class Scheduled : public ::testing::Test {
   using Bodies = std::vector<std::string>;
   testing::DiskEnv disk_;
   testing::MemoryStore store_{disk_.clock};
+  Stats stats_{disk_.clock, "Cluster"};
   DelayLevels levels_ = *DelayLevels::parse("1s 5s 10s");
   std::unique_ptr<ScheduledMessages> messages_;
 };
+
+TEST_F(Scheduled, CountWhatLeavesTheirQueueForItsTopic) {
+  put(2, "x");
+  disk_.clock.advance(5s);
+  EXPECT_EQ(messages_->deliver_due(), 1);
+  stats_.sample();
+  EXPECT_EQ(stats_.view("QUEUE_GET_NUMS", "SCHEDULE_TOPIC_XXXX@1@SCHEDULE_CONSUMER")->minute.sum,
+            1);
+  EXPECT_GT(stats_.view("QUEUE_GET_SIZE", "SCHEDULE_TOPIC_XXXX@1@SCHEDULE_CONSUMER")->minute.sum,
+            0);
+  EXPECT_EQ(stats_.view("GROUP_GET_NUMS", "SCHEDULE_TOPIC_XXXX@SCHEDULE_CONSUMER")->minute.sum, 1);
+  EXPECT_EQ(stats_.view("TOPIC_PUT_NUMS", "t")->minute.sum, 1);
+}
 
 TEST(DelayLevels, AreReadWithTheirUnits) {
   const auto levels = DelayLevels::parse(" 1s 5m  2h 1d ");
@@ -113,7 +127,7 @@ TEST_F(Scheduled, DoesNotHoldMessagesForAClockThatWentBack) {
   put(1, "from the future");
   testing::ManualClock earlier{disk_.clock.wall_ms() - 3'600'000};
   Env env{earlier, disk_.env->files, disk_.network, disk_.workers, disk_.random, disk_.log};
-  ScheduledMessages messages{env, store_, levels_, "/config/other.json", 3, 10'000};
+  ScheduledMessages messages{env, store_, stats_, levels_, "/config/other.json", 3, 10'000};
   EXPECT_EQ(messages.deliver_due(), 1U);
 }
 

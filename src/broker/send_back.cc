@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "broker/put_record.h"
 #include "protocol/names.h"
 #include "protocol/properties.h"
 
@@ -24,7 +25,8 @@ class SendBack {
   SendBack(Context& context, const SendSettings& settings)
       : context_{context}, settings_{settings} {}
 
-  Answer process(const ConsumerSendMessageBackRequest& header, std::int32_t client_version) {
+  Answer process(const ConsumerSendMessageBackRequest& header,
+                 const remoting::OwnedCommand& command) {
     const GroupPtr group = context_.groups.find_or_create(header.group);
     if (!group)
       return Answer::error(code::kSubscriptionGroupNotExist,
@@ -43,9 +45,9 @@ class SendBack {
       return Answer::error(code::kSystemError,
                            "look message by offset failed, " + std::to_string(header.offset));
     const std::int32_t most =
-        most_reconsume_times(*group, client_version, header.max_reconsume_times);
+        most_reconsume_times(*group, command.version, header.max_reconsume_times);
     if (message->reconsume_times >= most || header.delay_level < 0)
-      return put_among_dead(header.group, *message);
+      return put_among_dead(header, command, *message);
     return put_for_later(header, *group, *message);
   }
 
@@ -78,13 +80,18 @@ class SendBack {
     return properties;
   }
 
-  Answer put_among_dead(const std::string& group, const protocol::Message& message) {
-    const std::string target = protocol::dlq_topic(group);
+  Answer put_among_dead(const ConsumerSendMessageBackRequest& header,
+                        const remoting::OwnedCommand& command, const protocol::Message& message) {
+    const std::string target = protocol::dlq_topic(header.group);
     if (auto refused = need_topic(target, 1, 0)) return *std::move(refused);
     protocol::Properties properties = properties_of(message);
     properties.set(property::kDelay, "0");
-    context_.stats.count_dead_letter(message.topic, group);
-    return put(group, message, target, 0, properties);
+    context_.stats.count_dead_letter(message.topic, header.group);
+    const auto owner =
+        std::ranges::find(command.ext, "Owner", &decltype(command.ext)::value_type::first);
+    context_.stats.count_sent_back_dead(header.origin_topic.value_or("null"), header.group,
+                                        owner == command.ext.end() ? "null" : owner->second);
+    return put(header.group, message, target, 0, properties);
   }
 
   Answer put_for_later(const ConsumerSendMessageBackRequest& header,
@@ -117,16 +124,13 @@ class SendBack {
     message.prepared_transaction_offset = 0;
     message.store_host = as_bytes(settings_.store_host.address);
     message.store_port = settings_.store_host.port;
-    Buffer bytes;
-    if (auto encoded = protocol::encode_message(bytes, message); !encoded)
-      return Answer::error(code::kSystemError, encoded.error().detail);
-    store::Append append{.topic = topic,
-                         .queue_id = queue_id,
-                         .records = std::as_writable_bytes(std::span{bytes.data(), bytes.size()})};
-    store::Append* batch[] = {&append};
-    context_.store.append(batch);
-    if (append.status != store::PutStatus::kOk)
-      return Answer::error(code::kSystemError, std::string{name_of(append.status)});
+    const RecordPut put = put_record(context_.store, message);
+    if (put.status != store::PutStatus::kOk)
+      return Answer::error(code::kSystemError, std::string{name_of(put.status)});
+    if (topic == protocol::kScheduleTopic) {
+      context_.stats.count_put(topic, 1, put.size);
+      context_.stats.count_delayed(queue_id, 1, put.size);
+    }
     context_.stats.count_send_back(original.topic, group);
     return {};
   }
@@ -147,7 +151,7 @@ void add_send_back(remoting::Processors& processors, Context& context,
   processors.on_worker<ConsumerSendMessageBackRequest>(
       [work = std::make_shared<SendBack>(context, settings)](
           const ConsumerSendMessageBackRequest& header, const remoting::OwnedCommand& command,
-          const remoting::PeerPtr&) { return work->process(header, command.version); });
+          const remoting::PeerPtr&) { return work->process(header, command); });
 }
 
 }  // namespace apogee::broker

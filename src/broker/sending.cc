@@ -357,7 +357,7 @@ class Sending {
       return refuse(
           send, code::kNoPermission,
           "the broker[" + context_.address + "] sending transaction message is forbidden");
-    TimerTime time;
+    TimerTime time;  // a half's is only checked: nobody waits for the answer to its commit
     if (wishes.timer.any() && delay_level <= 0) {
       time = timer_time(wishes.timer, context_, settings_);
       if (time.verdict != TimerVerdict::kAtOnce && time.verdict != TimerVerdict::kLater) {
@@ -386,7 +386,7 @@ class Sending {
   static void make_half(Send& send) {
     if (!send.unique_key.empty())
       protocol::append_property(send.properties, property::kTransactionId, send.unique_key);
-    wait_in(send, protocol::kHalfTopic, 0);
+    wait_in(protocol::kHalfTopic, 0, send.topic, send.queue_id, send.properties);
   }
 
   /// The client's properties without those of the broker's own, and with these.
@@ -413,7 +413,8 @@ class Sending {
 
   /// HookUtils.transformDelayLevelMessage: the message waits in the queue of its level.
   void delay(Send& send, std::int32_t level) {
-    wait_in(send, protocol::kScheduleTopic, std::min(level, settings_.levels.highest()) - 1);
+    wait_in(protocol::kScheduleTopic, std::min(level, settings_.levels.highest()) - 1, send.topic,
+            send.queue_id, send.properties);
   }
 
   /// HookUtils.transformTimerMessage: the message waits for its time, and can be recalled until
@@ -424,15 +425,7 @@ class Sending {
       send.recall_handle =
           protocol::encode_recall_handle({send.topic, context_.settings().broker_name,
                                           std::to_string(out_ms + 1), send.unique_key});
-    wait_in(send, protocol::kTimerTopic, 0);
-  }
-
-  static void wait_in(Send& send, std::string_view topic, std::int32_t queue_id) {
-    protocol::append_property(send.properties, property::kRealTopic, send.topic);
-    protocol::append_property(send.properties, property::kRealQueueId,
-                              std::to_string(send.queue_id));
-    send.topic = topic;
-    send.queue_id = queue_id;
+    wait_in(protocol::kTimerTopic, 0, send.topic, send.queue_id, send.properties);
   }
 
   /// SendMessageProcessor.handleRetryAndDLQ: a client that retries by itself.
@@ -548,9 +541,12 @@ class Sending {
         refuse_put(*send, append.status);
         continue;
       }
-      context_.stats.count_put(send->header.topic, std::max(append.count, append.queue_offset_step),
-                               static_cast<std::int64_t>(append.records.size()), send->type);
-      context_.stats.count_put_latency(send->header.topic, took_ms);
+      const std::int32_t messages = std::max(append.count, append.queue_offset_step);
+      const auto bytes = static_cast<std::int64_t>(append.records.size());
+      context_.stats.count_put(send->topic, messages, bytes, send->type);
+      context_.stats.count_put_latency(send->topic, send->reply_queue_id, took_ms);
+      if (send->topic == protocol::kScheduleTopic)
+        context_.stats.count_delayed(send->queue_id, messages, bytes);
       write_message_ids(*send);
       if (!sync || !send->wait_durable) {
         answer_stored(context_, send->request->responder, code::kSuccess, send->message_ids,

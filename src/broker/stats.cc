@@ -41,6 +41,22 @@ std::string java_text(double value) {
   return protocol::write_json(protocol::Json{protocol::Json::Value{value}});
 }
 
+std::string key_of(std::int32_t queue_id, std::string_view rest) {
+  std::string key = std::to_string(queue_id);
+  key += '@';
+  return key += rest;
+}
+
+/// What stands between the '@' of a key, counted from 0; empty: it has no such part.
+std::string_view part_of(std::string_view key, int part) {
+  for (; part > 0; --part) {
+    const std::size_t at = key.find('@');
+    if (at == std::string_view::npos) return {};
+    key.remove_prefix(at + 1);
+  }
+  return key.substr(0, key.find('@'));
+}
+
 /// The next local midnight after `now_ms`.
 std::int64_t next_midnight(std::int64_t now_ms) {
   const std::time_t now = now_ms / 1'000;
@@ -56,7 +72,7 @@ std::int64_t next_midnight(std::int64_t now_ms) {
 
 // ---- StatsItem ----------------------------------------------------------------------------------
 
-protocol::StatsWindow StatsItem::window(const std::deque<Mark>& marks) const {
+protocol::StatsWindow StatsItem::window(const Marks& marks) const {
   std::lock_guard lock{mutex_};
   protocol::StatsWindow result;
   if (marks.empty()) return result;
@@ -71,13 +87,13 @@ protocol::StatsWindow StatsItem::window(const std::deque<Mark>& marks) const {
   return result;
 }
 
-void StatsItem::sample(std::deque<Mark>& marks, std::int64_t now_ms, std::int64_t period_ms,
+void StatsItem::sample(Marks& marks, std::int64_t now_ms, std::int64_t period_ms,
                        std::size_t limit) {
   std::lock_guard lock{mutex_};
   // An item that has just come into being started from nothing (StatsItem.samplingInSeconds).
   if (marks.empty()) marks.push_back({now_ms - period_ms, 0, 0});
   marks.push_back({now_ms, value_.load(memory_order_relaxed), times_.load(memory_order_relaxed)});
-  while (marks.size() > limit) marks.pop_front();
+  if (marks.size() > limit) marks.erase(marks.begin());
 }
 
 // ---- Table --------------------------------------------------------------------------------------
@@ -131,7 +147,20 @@ void Stats::Table<Items>::erase_if(auto&& matches) {
 // ---- Counting -----------------------------------------------------------------------------------
 
 Stats::Stats(const Clock& clock, std::string cluster)
-    : clock_{clock}, cluster_{std::move(cluster)}, started_ms_{clock.wall_ms()} {
+    : clock_{clock},
+      cluster_{std::move(cluster)},
+      started_ms_{clock.wall_ms()},
+      singles_{{"BROKER_PUT_NUMS", cluster_, &broker_put_},
+               {"BROKER_GET_NUMS", cluster_, &broker_get_},
+               {"BROKER_PUT_NUMS_WITHOUT_SYSTEM_TOPIC", cluster_, &broker_put_user_},
+               {"BROKER_GET_NUMS_WITHOUT_SYSTEM_TOPIC", cluster_, &broker_get_user_},
+               {"BROKER_ACK_NUMS", cluster_, &broker_acks_},
+               {"BROKER_CK_NUMS", cluster_, &broker_check_points_},
+               {"CONSUMER_REGISTER_TIME", cluster_, &consumer_register_},
+               {"PRODUCER_REGISTER_TIME", cluster_, &producer_register_},
+               {"CHANNEL_ACTIVITY", "CONNECT", &channels_[0]},
+               {"CHANNEL_ACTIVITY", "CLOSE", &channels_[1]},
+               {"CHANNEL_ACTIVITY", "EXCEPTION", &channels_[2]}} {
   next_midnight_ms_ = next_midnight(started_ms_);
   next_minute_ms_ = started_ms_ + 60'000;
 }
@@ -149,14 +178,14 @@ void Stats::count_put(std::string_view topic, std::int64_t messages, std::int64_
     of_type.sizes[static_cast<std::size_t>(size - kMessageSizeBounds.begin())].fetch_add(
         1, memory_order_relaxed);
   });
-  broker_put_.add(messages);
-  if (!protocol::is_system_topic(topic)) broker_put_user_.add(messages);
+  broker_put_.add(messages, 0);  // without times, as there
+  if (!protocol::is_system_topic(topic)) broker_put_user_.add(messages, 0);
   put_times_.fetch_add(messages, memory_order_relaxed);
   put_bytes_.fetch_add(bytes, memory_order_relaxed);
 }
 
-void Stats::count_put_latency(std::string_view topic, std::int64_t ms) {
-  topics_.use(topic, [&](TopicItems& items) { items.put_latency.add(ms); });
+void Stats::count_put_latency(std::string_view topic, std::int32_t queue_id, std::int64_t ms) {
+  add(kPutLatency, key_of(queue_id, topic), ms);
   const auto coarse = std::ranges::upper_bound(kClassBounds, std::max<std::int64_t>(ms, 0));
   put_latency_now_[static_cast<std::size_t>(coarse - kClassBounds.begin())].fetch_add(
       1, memory_order_relaxed);
@@ -166,15 +195,16 @@ void Stats::count_put_latency(std::string_view topic, std::int64_t ms) {
   raise_to(put_max_ms_, ms);
 }
 
-void Stats::count_get(std::string_view topic, std::string_view group, std::int64_t messages,
-                      std::int64_t bytes, std::int64_t latency_ms) {
-  groups_.use(protocol::topic_at_group(topic, group), [&](GroupItems& items) {
+void Stats::count_get(std::string_view topic, std::string_view group, std::int32_t queue_id,
+                      std::int64_t messages, std::int64_t bytes, std::int64_t latency_ms) {
+  const std::string by_group = protocol::topic_at_group(topic, group);
+  groups_.use(by_group, [&](GroupItems& items) {
     items.get_messages.add(messages);
     items.get_bytes.add(bytes);
-    items.get_latency.add(latency_ms);
   });
-  broker_get_.add(messages);
-  if (!protocol::is_system_topic(topic)) broker_get_user_.add(messages);
+  add(kGetLatency, key_of(queue_id, by_group), latency_ms);
+  broker_get_.add(messages, 0);
+  if (!protocol::is_system_topic(topic)) broker_get_user_.add(messages, 0);
   get_found_.fetch_add(1, memory_order_relaxed);
   get_messages_.fetch_add(messages, memory_order_relaxed);
   raise_to(get_max_ms_, latency_ms);
@@ -190,18 +220,53 @@ void Stats::count_dead_letter(std::string_view topic, std::string_view group) {
               [](GroupItems& items) { items.dead_letters.add(1); });
 }
 
+void Stats::count_sent_back_dead(std::string_view topic, std::string_view group,
+                                 std::string_view owner) {
+  add(kSentBackDead, fmt::format("{}@{}@{}@SEND_BACK_TO_DLQ", owner, topic, group), 1);
+}
+
+void Stats::count_delayed(std::int32_t queue_id, std::int64_t messages, std::int64_t bytes) {
+  const std::string key = fmt::format("{}@{}", protocol::kScheduleTopic, queue_id);
+  add(kQueuePutMessages, key, messages);
+  add(kQueuePutBytes, key, bytes);
+}
+
+void Stats::count_delivered(std::string_view topic, std::int32_t queue_id, std::int64_t bytes) {
+  constexpr std::string_view kGroup = "SCHEDULE_CONSUMER";
+  const std::string key = fmt::format("{}@{}@{}", protocol::kScheduleTopic, queue_id, kGroup);
+  add(kQueueGetMessages, key, 1);
+  add(kQueueGetBytes, key, bytes);
+  groups_.use(protocol::topic_at_group(protocol::kScheduleTopic, kGroup), [&](GroupItems& items) {
+    items.get_messages.add(1);
+    items.get_bytes.add(bytes);
+  });
+  count_put(topic, 1, bytes, MessageType::kDelay);
+}
+
+void Stats::count_acks(std::string_view topic, std::string_view group, std::int64_t acks) {
+  broker_acks_.add(acks, 0);
+  add(kAcks, protocol::topic_at_group(topic, group), acks);
+}
+
+void Stats::count_check_point(std::string_view topic, std::string_view group) {
+  broker_check_points_.add(1, 0);
+  add(kCheckPoints, protocol::topic_at_group(topic, group), 1);
+}
+
+void Stats::add(KeyedName name, std::string_view key, std::int64_t value) {
+  keyed_[name].items.use(key, [&](StatsItem& item) { item.add(value); });
+}
+
 // ---- Reading ------------------------------------------------------------------------------------
 
 const StatsItem* Stats::find(std::string_view name, const TopicItems& items) const {
   if (name == "TOPIC_PUT_NUMS") return &items.put_messages;
   if (name == "TOPIC_PUT_SIZE") return &items.put_bytes;
-  if (name == "TOPIC_PUT_LATENCY") return &items.put_latency;
   return nullptr;
 }
 const StatsItem* Stats::find(std::string_view name, const GroupItems& items) const {
   if (name == "GROUP_GET_NUMS") return &items.get_messages;
   if (name == "GROUP_GET_SIZE") return &items.get_bytes;
-  if (name == "GROUP_GET_LATENCY") return &items.get_latency;
   if (name == "SNDBCK_PUT_NUMS") return &items.send_back;
   if (name == "DLQ_PUT_NUMS") return &items.dead_letters;
   return nullptr;
@@ -213,12 +278,10 @@ std::optional<protocol::BrokerStatsData> Stats::view(std::string_view name,
   const auto take = [&](const StatsItem* item) {
     if (item) result = protocol::BrokerStatsData{item->day(), item->hour(), item->minute()};
   };
-  if (key == cluster_) {
-    if (name == "BROKER_PUT_NUMS") take(&broker_put_);
-    if (name == "BROKER_GET_NUMS") take(&broker_get_);
-    if (name == "BROKER_PUT_NUMS_WITHOUT_SYSTEM_TOPIC") take(&broker_put_user_);
-    if (name == "BROKER_GET_NUMS_WITHOUT_SYSTEM_TOPIC") take(&broker_get_user_);
-  }
+  for (const Single& each : singles_)
+    if (each.name == name && each.key == key) take(each.item);
+  for (const Keyed& each : keyed_)
+    if (each.name == name) each.items.read(key, [&](const StatsItem& item) { take(&item); });
   if (result) return result;
   topics_.read(key, [&](const TopicItems& items) { take(find(name, items)); });
   groups_.read(key, [&](const GroupItems& items) { take(find(name, items)); });
@@ -341,16 +404,16 @@ void Stats::for_each_group(const std::function<void(std::string_view topic, std:
 
 void Stats::sample_items(void (StatsItem::*take)(std::int64_t), std::int64_t now_ms) {
   topics_.for_each([&](std::string_view, TopicItems& items) {
-    for (StatsItem* item : {&items.put_messages, &items.put_bytes, &items.put_latency})
-      (item->*take)(now_ms);
+    for (StatsItem* item : {&items.put_messages, &items.put_bytes}) (item->*take)(now_ms);
   });
   groups_.for_each([&](std::string_view, GroupItems& items) {
-    for (StatsItem* item : {&items.get_messages, &items.get_bytes, &items.get_latency,
-                            &items.send_back, &items.dead_letters})
+    for (StatsItem* item :
+         {&items.get_messages, &items.get_bytes, &items.send_back, &items.dead_letters})
       (item->*take)(now_ms);
   });
-  for (StatsItem* item : {&broker_put_, &broker_get_, &broker_put_user_, &broker_get_user_})
-    (item->*take)(now_ms);
+  for (Keyed& each : keyed_)
+    each.items.for_each([&](std::string_view, StatsItem& item) { (item.*take)(now_ms); });
+  for (const Single& each : singles_) (each.item->*take)(now_ms);
 }
 
 void Stats::sample_midnight(std::int64_t now_ms) {
@@ -392,13 +455,18 @@ void Stats::sample() {
 
 void Stats::remove_topic(std::string_view topic) {
   topics_.erase_if([&](const std::string& key) { return key == topic; });
-  const std::string prefix = std::string{topic} + '@';
-  groups_.erase_if([&](const std::string& key) { return key.starts_with(prefix); });
+  groups_.erase_if([&](const std::string& key) { return part_of(key, 0) == topic; });
+  for (Keyed& each : keyed_)
+    each.items.erase_if(
+        [&](const std::string& key) { return part_of(key, each.topic_part) == topic; });
 }
 
 void Stats::remove_group(std::string_view group) {
-  const std::string suffix = '@' + std::string{group};
-  groups_.erase_if([&](const std::string& key) { return key.ends_with(suffix); });
+  groups_.erase_if([&](const std::string& key) { return part_of(key, 1) == group; });
+  for (Keyed& each : keyed_)
+    if (each.group_part >= 0)
+      each.items.erase_if(
+          [&](const std::string& key) { return part_of(key, each.group_part) == group; });
 }
 
 }  // namespace apogee::broker

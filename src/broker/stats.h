@@ -50,13 +50,13 @@ class StatsItem {
   struct Mark {
     std::int64_t at_ms, value, times;
   };
-  protocol::StatsWindow window(const std::deque<Mark>& marks) const;
-  void sample(std::deque<Mark>& marks, std::int64_t now_ms, std::int64_t period_ms,
-              std::size_t limit);
+  using Marks = std::vector<Mark>;  // oldest first; an item may be one of very many
+  protocol::StatsWindow window(const Marks& marks) const;
+  void sample(Marks& marks, std::int64_t now_ms, std::int64_t period_ms, std::size_t limit);
 
   std::atomic<std::int64_t> value_{0}, times_{0};
   mutable std::mutex mutex_;
-  std::deque<Mark> minute_, hour_, day_;  // guarded by mutex_
+  Marks minute_, hour_, day_;  // guarded by mutex_
 };
 
 /// What a message is to whoever counts it (BrokerMetricsManager.getMessageType).
@@ -82,19 +82,35 @@ class Stats {
   Stats(const Stats&) = delete;
 
   // ---- Counting ----
-  /// Messages stored: TOPIC_PUT_NUMS, TOPIC_PUT_SIZE, BROKER_PUT_NUMS and the totals.
+  /// Messages stored, in the topic where they are: TOPIC_PUT_NUMS, TOPIC_PUT_SIZE, BROKER_PUT_NUMS
+  /// and the totals.
   void count_put(std::string_view topic, std::int64_t messages, std::int64_t bytes,
                  MessageType type = MessageType::kNormal);
   void count_put_failed() { put_failed_.fetch_add(1, std::memory_order_relaxed); }
-  /// From the request's arrival to its answer: TOPIC_PUT_LATENCY, putMessageDistributeTime.
-  void count_put_latency(std::string_view topic, std::int64_t ms);
+  /// From the request's arrival to its answer, by the queue that was asked for: TOPIC_PUT_LATENCY,
+  /// putMessageDistributeTime.
+  void count_put_latency(std::string_view topic, std::int32_t queue_id, std::int64_t ms);
   /// A pull that found messages: GROUP_GET_NUMS, GROUP_GET_SIZE, GROUP_GET_LATENCY,
   /// BROKER_GET_NUMS.
-  void count_get(std::string_view topic, std::string_view group, std::int64_t messages,
-                 std::int64_t bytes, std::int64_t latency_ms);
+  void count_get(std::string_view topic, std::string_view group, std::int32_t queue_id,
+                 std::int64_t messages, std::int64_t bytes, std::int64_t latency_ms);
   void count_get_miss() { get_miss_.fetch_add(1, std::memory_order_relaxed); }
   void count_send_back(std::string_view topic, std::string_view group);  ///< SNDBCK_PUT_NUMS
   void count_dead_letter(std::string_view topic, std::string_view group);
+  /// SNDBCK2DLQ_TIMES; `owner`: the request's "Owner", "null" without.
+  void count_sent_back_dead(std::string_view topic, std::string_view group, std::string_view owner);
+  /// A message begins to wait in the queue of its delay level: QUEUE_PUT_NUMS, QUEUE_PUT_SIZE.
+  void count_delayed(std::int32_t queue_id, std::int64_t messages, std::int64_t bytes);
+  /// It leaves it for its topic: QUEUE_GET_NUMS, QUEUE_GET_SIZE, and as count_get() and
+  /// count_put() what goes through SCHEDULE_TOPIC_XXXX.
+  void count_delivered(std::string_view topic, std::int32_t queue_id, std::int64_t bytes);
+  void count_acks(std::string_view topic, std::string_view group, std::int64_t acks);
+  void count_check_point(std::string_view topic, std::string_view group);
+  /// Heartbeats that made or renewed a member: CONSUMER_REGISTER_TIME, PRODUCER_REGISTER_TIME.
+  void count_consumer_register(std::int64_t ms) { consumer_register_.add(ms); }
+  void count_producer_register(std::int64_t ms) { producer_register_.add(ms); }
+  enum class Channel { kConnect, kClose, kException };
+  void count_channel(Channel what) { channels_[static_cast<std::size_t>(what)].add(1); }
 
   // ---- Reading ----
   /// VIEW_BROKER_STATS_DATA: a statistic by Java's name and key. nullopt: none such.
@@ -147,11 +163,11 @@ class Stats {
     std::array<std::atomic<std::int64_t>, kMessageSizeBounds.size() + 1> sizes{};
   };
   struct TopicItems {
-    StatsItem put_messages, put_bytes, put_latency;
+    StatsItem put_messages, put_bytes;
     std::array<ByType, kMessageTypeNames.size()> by_type;
   };
   struct GroupItems {
-    StatsItem get_messages, get_bytes, get_latency, send_back, dead_letters;
+    StatsItem get_messages, get_bytes, send_back, dead_letters;
   };
   struct Hash {
     using is_transparent = void;
@@ -182,6 +198,26 @@ class Stats {
     TrafficTotals totals;
   };
 
+  /// Statistics with keys of their own. Which part of a key, counted from 0 between the '@', is
+  /// the topic and which the group; -1: none.
+  struct Keyed {
+    std::string_view name;
+    int topic_part, group_part;
+    Table<StatsItem> items;
+  };
+  enum KeyedName {
+    kPutLatency,
+    kGetLatency,
+    kQueuePutMessages,
+    kQueuePutBytes,
+    kQueueGetMessages,
+    kQueueGetBytes,
+    kAcks,
+    kCheckPoints,
+    kSentBackDead
+  };
+  void add(KeyedName name, std::string_view key, std::int64_t value);
+
   const StatsItem* find(std::string_view name, const TopicItems& items) const;
   const StatsItem* find(std::string_view name, const GroupItems& items) const;
   void sample_items(void (StatsItem::*take)(std::int64_t), std::int64_t now_ms);
@@ -192,7 +228,24 @@ class Stats {
   const std::int64_t started_ms_;
   Table<TopicItems> topics_;
   Table<GroupItems> groups_;  // topic@group
-  StatsItem broker_put_, broker_get_, broker_put_user_, broker_get_user_;
+  std::array<Keyed, 9> keyed_{{{"TOPIC_PUT_LATENCY", 1, -1, {}},
+                               {"GROUP_GET_LATENCY", 1, 2, {}},
+                               {"QUEUE_PUT_NUMS", 0, -1, {}},
+                               {"QUEUE_PUT_SIZE", 0, -1, {}},
+                               {"QUEUE_GET_NUMS", 0, 2, {}},
+                               {"QUEUE_GET_SIZE", 0, 2, {}},
+                               {"GROUP_ACK_NUMS", 0, 1, {}},
+                               {"GROUP_CK_NUMS", 0, 1, {}},
+                               {"SNDBCK2DLQ_TIMES", 1, 2, {}}}};
+  StatsItem broker_put_, broker_get_, broker_put_user_, broker_get_user_, broker_acks_,
+      broker_check_points_, consumer_register_, producer_register_;
+  std::array<StatsItem, 3> channels_;  // by Channel
+  /// The broker's own, by name and key.
+  struct Single {
+    std::string_view name, key;
+    StatsItem* item;
+  };
+  const std::vector<Single> singles_;
   std::atomic<std::int64_t> put_bytes_{0}, put_times_{0}, put_failed_{0}, get_found_{0},
       get_miss_{0}, get_messages_{0}, put_max_ms_{0}, get_max_ms_{0};
   static constexpr std::size_t kLatencyBounds = 13;

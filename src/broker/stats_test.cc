@@ -22,7 +22,7 @@ class Traffic : public ::testing::Test {
 
 TEST_F(Traffic, IsShownByNameAndKey) {
   stats_.count_put("t", 3, 300);
-  stats_.count_get("t", "g", 2, 200, 1);
+  stats_.count_get("t", "g", 0, 2, 200, 1);
   stats_.count_send_back("t", "g");
   run(10s);
   EXPECT_EQ(stats_.view("TOPIC_PUT_NUMS", "t")->minute.sum, 3);
@@ -34,6 +34,42 @@ TEST_F(Traffic, IsShownByNameAndKey) {
   EXPECT_EQ(stats_.view("BROKER_GET_NUMS", "Cluster")->hour.sum, 2);
   EXPECT_FALSE(stats_.view("TOPIC_PUT_NUMS", "u"));
   EXPECT_FALSE(stats_.view("NO_SUCH_NAME", "t"));
+}
+
+TEST_F(Traffic, HasTheKeysOfThePublishedBroker) {
+  stats_.count_put_latency("t", 3, 7);
+  stats_.count_get("t", "g", 2, 1, 10, 9);
+  stats_.count_delayed(4, 1, 100);
+  stats_.count_delivered("t", 4, 90);
+  stats_.count_acks("t", "g", 5);
+  stats_.count_check_point("t", "g");
+  stats_.count_sent_back_dead("t", "g", "null");
+  stats_.count_consumer_register(0);
+  stats_.count_channel(Stats::Channel::kConnect);
+  run(10s);
+  const auto average = [&](const char* name, const char* key) {
+    const auto data = stats_.view(name, key);
+    return data ? data->minute.average_per_time : -1;
+  };
+  const auto sum = [&](const char* name, const char* key) {
+    const auto data = stats_.view(name, key);
+    return data ? data->minute.sum : -1;
+  };
+  EXPECT_EQ(average("TOPIC_PUT_LATENCY", "3@t"), 7);
+  EXPECT_EQ(average("GROUP_GET_LATENCY", "2@t@g"), 9);
+  EXPECT_EQ(sum("QUEUE_PUT_NUMS", "SCHEDULE_TOPIC_XXXX@4"), 1);
+  EXPECT_EQ(sum("QUEUE_PUT_SIZE", "SCHEDULE_TOPIC_XXXX@4"), 100);
+  EXPECT_EQ(sum("QUEUE_GET_SIZE", "SCHEDULE_TOPIC_XXXX@4@SCHEDULE_CONSUMER"), 90);
+  EXPECT_EQ(sum("GROUP_ACK_NUMS", "t@g"), 5);
+  EXPECT_EQ(sum("GROUP_CK_NUMS", "t@g"), 1);
+  EXPECT_EQ(sum("BROKER_ACK_NUMS", "Cluster"), 5);
+  EXPECT_EQ(sum("BROKER_CK_NUMS", "Cluster"), 1);
+  EXPECT_EQ(sum("SNDBCK2DLQ_TIMES", "null@t@g@SEND_BACK_TO_DLQ"), 1);
+  EXPECT_EQ(sum("CONSUMER_REGISTER_TIME", "Cluster"), 0);
+  EXPECT_EQ(sum("CHANNEL_ACTIVITY", "CONNECT"), 1);
+  for (const char* name : {"GROUP_GET_FALL_SIZE", "GROUP_GET_FALL_TIME", "COMMERCIAL_SEND_TIMES",
+                           "GROUP_GET_FROM_DISK_NUMS"})
+    EXPECT_FALSE(stats_.view(name, "2@t@g")) << "never counted there either: " << name;
 }
 
 TEST_F(Traffic, OfTheLastMinuteForgetsOlderOnes) {
@@ -65,7 +101,7 @@ TEST_F(Traffic, HasNoRateBeforeItsWindowHasPassed) {
 }
 
 TEST_F(Traffic, ClassifiesPutTimes) {
-  for (const std::int64_t ms : {0, 0, 5, 30, 12'000}) stats_.count_put_latency("t", ms);
+  for (const std::int64_t ms : {0, 0, 5, 30, 12'000}) stats_.count_put_latency("t", 0, ms);
   run(61s);
   const std::string text = stats_.put_distribution();
   EXPECT_TRUE(text.starts_with("[<=0ms]:2 [0~10ms]:1 [10~50ms]:1 [50~100ms]:0 ")) << text;
@@ -75,14 +111,16 @@ TEST_F(Traffic, ClassifiesPutTimes) {
 
 TEST_F(Traffic, ForgetsDeletedTopicsAndGroups) {
   stats_.count_put("t", 1, 1);
-  stats_.count_get("t", "g", 1, 1, 0);
-  stats_.count_get("u", "g", 1, 1, 0);
+  stats_.count_get("t", "g", 0, 1, 1, 0);
+  stats_.count_get("u", "g", 0, 1, 1, 0);
   stats_.remove_topic("t");
   EXPECT_FALSE(stats_.view("TOPIC_PUT_NUMS", "t"));
   EXPECT_FALSE(stats_.view("GROUP_GET_NUMS", "t@g"));
+  EXPECT_FALSE(stats_.view("GROUP_GET_LATENCY", "0@t@g"));
   EXPECT_TRUE(stats_.view("GROUP_GET_NUMS", "u@g"));
   stats_.remove_group("g");
   EXPECT_FALSE(stats_.view("GROUP_GET_NUMS", "u@g"));
+  EXPECT_FALSE(stats_.view("GROUP_GET_LATENCY", "0@u@g"));
 }
 
 TEST_F(Traffic, SinceMidnightStartsAnewEachDay) {

@@ -5,6 +5,7 @@
 #include <future>
 #include <limits>
 
+#include "broker/put_record.h"
 #include "broker/table_file.h"
 #include "broker/timing.h"
 #include "protocol/names.h"
@@ -303,7 +304,9 @@ bool TimerMessages::take_in(const protocol::Message& message, Deliveries& direct
   } else {
     return true;
   }
-  ++enqueued_[std::string{real_topic.value_or("")}];
+  const std::string topic{real_topic.value_or("")};
+  ++enqueued_[topic];
+  if (out) delays_[topic].add((*out - message.born_timestamp) / 1'000, TimerSnapshot::kDelayBounds);
   return true;
 }
 
@@ -513,8 +516,7 @@ std::size_t TimerMessages::append(Deliveries deliveries) {
   if (deliveries.empty()) return 0;
   std::vector<store::Append*> batch;
   for (Delivery& each : deliveries) {
-    each.append.topic = each.topic;
-    each.append.records = std::as_writable_bytes(std::span{each.record.data(), each.record.size()});
+    each.append = append_of(each.topic, each.append.queue_id, each.record);
     batch.push_back(&each.append);
   }
   store_.append(batch);
@@ -698,6 +700,7 @@ TimerSnapshot TimerMessages::snapshot() const {
   for (const auto& [topic, entry] : counts_.timing_count) snapshot.timing[topic] = entry.count;
   snapshot.enqueued = {enqueued_.begin(), enqueued_.end()};
   snapshot.dequeued = {dequeued_.begin(), dequeued_.end()};
+  snapshot.delays = {delays_.begin(), delays_.end()};
   for (const int bound : kBoundsSeconds) snapshot.by_bound.emplace_back(bound, 0);
   const std::int64_t from = floor_now();
   if (waiting_ != 0) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <deque>
@@ -26,6 +27,10 @@ namespace apogee::broker {
 
 /// What the timer does, for the tools and the metrics.
 struct TimerSnapshot {
+  /// Upper bounds of the classes of `delays`, in s.
+  static constexpr std::array<std::int64_t, 6> kDelayBounds{60,     600,    3'600,
+                                                            43'200, 86'400, 259'200};
+  using Delays = ClassCounts<kDelayBounds.size()>;
   std::int64_t enqueue_lag = 0;         ///< Messages of the timer topic not taken in yet.
   std::int64_t enqueue_latency_ms = 0;  ///< How long the oldest of them has waited.
   std::int64_t dequeue_lag = 0;         ///< Messages that wait for their time.
@@ -35,6 +40,8 @@ struct TimerSnapshot {
   std::map<std::string, std::int64_t> enqueued, dequeued;   ///< Since the start, by topic.
   /// Waiting messages due within the bound and not within the one before, by bound in s.
   std::vector<std::pair<std::int32_t, std::int64_t>> by_bound;
+  /// From being born to the time asked for, of what was taken in, by topic.
+  std::map<std::string, Delays> delays;
   Histogram lateness_ms;  ///< Of what was delivered, against the end of its slot.
 };
 
@@ -161,6 +168,7 @@ class TimerMessages {
   std::int64_t waiting_ = 0;     // messages in the wheel, less recalls
   protocol::TimerMetrics counts_;
   std::map<std::string, std::int64_t, std::less<>> enqueued_, dequeued_;
+  std::map<std::string, TimerSnapshot::Delays, std::less<>> delays_;
   Rate enqueue_rate_, dequeue_rate_;
   Histogram lateness_ms_;
 };

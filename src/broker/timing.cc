@@ -100,32 +100,36 @@ PutAnswer timer_refusal(TimerVerdict verdict, const Context& context) {
   return {code::kSystemError, "UNKNOWN_ERROR"};
 }
 
-std::optional<PutAnswer> put_off(protocol::Properties& properties, std::string& topic,
-                                 std::int32_t& queue_id, const Context& context,
-                                 const SendSettings& settings) {
-  const auto wait_in = [&](std::string_view place, std::int32_t queue) {
-    properties.set(property::kRealTopic, topic);
-    properties.set(property::kRealQueueId, std::to_string(queue_id));
-    topic = place;
-    queue_id = queue;
-  };
+void wait_in(std::string_view place, std::int32_t place_queue, std::string& topic,
+             std::int32_t& queue_id, Buffer& properties) {
+  protocol::append_property(properties, property::kRealTopic, topic);
+  protocol::append_property(properties, property::kRealQueueId, std::to_string(queue_id));
+  topic = place;
+  queue_id = place_queue;
+}
+
+std::optional<PutAnswer> put_off(std::string& topic, std::int32_t& queue_id, Buffer& properties,
+                                 const Context& context, const SendSettings& settings) {
+  TimerWish wish;
   std::int32_t level = 0;
-  if (const auto text = properties.find(property::kDelay)) (void)protocol::from_text(*text, level);
+  Buffer without_wishes;
+  protocol::for_each_property(properties, [&](std::string_view name, std::string_view value) {
+    if (name == property::kDelay) (void)protocol::from_text(value, level);
+    wish.note(name, value);
+    if (!TimerWish::is_wish(name)) protocol::append_property(without_wishes, name, value);
+  });
   if (level > 0) {
-    for (const auto name :
-         {property::kTimerDelaySec, property::kTimerDelayMs, property::kTimerDeliverMs})
-      properties.remove(name);
-    wait_in(protocol::kScheduleTopic, std::min(level, settings.levels.highest()) - 1);
+    properties = std::move(without_wishes);
+    wait_in(protocol::kScheduleTopic, std::min(level, settings.levels.highest()) - 1, topic,
+            queue_id, properties);
     return std::nullopt;
   }
-  TimerWish wish;
-  for (const auto& [name, value] : properties.entries()) wish.note(name, value);
   if (!wish.any()) return std::nullopt;
   const TimerTime time = timer_time(wish, context, settings);
   if (time.verdict == TimerVerdict::kAtOnce) return std::nullopt;
   if (time.verdict != TimerVerdict::kLater) return timer_refusal(time.verdict, context);
-  properties.set(property::kTimerOutMs, std::to_string(time.out_ms));
-  wait_in(protocol::kTimerTopic, 0);
+  protocol::append_property(properties, property::kTimerOutMs, std::to_string(time.out_ms));
+  wait_in(protocol::kTimerTopic, 0, topic, queue_id, properties);
   return std::nullopt;
 }
 

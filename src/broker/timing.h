@@ -7,7 +7,7 @@
 
 #include "broker/context.h"
 #include "broker/sending.h"
-#include "protocol/properties.h"
+#include "protocol/message.h"
 
 /// Messages that ask to be delivered later, and where they wait: in the queue of their delay level
 /// or in the timer (HookUtils.handleScheduleMessage).
@@ -48,11 +48,14 @@ PutAnswer timer_refusal(TimerVerdict verdict, const Context& context);
 /// Width of a slot: timerPrecisionMs, brought to what Apache's broker takes.
 std::int64_t timer_precision_ms(const store::StoreConfig& config);
 
+/// The message waits in `place` instead, and says where it goes from there.
+void wait_in(std::string_view place, std::int32_t place_queue, std::string& topic,
+             std::int32_t& queue_id, Buffer& properties);
+
 /// A message that the broker itself is about to put, as by the commit of a transaction: `topic`,
 /// `queue_id` and `properties` become those of the place where it waits, if it asks for a time.
 /// An answer: it cannot be put, and that is why.
-std::optional<PutAnswer> put_off(protocol::Properties& properties, std::string& topic,
-                                 std::int32_t& queue_id, const Context& context,
-                                 const SendSettings& settings);
+std::optional<PutAnswer> put_off(std::string& topic, std::int32_t& queue_id, Buffer& properties,
+                                 const Context& context, const SendSettings& settings);
 
 }  // namespace apogee::broker

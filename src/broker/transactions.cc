@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "broker/put_record.h"
+#include "broker/table_file.h"
 #include "broker/timing.h"
 #include "protocol/codes.h"
 #include "protocol/names.h"
@@ -16,7 +18,8 @@ using protocol::EndTransactionRequest;
 using protocol::Message;
 using remoting::Answer;
 
-constexpr auto kFollow = 1s;  // between two looks at the topics
+constexpr auto kFollow = 1s;    // between two looks at the topics
+constexpr auto kPersist = 10s;  // between two writes of the counts, if they changed
 /// Asked about by one append.
 constexpr std::size_t kRoundHalves = 256, kRoundBytes = 4 << 20;
 constexpr std::int64_t kHourMs = 3'600'000;
@@ -52,12 +55,6 @@ std::optional<std::int64_t> number_of(std::optional<std::string_view> text) {
   return number;
 }
 
-store::Append append_of(std::string_view topic, std::int32_t queue_id, Buffer& record) {
-  return {.topic = topic,
-          .queue_id = queue_id,
-          .records = std::as_writable_bytes(std::span{record.data(), record.size()})};
-}
-
 /// How a commit's append is answered (EndTransactionProcessor.sendFinalMessage).
 Answer commit_answer(store::PutStatus status, Context& context) {
   if (is_stored(status)) return {};
@@ -69,24 +66,62 @@ Answer commit_answer(store::PutStatus status, Context& context) {
 
 }  // namespace
 
-Transactions::Transactions(Context& context, const SendSettings& sending)
-    : context_{context}, sending_{sending} {}
+Transactions::Transactions(Context& context, const SendSettings& sending, std::string counts_path)
+    : context_{context}, sending_{sending}, counts_path_{std::move(counts_path)} {}
+
+/// Of the file only the names, times and version: the counts themselves are made anew.
+Result<Ok> Transactions::load() {
+  auto table = load_table<TransactionCounts>(context_.env, counts_path_);
+  if (!table) return table.error();
+  if (!*table) return Ok{};
+  std::lock_guard lock{mutex_};
+  for (const auto& [topic, count] : (*table)->transaction_count)
+    topics_[topic].changed_ms = count.timestamp;
+  version_ = (*table)->data_version;
+  written_version_ = version_.counter;
+  return Ok{};
+}
 
 void Transactions::start() {
   next_check_ = context_.env.clock.now() +
                 std::chrono::milliseconds{context_.settings().transaction_check_interval_ms};
   periodic_ = std::make_unique<Periodic>(
       context_.env.clock, context_.env.workers, kFollow, kFollow, [this] {
-        if (context_.env.clock.now() < next_check_) return follow();
-        next_check_ = context_.env.clock.now() +
-                      std::chrono::milliseconds{context_.settings().transaction_check_interval_ms};
-        check();
+        const Clock::Instant now = context_.env.clock.now();
+        if (now < next_check_) {
+          follow();
+        } else {
+          next_check_ =
+              now + std::chrono::milliseconds{context_.settings().transaction_check_interval_ms};
+          check();
+        }
+        if (now < next_persist_) return;
+        next_persist_ = now + kPersist;
+        persist();
       });
 }
 
 void Transactions::stop() {
   stopping_ = true;
   periodic_.reset();
+  persist();
+}
+
+void Transactions::persist() {
+  TransactionCounts counts;
+  {
+    std::lock_guard lock{mutex_};
+    if (version_.counter == written_version_) return;
+    counts.data_version = version_;
+    for (const auto& [name, topic] : topics_)
+      counts.transaction_count[name] = {topic.open, topic.changed_ms};
+  }
+  const auto written =
+      replace_file(context_.env.files, counts_path_, protocol::encode_body(counts));
+  if (written)
+    written_version_ = counts.data_version.counter;
+  else
+    context_.env.log.warn("transactionMetrics is not written: {}", written.error().detail);
 }
 
 std::size_t Transactions::open() const {
@@ -96,12 +131,9 @@ std::size_t Transactions::open() const {
   return count;
 }
 
-std::map<std::string, std::int64_t> Transactions::open_by_topic() const {
+Transactions::Topics Transactions::topics() const {
   std::lock_guard lock{mutex_};
-  std::map<std::string, std::int64_t> counts;
-  for (const auto& [id, queue] : queues_)
-    for (const auto& [offset, half] : queue.open) ++counts[*half.topic];
-  return counts;
+  return topics_;
 }
 
 // ---- The fold ----------------------------------------------------------------------------------
@@ -160,13 +192,20 @@ std::int64_t Transactions::due_of(const Message& half) const {
   return half.born_timestamp > now ? now : half.born_timestamp + immunity_ms;
 }
 
+void Transactions::count(OfTopic& topic, std::int64_t difference) {
+  topic.open += difference;
+  topic.changed_ms = context_.env.clock.wall_ms();
+  version_.next(topic.changed_ms);
+}
+
 void Transactions::add(Queue& queue, const Message& half) {
   const std::int64_t offset = half.queue_offset;
   if (offset < queue.next_half) return;
   queue.next_half = offset + 1;
-  const auto topic = topics_.emplace(half.property(property::kRealTopic).value_or("")).first;
+  OfTopic& topic = topics_[std::string{half.property(property::kRealTopic).value_or("")}];
   queue.open[offset] = {
-      .due = due_of(half), .topic = &*topic, .ending = queue.ending_unread.erase(offset) > 0};
+      .due = due_of(half), .topic = &topic, .ending = queue.ending_unread.erase(offset) > 0};
+  count(topic, 1);
   if (const auto earlier = number_of(half.property(property::kPreparedQueueOffset));
       earlier && *earlier < offset) {
     queue.moved[*earlier] = {offset, /*by_itself=*/true};
@@ -175,7 +214,10 @@ void Transactions::add(Queue& queue, const Message& half) {
 }
 
 void Transactions::remove(Queue& queue, std::int64_t offset) {
-  queue.open.erase(offset);
+  if (const auto half = queue.open.find(offset); half != queue.open.end()) {
+    count(*half->second.topic, -1);
+    queue.open.erase(half);
+  }
   if (const auto earlier = queue.before.find(offset); earlier != queue.before.end()) {
     queue.moved.erase(earlier->second);
     queue.before.erase(earlier);
@@ -295,56 +337,52 @@ Answer Transactions::end(const EndTransactionRequest& request) {
     return Answer::error(code::kSystemError, "Find prepared transaction message failed");
   if (auto refused = refuse_end(request, *half)) return *std::move(refused);
 
-  protocol::Properties properties{half->properties};
-  std::string topic{properties.find(property::kRealTopic).value_or("")};
+  const std::string_view real_topic = half->property(property::kRealTopic).value_or("");
+  std::string topic{real_topic};
   std::int32_t queue_id = 0;
   if (topic.empty() ||
-      !protocol::from_text(properties.find(property::kRealQueueId).value_or("0"), queue_id))
+      !protocol::from_text(half->property(property::kRealQueueId).value_or("0"), queue_id))
     return Answer::error(code::kSystemError, "the half message has no real topic or queue");
   const bool commit = request.commit_or_rollback == flag::kCommit;
-  properties.remove(property::kRealTopic);
-  properties.remove(property::kRealQueueId);
+  Buffer properties;
+  protocol::for_each_property(half->properties, [&](std::string_view name, std::string_view value) {
+    if (name != property::kRealTopic && name != property::kRealQueueId)
+      protocol::append_property(properties, name, value);
+  });
   if (commit)  // one that is to be delivered later begins to wait now
-    if (auto refused = put_off(properties, topic, queue_id, context_, sending_))
+    if (auto refused = put_off(topic, queue_id, properties, context_, sending_))
       return Answer::error(refused->code, std::move(refused->remark));
   const auto claimed = claim(half->queue_id, request.tran_state_table_offset);
   if (!claimed) return {};  // it has ended before: an end may come twice, its effect must not
 
   store::PutStatus status = store::PutStatus::kOk;
   if (commit) {
-    const Buffer text = properties.encode();
     Message final = *half;
     final.topic = topic;
     final.queue_id = queue_id;
     final.sys_flag = (half->sys_flag & ~flag::kTransactionMask) | flag::kCommit;
     final.prepared_transaction_offset = request.commit_log_offset;
-    final.properties = text;
-    status = put(final);
+    final.properties = properties;
+    const RecordPut put = put_record(context_.store, final);
+    if (put) context_.stats.count_put(final.topic, 1, put.size);
+    status = put.status;
   }
   // Only what is stored has an end; without this record the half is open again after a restart, and
   // asked about.
-  if (is_stored(status)) status = put_op(*claimed);
+  if (is_stored(status)) {
+    Buffer op = op_record(*claimed);
+    status = put_record(context_.store, protocol::kOpHalfTopic, claimed->queue_id, op).status;
+  }
   settle(*claimed, is_stored(status));
+  if (is_stored(status)) {
+    std::lock_guard lock{mutex_};
+    OfTopic& of_topic = topics_[std::string{real_topic}];
+    ++(commit ? of_topic.commits : of_topic.rollbacks);
+    if (commit)
+      of_topic.commit_after.add((context_.env.clock.wall_ms() - half->born_timestamp) / 1'000,
+                                kLatencyBounds);
+  }
   return commit_answer(status, context_);
-}
-
-store::PutStatus Transactions::put(const Message& message) {
-  Buffer record;
-  if (!protocol::encode_message(record, message)) return store::PutStatus::kMessageIllegal;
-  store::Append append = append_of(message.topic, message.queue_id, record);
-  store::Append* batch[] = {&append};
-  context_.store.append(batch);
-  if (is_stored(append.status))
-    context_.stats.count_put(message.topic, 1, static_cast<std::int64_t>(record.size()));
-  return append.status;
-}
-
-store::PutStatus Transactions::put_op(const Claim& claim) {
-  Buffer record = op_record(claim);
-  store::Append append = append_of(protocol::kOpHalfTopic, claim.queue_id, record);
-  store::Append* batch[] = {&append};
-  context_.store.append(batch);
-  return append.status;
 }
 
 // ---- Questions ---------------------------------------------------------------------------------
@@ -535,12 +573,7 @@ Answer Transactions::resume(const protocol::ResumeCheckHalfMessageRequest& reque
   half.topic = protocol::kHalfTopic;
   half.queue_id = 0;
   half.properties = text;
-  Buffer record;
-  if (!protocol::encode_message(record, half)) return failed;
-  store::Append append = append_of(protocol::kHalfTopic, 0, record);
-  store::Append* batch[] = {&append};
-  context_.store.append(batch);
-  return is_stored(append.status) ? Answer{} : failed;
+  return put_record(context_.store, half) ? Answer{} : failed;
 }
 
 void add_transactions(remoting::Processors& processors, Transactions& transactions) {

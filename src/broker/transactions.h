@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <deque>
@@ -13,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/histogram.h"
 #include "broker/context.h"
 #include "broker/sending.h"
 #include "protocol/headers.h"
@@ -41,13 +43,36 @@
 /// start() and stop() by the owner.
 namespace apogee::broker {
 
+/// config/transactionMetrics: half messages that are open, by topic.
+struct TransactionCounts {
+  protocol::DataVersion data_version;
+  std::map<std::string, protocol::TimingCount> transaction_count;
+  using Self = TransactionCounts;
+  static constexpr auto kFields =
+      MemberList{protocol::Field{"dataVersion", &Self::data_version},
+                 protocol::Field{"transactionCount", &Self::transaction_count}};
+};
+
 class Transactions {
  public:
-  Transactions(Context& context, const SendSettings& sending);
+  /// Finish latency: upper bounds of its classes, in s.
+  static constexpr std::array<std::int64_t, 6> kLatencyBounds{5, 60, 600, 3'600, 43'200, 86'400};
+  /// What became of the halves of one topic.
+  struct OfTopic {
+    std::int64_t open = 0, changed_ms = 0;
+    std::int64_t commits = 0, rollbacks = 0;          // since the start
+    ClassCounts<kLatencyBounds.size()> commit_after;  // s from being born to being committed
+  };
+  using Topics = std::map<std::string, OfTopic, std::less<>>;
+
+  /// `counts_path`: config/transactionMetrics, for whoever reads it; what is open is a fold all the
+  /// same.
+  Transactions(Context& context, const SendSettings& sending, std::string counts_path);
   Transactions(const Transactions&) = delete;
 
+  Result<Ok> load();
   void start();
-  void stop();  ///< After return nobody is asked any more.
+  void stop();  ///< After return nobody is asked any more; the counts are on disk.
 
   /// END_TRANSACTION.
   remoting::Answer end(const protocol::EndTransactionRequest& request);
@@ -61,13 +86,13 @@ class Transactions {
   std::size_t check();
 
   std::size_t open() const;
-  std::map<std::string, std::int64_t> open_by_topic() const;  ///< By real topic.
+  Topics topics() const;  ///< By real topic; those the file knows too.
 
  private:
   struct Half {
-    std::int64_t due;          // Unix ms from which on it may be asked about
-    const std::string* topic;  // the real one, in topics_
-    bool ending = false;       // its end is being stored
+    std::int64_t due;     // Unix ms from which on it may be asked about
+    OfTopic* topic;       // of the real one, in topics_
+    bool ending = false;  // its end is being stored
   };
   /// Where a half is now that the producer knows by an earlier offset. `by_itself`: the half says
   /// so (Apache puts halves back during their immunity), and an end of either offset ends it.
@@ -92,6 +117,8 @@ class Transactions {
 
   void begin(std::int32_t id, Queue& queue);
   void add(Queue& queue, const protocol::Message& half);
+  void count(OfTopic& topic, std::int64_t difference);
+  void persist();
   void remove(Queue& queue, std::int64_t offset);
   void apply_op(Queue& queue, const protocol::Message& op);
   void commit_offsets(std::int32_t id, Queue& queue);
@@ -106,19 +133,21 @@ class Transactions {
   std::optional<remoting::Answer> refuse_end(const protocol::EndTransactionRequest& request,
                                              const protocol::Message& half) const;
   Buffer op_record(const Claim& claim) const;
-  store::PutStatus put(const protocol::Message& message);
-  store::PutStatus put_op(const Claim& claim);
 
   Context& context_;
   const SendSettings& sending_;
+  const std::string counts_path_;
   std::mutex run_mutex_;  // one round at a time
   bool refused_ = false;  // guarded by run_mutex_: so that it is said once
   mutable std::mutex mutex_;
-  std::map<std::int32_t, Queue> queues_;       // guarded by mutex_
-  std::set<std::string, std::less<>> topics_;  // guarded by mutex_; nothing is ever taken out
+  std::map<std::int32_t, Queue> queues_;  // guarded by mutex_
+  Topics topics_;                         // guarded by mutex_; nothing is ever taken out
+  protocol::DataVersion version_;         // guarded by mutex_; of topics_
+  std::int64_t written_version_ = 0;      // of periodic_, and of stop() after it: its counter
   std::atomic<bool> stopping_{false};
   std::atomic<bool> caught_up_{false};  // with what was there at the start
   Clock::Instant next_check_{};         // of periodic_
+  Clock::Instant next_persist_{};       // of periodic_
   std::unique_ptr<Periodic> periodic_;
 };
 

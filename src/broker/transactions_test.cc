@@ -6,6 +6,7 @@
 
 #include "broker/broker_fixture.h"
 #include "broker/request_reply.h"
+#include "broker/table_file.h"
 #include "protocol/names.h"
 
 namespace apogee::broker {
@@ -42,7 +43,11 @@ class TransactionsTest : public BrokerFixture {
   }
 
   /// What a start after a kill finds: the store, and the offsets committed so far.
-  void restart() { transactions_ = std::make_unique<Transactions>(context_, send_settings_); }
+  void restart() {
+    transactions_ = std::make_unique<Transactions>(context_, send_settings_,
+                                                   "/store/config/transactionMetrics");
+    EXPECT_TRUE(transactions_->load());
+  }
 
   void produce(const std::shared_ptr<FakePeer>& peer, const std::string& group = "p") {
     protocol::HeartbeatData heartbeat;
@@ -151,9 +156,35 @@ TEST_F(TransactionsTest, KeepsAHalfOpenWhoseProducerDoesNotKnowYet) {
   EXPECT_EQ(end(half, kUnknown).code, 0);
   transactions_->follow();
   EXPECT_EQ(transactions_->open(), 1);
-  EXPECT_EQ(transactions_->open_by_topic(), (std::map<std::string, std::int64_t>{{"t", 1}}));
+  EXPECT_EQ(transactions_->topics().at("t").open, 1);
   EXPECT_EQ(end(half, kCommit).code, 0);
   EXPECT_EQ(delivered(), Bodies{"pay"});
+}
+
+TEST_F(TransactionsTest, AreCountedWhereTheyAreStored) {
+  end(send_half("pay"), kCommit);
+  stats_.sample();
+  EXPECT_EQ(stats_.view("TOPIC_PUT_NUMS", "RMQ_SYS_TRANS_HALF_TOPIC")->minute.sum, 1);
+  EXPECT_EQ(stats_.view("TOPIC_PUT_NUMS", "t")->minute.sum, 1) << "the commit's, not the half's";
+}
+
+TEST_F(TransactionsTest, KeepTheirCountsInAFileAcrossARestart) {
+  end(send_half("a"), kCommit);
+  end(send_half("b"), kRollback);
+  send_half("c");
+  transactions_->follow();
+  transactions_->stop();
+  const auto counts = load_table<TransactionCounts>(env_, "/store/config/transactionMetrics");
+  ASSERT_TRUE(counts && *counts);
+  EXPECT_EQ((**counts).transaction_count.at("t").count, 1);
+  const auto before = transactions_->topics().at("t");
+  EXPECT_EQ(before.commits, 1);
+  EXPECT_EQ(before.rollbacks, 1);
+  EXPECT_EQ(before.commit_after.counts[0], 1) << "within 5 s";
+  restart();
+  EXPECT_EQ(transactions_->topics().at("t").changed_ms, before.changed_ms);
+  transactions_->follow();
+  EXPECT_EQ(transactions_->topics().at("t").open, 1) << "counted anew, not added to the file's";
 }
 
 TEST_F(TransactionsTest, EndsATransactionOnceHoweverOftenItIsTold) {
