@@ -370,7 +370,18 @@ Result<Ok> CommitLog::remove_first(std::int64_t base_offset) {
     segments_.pop_front();
   }
   // Readers that hold it keep their mapping; the name goes now.
-  return env_.files.remove(first->path());
+  if (auto removed = env_.files.remove(first->path()); !removed) return removed;
+  if (segment_bytes_ > kReleaseBytes) removed_.push_back({std::move(first), segment_bytes_});
+  return Ok{};
+}
+
+bool CommitLog::release_some() {
+  const auto unread = std::ranges::find_if(
+      removed_, [](const Removed& each) { return each.segment.use_count() == 1; });
+  if (unread == removed_.end()) return false;
+  unread->bytes -= std::min(unread->bytes, kReleaseBytes);
+  if (unread->bytes == 0 || !unread->segment->cut(unread->bytes)) removed_.erase(unread);
+  return true;
 }
 
 }  // namespace apogee::store

@@ -54,6 +54,10 @@ class CommitLog {
   std::vector<std::shared_ptr<Segment>> segments()
       const;  ///< Written or loaded; not one that is only prepared.
   Result<Ok> remove_first(std::int64_t base_offset);
+  /// Frees up to kReleaseBytes of the removed segments' space. False: none is left that nobody
+  /// reads. Like remove_first(), by one thread at a time.
+  bool release_some();
+  static constexpr std::size_t kReleaseBytes = 64 << 20;
 
  private:
   void append_locked(std::span<Slot> batch, Clock::Duration& write);
@@ -81,6 +85,12 @@ class CommitLog {
 
   mutable std::shared_mutex segments_mutex_;
   std::deque<std::shared_ptr<Segment>> segments_;
+
+  struct Removed {
+    std::shared_ptr<Segment> segment;
+    std::size_t bytes;  // still taken
+  };
+  std::deque<Removed> removed_;  // whoever removes
 
   std::atomic<std::int64_t> end_{0}, last_timestamp_{0};
   std::atomic<std::int64_t> lock_since_ms_{0};

@@ -569,6 +569,18 @@ std::shared_ptr<ConsumeQueue> ConsumeQueues::find_or_create(std::string_view top
   return queue;
 }
 
+void ConsumeQueues::note_unsynced(std::span<const std::shared_ptr<ConsumeQueue>> queues) {
+  std::lock_guard lock{unsynced_mutex_};
+  for (const auto& queue : queues)
+    if (!std::exchange(queue->noted_unsynced, true)) unsynced_.push_back(queue);
+}
+
+std::vector<std::shared_ptr<ConsumeQueue>> ConsumeQueues::take_unsynced() {
+  std::lock_guard lock{unsynced_mutex_};
+  for (const auto& queue : unsynced_) queue->noted_unsynced = false;
+  return std::exchange(unsynced_, {});
+}
+
 std::size_t ConsumeQueues::topic_count(std::string_view prefix) const {
   std::shared_lock lock{mutex_};
   return static_cast<std::size_t>(std::ranges::count_if(

@@ -99,8 +99,10 @@ class ConsumeQueue {
   Result<Ok> remove_all();
   /// Makes written entries durable when at least `least_bytes` of them are not.
   Result<Ok> sync(std::int64_t least_bytes);
+  bool is_synced() const { return synced_bytes_.load() >= written_bytes_.load(); }
 
   std::int64_t next_offset = 0;  ///< Append lock: the queue offset the next message gets.
+  bool noted_unsynced = false;   ///< ConsumeQueues' unsynced mutex.
 
  protected:
   /// The unit with this number, counted from position 0 of all files.
@@ -191,6 +193,9 @@ class ConsumeQueues {
   std::shared_ptr<ConsumeQueue> find_or_create(std::string_view topic, std::int32_t queue_id);
   std::vector<std::shared_ptr<ConsumeQueue>> all() const;
   std::vector<std::shared_ptr<ConsumeQueue>> of_topic(std::string_view topic) const;
+  /// Those written to since they were noted and taken last: of a million queues the few to sync.
+  void note_unsynced(std::span<const std::shared_ptr<ConsumeQueue>> queues);
+  std::vector<std::shared_ptr<ConsumeQueue>> take_unsynced();
   std::size_t topic_count(std::string_view prefix) const;  ///< Topics whose name begins so.
   /// Takes the topic's queues out of the table and removes their files.
   void remove_topic(std::string_view topic);
@@ -217,6 +222,8 @@ class ConsumeQueues {
   std::unordered_map<std::string, std::map<std::int32_t, std::shared_ptr<ConsumeQueue>>, Hash,
                      std::equal_to<>>
       topics_;
+  std::mutex unsynced_mutex_;
+  std::vector<std::shared_ptr<ConsumeQueue>> unsynced_;
 };
 
 }  // namespace apogee::store

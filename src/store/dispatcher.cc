@@ -159,6 +159,7 @@ Result<Ok> Dispatcher::write_pending() {
   for (const auto& queue : touched_) {
     if (auto written = queue->write_pending(); !written) return written;
   }
+  queues_.note_unsynced(touched_);
   touched_.clear();
   last_timestamp_.store(taken_timestamp_, std::memory_order_release);
   return Ok{};

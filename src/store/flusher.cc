@@ -16,6 +16,7 @@ Flusher::~Flusher() {
 
 void Flusher::start(std::int64_t flushed_offset) {
   flushed_ = flushed_offset;
+  written_back_ = flushed_offset;
   last_flush_ = env_.clock.now();
   thread_ = std::thread{[this] { run(); }};
   pthread_setname_np(thread_.native_handle(), "flush");
@@ -36,17 +37,20 @@ void Flusher::stop() {
 void Flusher::when_durable(std::int64_t offset, std::function<void(PutStatus)> done) {
   if (broken()) return done(PutStatus::kServiceNotAvailable);
   if (flushed_offset() >= offset) return done(PutStatus::kOk);
+  bool taken = false, first = false;
   {
     std::lock_guard lock{mutex_};
-    if (!stopping_) {
+    taken = !stopping_;
+    first = waiters_.empty();
+    if (taken)
       waiters_.push_back(
           {offset,
            env_.clock.now() + std::chrono::milliseconds{config_.now().sync_flush_timeout_ms},
            std::move(done)});
-      if (waiters_.size() == 1) wanted_.notify_one();
-      return;
-    }
   }
+  // Without the lock, on which the flush thread would have to wait at once.
+  if (taken && first) wanted_.notify_one();
+  if (taken) return;
   done(flushed_offset() >= offset ? PutStatus::kOk : PutStatus::kServiceNotAvailable);
 }
 
@@ -67,12 +71,18 @@ void Flusher::run() {
   for (;;) {
     // Real time on purpose: tests reach durability through when_durable(), which wakes this at
     // once.
-    wanted_.wait_for(lock, std::chrono::milliseconds{config_.now().flush_interval_ms},
-                     [&] { return stopping_ || !waiters_.empty(); });
+    const std::chrono::milliseconds interval{config_.now().flush_interval_ms};
+    const bool asked = wanted_.wait_for(lock, interval, [&] {
+      return stopping_ || !waiters_.empty() || write_back_wanted_.load(std::memory_order_relaxed);
+    });
     const bool stopping = stopping_;
     const bool waited_for = !waiters_.empty();
     lock.unlock();
-    if (!broken() && (waited_for || stopping || is_due(env_.clock.now()))) {
+    const std::int64_t flushed_before = flushed_offset();
+    if (write_back_wanted_.exchange(false, std::memory_order_relaxed)) start_writeback();
+    const auto now = env_.clock.now();
+    const bool its_time = (!asked || now - last_flush_ >= interval) && is_due(now);
+    if (!broken() && (waited_for || stopping || its_time)) {
       if (auto done = flush(); !done) {
         env_.log.error(
             "a sync of the commit log failed, the broker refuses messages until it is restarted: "
@@ -84,6 +94,7 @@ void Flusher::run() {
       }
     }
     complete();
+    if (advanced_ && flushed_offset() != flushed_before) advanced_();
     lock.lock();
     if (stopping && waiters_.empty()) return;
   }
@@ -103,9 +114,31 @@ Result<Ok> Flusher::flush() {
   last_flush_ = env_.clock.now();
   events_.on_synced(last_flush_ - began);
   flushed_.store(end, std::memory_order_release);
+  written_back_.store(end, std::memory_order_relaxed);
   checkpoint_.physical_timestamp.store(timestamp);
-  if (advanced_) advanced_();
   return Ok{};
+}
+
+/// Of whole pages only: the last one will be written to again.
+void Flusher::start_writeback() {
+  const std::int64_t end = log_.end_offset() / kPageBytes * kPageBytes;
+  for (std::int64_t at = std::max(written_back_.load(std::memory_order_relaxed), flushed_offset());
+       at < end;) {
+    const auto segment = log_.segment_of(at);
+    if (!segment) break;  // retention was faster
+    const std::int64_t until = std::min(end, segment->end());
+    segment->start_writeback(static_cast<std::size_t>(at - segment->base()),
+                             static_cast<std::size_t>(until - at));
+    at = until;
+  }
+  written_back_.store(end, std::memory_order_relaxed);
+}
+
+void Flusher::ask() {
+  {
+    std::lock_guard lock{mutex_};  // else the flush thread may be between its look and its sleep
+  }
+  wanted_.notify_one();
 }
 
 /// Tells the waiters what the last flush has settled.

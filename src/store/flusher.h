@@ -25,6 +25,13 @@ class Flusher {
   /// `advanced` runs on the flush thread each time more of the log is durable.
   void set_advanced(std::function<void()> advanced) { advanced_ = std::move(advanced); }
   void when_durable(std::int64_t offset, std::function<void(PutStatus)> done);
+  /// Each time, from any thread: is it time to write back what is new? The system then never has so
+  /// much to write that a sync, or whoever needs a page, waits long.
+  void log_has_grown() {
+    if (log_.end_offset() - written_back_.load(std::memory_order_relaxed) >= kWriteBackBytes &&
+        !write_back_wanted_.exchange(true, std::memory_order_relaxed))
+      ask();
+  }
   std::int64_t flushed_offset() const { return flushed_.load(std::memory_order_acquire); }
   bool broken() const { return broken_.load(std::memory_order_acquire); }
   std::string broken_because() const;
@@ -35,7 +42,10 @@ class Flusher {
     Clock::Instant deadline;
     std::function<void(PutStatus)> done;
   };
+  static constexpr std::int64_t kWriteBackBytes = 8 << 20;
   void run();
+  void ask();
+  void start_writeback();
   Result<Ok> flush();
   void complete();
   void expire();
@@ -49,6 +59,8 @@ class Flusher {
   std::function<void()> advanced_;
   std::atomic<std::int64_t> flushed_{0};
   std::atomic<bool> broken_{false};
+  std::atomic<std::int64_t> written_back_{0};  // the system was asked to write up to here
+  std::atomic<bool> write_back_wanted_{false};
   mutable std::mutex mutex_;
   std::condition_variable wanted_;
   std::vector<Waiter> waiters_;  // mutex

@@ -75,7 +75,6 @@ struct Index::State {
   // The dispatch thread's.
   std::shared_ptr<IndexFile> writer;  ///< The last of `files` unless that is full.
   std::int64_t indexed_until = 0;     ///< Records before this physical offset are indexed already.
-  std::string scratch;                ///< "topic#key"
   bool stopped = false;               ///< No room; see retry_at.
   Clock::Instant retry_at{};
   std::uint64_t unindexed = 0;  ///< Keys that went by since it stopped.
@@ -172,8 +171,8 @@ void Index::State::put_key(const IndexEntry& entry, std::string_view key) {
     return;
   }
   auto done = writer ? Result<Ok>{Ok{}} : begin_file();
-  scratch.assign(entry.topic).append("#").append(key);
-  if (done) done = writer->put(index_hash(scratch), entry.physical_offset, entry.store_timestamp);
+  if (done)
+    done = writer->put(index_hash(entry.topic, key), entry.physical_offset, entry.store_timestamp);
   if (!done) return stop_writing(done.error());
   indexed_until = std::max(indexed_until, entry.physical_offset);
   if (std::exchange(stopped, false))
@@ -262,9 +261,7 @@ IndexAnswer Index::query(std::string_view topic, std::string_view key, std::int3
   const State::Files files = state_->snapshot();
   if (files.empty()) return answer;
   answer.last = end_of(files.back()->header());
-  std::string text{topic};
-  text.append("#").append(key);
-  const std::int32_t hash = index_hash(text);
+  const std::int32_t hash = index_hash(topic, key);
   const auto wanted = static_cast<std::size_t>(std::max(max, 0));
   // IndexService.queryOffset: newest file first, back to the one that begins before the range.
   for (auto it = files.rbegin(); it != files.rend(); ++it) {

@@ -28,8 +28,9 @@ std::int32_t seconds_between(std::int64_t begin, std::int64_t timestamp) {
 
 }  // namespace
 
-std::int32_t index_hash(std::string_view topic_and_key) {
-  const std::int32_t hash = protocol::java_hash(topic_and_key);
+std::int32_t index_hash(std::string_view topic, std::string_view key) {
+  const std::int32_t hash =
+      protocol::java_hash(key, protocol::java_hash("#", protocol::java_hash(topic)));
   if (hash == std::numeric_limits<std::int32_t>::min()) return 0;  // Math.abs leaves it negative
   return hash < 0 ? -hash : hash;
 }

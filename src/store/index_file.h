@@ -38,7 +38,7 @@ struct IndexFormat {
 };
 
 /// Java's indexKeyHashMethod of "topic#key": never negative.
-std::int32_t index_hash(std::string_view topic_and_key);
+std::int32_t index_hash(std::string_view topic, std::string_view key);
 
 struct IndexFileHeader {
   std::int64_t begin_timestamp = 0, end_timestamp = 0;

@@ -123,9 +123,10 @@ TEST_F(IndexTest, LaysOutItsFileAsJavaDoes) {
 }
 
 TEST(IndexHash, IsJavasAbsoluteHashAndNeverNegative) {
-  EXPECT_EQ(index_hash("TopicTest#key"), std::abs(protocol::java_hash("TopicTest#key")));
+  EXPECT_EQ(index_hash("TopicTest", "key"), std::abs(protocol::java_hash("TopicTest#key")));
   EXPECT_EQ(protocol::java_hash("polygenelubricants"), std::numeric_limits<std::int32_t>::min());
-  EXPECT_EQ(index_hash("polygenelubricants"), 0) << "Math.abs of the least integer is negative";
+  EXPECT_EQ(protocol::java_hash("t#achssxlk"), std::numeric_limits<std::int32_t>::min());
+  EXPECT_EQ(index_hash("t", "achssxlk"), 0) << "Math.abs of the least integer is negative";
 }
 
 TEST_F(IndexTest, ADefaultFileHasExactlyJavasLength) {

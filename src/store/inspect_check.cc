@@ -372,11 +372,9 @@ Result<Ok> Checker::check_unit(const IndexFile& file, std::int32_t number) {
     return Ok{};
   }
   const Message& message = **record;
-  std::string text;
   bool matches = false;
   const auto try_key = [&](std::string_view key) {
-    text.assign(message.topic).append("#").append(key);
-    matches |= index_hash(text) == unit.hash;
+    matches |= index_hash(message.topic, key) == unit.hash;
   };
   try_key(message.property(property::kUniqueKey).value_or(""));
   // Apache 5.5 finds messages by tag too.

@@ -142,10 +142,12 @@ class LocalStore final : public MessageStore, private RetentionTarget {
   RetentionRules rules() const override;
   std::vector<SegmentAge> segments() const override;
   Result<Ok> remove_first_segment(std::int64_t base_offset) override;
+  bool release_some() override { return log_.release_some(); }
   void log_begins_at(std::int64_t min_physical_offset) override;
   void set_disk_full(bool full, std::string_view why) override;
 
   PutStatus refuse_all() const;
+  ConsumeQueue* queue_of(const Append& append, std::vector<std::shared_ptr<ConsumeQueue>>& keep);
   PutStatus prepare(CommitLog::Slot& slot, std::list<Buffer>& rewritten);
   PutStatus leave_crc_room(Append& append, std::list<Buffer>& rewritten);
   PutStatus leave_offset_room(CommitLog::Slot& slot, std::list<Buffer>& rewritten);
@@ -177,6 +179,7 @@ class LocalStore final : public MessageStore, private RetentionTarget {
   Scrub scrub_;
   std::unique_ptr<Periodic> housekeeping_;
   Clock::Instant last_thorough_{};
+  std::int64_t queues_begin_at_ = -1;  // retention: the log's beginning all queues are corrected to
   const std::int64_t memory_bytes_;
   std::int64_t written_from_ = 0;  // what is before it in the log was written by an earlier process
   std::atomic<bool> accepting_{false}, disk_full_{false}, queues_broken_{false};
@@ -358,6 +361,7 @@ Result<Ok> LocalStore::recover(bool clean) {
     if (auto corrected = queue->correct_min_offset(begin); !corrected) return corrected;
     queue->next_offset = queue->max_offset();
   }
+  queues_begin_at_ = begin;
   if (!clean || records > 0) {
     const auto took =
         std::chrono::duration_cast<std::chrono::milliseconds>(env_.clock.now() - began).count();
@@ -448,13 +452,18 @@ void LocalStore::flush_queues(bool thorough) {
   const std::int64_t timestamp = dispatcher_.last_timestamp();
   const std::int64_t least = thorough ? 0 : 2 * 4'096;
   bool good = true;
-  for (const auto& queue : queues_.all()) {
-    if (auto done = queue->sync(least); !done) {
+  std::vector<std::shared_ptr<ConsumeQueue>> later;
+  for (const auto& queue : queues_.take_unsynced()) {
+    if (queues_.find(queue->topic(), queue->queue_id()) != queue) continue;  // deleted meanwhile
+    auto done = queue->sync(least);
+    if (!queue->is_synced()) later.push_back(queue);
+    if (!done) {
       good = false;
       env_.log.error("a consume queue was not flushed: topic={} queue={} reason={}", queue->topic(),
                      queue->queue_id(), done.error().detail);
     }
   }
+  queues_.note_unsynced(later);
   // After a failed sync what is on disk is unknown, and the next sync would not tell: from then on
   // the checkpoint stays, so that the next start makes the entries again from the log.
   if (!good) queues_broken_ = true;
@@ -492,10 +501,7 @@ void LocalStore::append(std::span<Append* const> batch) {
       each->status = PutStatus::kMessageIllegal;
       continue;
     }
-    if (keep.empty() || keep.back()->queue_id() != each->queue_id ||
-        keep.back()->topic() != each->topic)
-      keep.push_back(queues_.find_or_create(each->topic, each->queue_id));
-    CommitLog::Slot slot{each, keep.back().get(), {}};
+    CommitLog::Slot slot{each, queue_of(*each, keep), {}};
     if (const PutStatus refused = prepare(slot, rewritten); refused != PutStatus::kOk)
       each->status = refused;
     else
@@ -503,7 +509,23 @@ void LocalStore::append(std::span<Append* const> batch) {
   }
   if (slots.empty()) return;
   log_.append(slots);
-  dispatcher_.wake();
+  // With SYNC_FLUSH there is nothing to see before the next sync, which wakes the dispatcher.
+  if (config_.now().flush_disk_type == FlushDiskType::kAsyncFlush) {
+    dispatcher_.wake();
+    flusher_->log_has_grown();
+  }
+}
+
+/// Kept by `keep`. A producer goes round a few queues: they are mostly among those of the last
+/// ones.
+ConsumeQueue* LocalStore::queue_of(const Append& append,
+                                   std::vector<std::shared_ptr<ConsumeQueue>>& keep) {
+  constexpr std::size_t kLooked = 16;
+  for (std::size_t back = 1; back <= std::min(kLooked, keep.size()); ++back) {
+    ConsumeQueue& queue = *keep[keep.size() - back];
+    if (queue.queue_id() == append.queue_id && queue.topic() == append.topic) return &queue;
+  }
+  return keep.emplace_back(queues_.find_or_create(append.topic, append.queue_id)).get();
 }
 
 /// Makes room in records for what is filled in under the append lock.
@@ -866,10 +888,17 @@ Result<Ok> LocalStore::remove_first_segment(std::int64_t base_offset) {
 }
 
 void LocalStore::log_begins_at(std::int64_t min_physical_offset) {
-  for (const auto& queue : queues_.all()) {
-    if (auto corrected = queue->correct_min_offset(min_physical_offset); !corrected)
+  // Each queue's files are looked at: not again and again while the log begins where it did.
+  bool good = min_physical_offset != queues_begin_at_;
+  if (good) {
+    for (const auto& queue : queues_.all()) {
+      auto corrected = queue->correct_min_offset(min_physical_offset);
+      if (corrected) continue;
+      good = false;
       env_.log.error("a consume queue's beginning was not corrected: {}", corrected.error().detail);
+    }
   }
+  if (good) queues_begin_at_ = min_physical_offset;
   if (config_.now().index_enable) index_.remove_before(min_physical_offset);
 }
 

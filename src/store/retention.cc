@@ -210,9 +210,11 @@ void Retention::State::remove_next() {
 
 Clock::Duration Retention::State::step() {
   const RetentionRules rules = target.rules();
+  const std::chrono::milliseconds pause{std::max<std::int64_t>(rules.pause_ms, 0)};
+  if (target.release_some()) return pause;
   if (left_in_run == 0) begin_run(rules);
   if (left_in_run > 0) remove_next();
-  if (left_in_run > 0) return std::chrono::milliseconds{std::max<std::int64_t>(rules.pause_ms, 0)};
+  if (left_in_run > 0) return pause;
   if (const auto segments = target.segments(); !segments.empty())
     target.log_begins_at(segments.front().base_offset);
   return std::chrono::milliseconds{std::max<std::int64_t>(rules.period_ms, 1)};

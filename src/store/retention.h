@@ -74,6 +74,9 @@ class RetentionTarget {
   virtual std::vector<SegmentAge> segments() const = 0;
   /// Removes the oldest segment, whose base offset this is. An error ends the run.
   virtual Result<Ok> remove_first_segment(std::int64_t base_offset) = 0;
+  /// Gives back part of the space of what was removed, so that a large file does not hold up
+  /// whoever writes beside. False: nothing to give back now.
+  virtual bool release_some() { return false; }
   /// The log now begins here: consume queues and then index files may follow. Also called when
   /// nothing was removed in a run, so that what a crash left behind goes too.
   virtual void log_begins_at(std::int64_t min_physical_offset) = 0;

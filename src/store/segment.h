@@ -44,6 +44,8 @@ class Segment {
   void start_writeback(std::size_t position, std::size_t length) {
     file_->start_writeback(position, length);
   }
+  /// Gives back blocks at the end of a removed file that nobody reads any more.
+  Result<Ok> cut(std::size_t size) { return file_->resize(size); }
   /// Everything from `position` on becomes zeros, and written() `position`.
   Result<Ok> truncate(std::size_t position);
 

@@ -1,0 +1,129 @@
+// What the log asks of the disk beside its writes: write-back ahead of a sync, space given back in
+// parts.
+#include <filesystem>
+#include <future>
+#include <mutex>
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "protocol/message.h"
+#include "store/commit_log.h"
+#include "store/message_store.h"
+#include "testing/disk_env.h"
+#include "testing/wrapped_files.h"
+
+namespace apogee::store {
+namespace {
+
+/// Tells of write-back and of every resize. Threads: any.
+class ToldFiles : public testing::WrappedFiles {
+ public:
+  using WrappedFiles::WrappedFiles;
+  Result<std::unique_ptr<File>> open(const std::string& path, Open mode) override {
+    auto file = WrappedFiles::open(path, mode);
+    if (!file) return file;
+    return std::unique_ptr<File>{std::make_unique<ToldFile>(*std::move(file), *this)};
+  }
+  std::vector<std::uint64_t> sizes() {
+    std::lock_guard lock{mutex_};
+    return std::exchange(sizes_, {});
+  }
+  /// Offset and length of the first write-back.
+  std::future<std::pair<std::uint64_t, std::uint64_t>> write_back() { return first_.get_future(); }
+
+ private:
+  struct ToldFile : testing::WrappedFile {
+    ToldFile(std::unique_ptr<File> real, ToldFiles& to) : WrappedFile{std::move(real)}, to_{to} {}
+    Result<Ok> resize(std::uint64_t size) override {
+      std::lock_guard lock{to_.mutex_};
+      to_.sizes_.push_back(size);
+      return WrappedFile::resize(size);
+    }
+    void start_writeback(std::uint64_t offset, std::uint64_t length) override {
+      std::lock_guard lock{to_.mutex_};
+      if (!std::exchange(to_.told_, true)) to_.first_.set_value({offset, length});
+      WrappedFile::start_writeback(offset, length);
+    }
+    ToldFiles& to_;
+  };
+
+  std::mutex mutex_;
+  std::vector<std::uint64_t> sizes_;
+  std::promise<std::pair<std::uint64_t, std::uint64_t>> first_;
+  bool told_ = false;
+};
+
+TEST(LogSpace, MuchThatIsNewIsWrittenBackBeforeASyncAsksForIt) {
+  testing::DiskEnv world;
+  ToldFiles files{world.env->files};
+  auto write_back = files.write_back();
+  auto clock = make_system_clock();
+  Env env{*clock, files, world.network, world.workers, world.random, world.log};
+  StoreEvents events;
+  StoreConfig config;
+  config.root = "/store";
+  config.commit_log_file_bytes = 32 << 20;
+  config.flush_interval_ms = 60'000;
+  auto store = MessageStore::open(env, config, events);
+  ASSERT_TRUE(store) << store.error().detail;
+  (*store)->start();
+  static constexpr std::array<std::byte, 4> kHost{};
+  const std::string body(3 << 20, 'x');
+  for (int i = 0; i < 3; ++i) {
+    Buffer record;
+    ASSERT_TRUE(protocol::encode_message(
+        record,
+        {.born_host = kHost, .store_host = kHost, .body = as_bytes(body), .topic = "orders"}));
+    Append append{.topic = "orders",
+                  .records = std::as_writable_bytes(std::span{record.data(), record.size()})};
+    Append* batch[] = {&append};
+    (*store)->append(batch);
+    ASSERT_EQ(append.status, PutStatus::kOk);
+  }
+  ASSERT_EQ(write_back.wait_for(10s), std::future_status::ready);
+  const auto [offset, length] = write_back.get();
+  EXPECT_EQ(offset, 0u);
+  EXPECT_GE(length, 8u << 20);
+  EXPECT_EQ(length % 4'096, 0u) << "the last page will be written to again";
+  EXPECT_EQ((*store)->status().flushed_offset, 0) << "nothing is promised";
+}
+
+TEST(LogSpace, OfARemovedSegmentIsGivenBackInPartsOnceNobodyReadsIt) {
+  constexpr std::int64_t kSegment = 160 << 20;  // sparse: no space is taken
+  const std::string root =
+      std::filesystem::temp_directory_path() / ("log_space_test." + std::to_string(::getpid()));
+  std::filesystem::create_directories(root + "/commitlog");
+  {
+    testing::DiskEnv world;
+    auto real = make_posix_files();
+    for (const std::int64_t base : {std::int64_t{0}, kSegment}) {
+      auto file = real->open(root + "/commitlog/" + segment_name(base), FileSystem::Open::kCreate);
+      ASSERT_TRUE(file && (*file)->resize(kSegment));
+    }
+    ToldFiles files{*real};
+    Env env{world.clock, files, world.network, world.workers, world.random, world.log};
+    StoreEvents events;
+    StoreConfig config;
+    config.root = root;
+    config.commit_log_file_bytes = kSegment;
+    CommitLog log{env, config, root + "/commitlog", events};
+    ASSERT_TRUE(log.load());
+    auto reader = log.segment_of(0);
+    ASSERT_TRUE(log.remove_first(0));
+    EXPECT_FALSE(std::filesystem::exists(root + "/commitlog/" + segment_name(0)));
+    EXPECT_FALSE(log.release_some()) << "its reader would have the ground taken from under it";
+    EXPECT_EQ(reader->whole().front(), std::byte{0});
+    EXPECT_TRUE(files.sizes().empty());
+    reader.reset();
+    EXPECT_TRUE(log.release_some());
+    EXPECT_TRUE(log.release_some());
+    EXPECT_TRUE(log.release_some());
+    EXPECT_FALSE(log.release_some());
+    EXPECT_EQ(files.sizes(), (std::vector<std::uint64_t>{96 << 20, 32 << 20}));
+  }
+  std::filesystem::remove_all(root);
+}
+
+}  // namespace
+}  // namespace apogee::store
