@@ -136,10 +136,11 @@ class Sending {
     const protocol::Host born = protocol::host_from(peer.remote().host, peer.remote().port);
     const Clock& clock = context_.env.clock;
     const auto began = clock.now();
+    TopicPtr topic;  // of the last send: neighbours mostly have the same
     for (std::size_t i = 0; i < requests.size(); ++i) {
       Send& send = sends[i];
       send.request = &requests[i];
-      const Verdict verdict = prepare(send, born, may_create);
+      const Verdict verdict = prepare(send, topic, born, may_create);
       if (verdict == Verdict::kNeedsTopic) need_topic.push_back(&requests[i]);
       if (verdict != Verdict::kReady) continue;
       accepted.push_back(&send);
@@ -192,9 +193,8 @@ class Sending {
     return refuse(send, answer.code, answer.remark);
   }
 
-  Verdict prepare(Send& send, const protocol::Host& born, bool may_create) {
+  Verdict prepare(Send& send, TopicPtr& topic, const protocol::Host& born, bool may_create) {
     if (auto bad = read(send)) return refuse(send, code::kSystemError, bad->detail);
-    TopicPtr topic;
     if (const Verdict verdict = check(send, topic, may_create); verdict != Verdict::kReady)
       return verdict;
     send.topic = send.header.topic;
@@ -236,7 +236,7 @@ class Sending {
           send, code::kSystemError,
           "broker unable to service, until " + std::to_string(config.start_accept_send_ms));
     }
-    topic = context_.topics.find(header.topic);
+    if (!topic || topic->topic_name != header.topic) topic = context_.topics.find(header.topic);
     if ((config.permission & protocol::perm::kWrite) == 0 && topic && topic->order) {
       return refuse(send, code::kNoPermission,
                     "the broker[" + context_.address + "] sending message is forbidden");
@@ -342,8 +342,11 @@ class Sending {
     }
     Wishes wishes;
     const std::string_view given = send.header.properties.value_or("");
-    protocol::for_each_property(
-        given, [&](std::string_view name, std::string_view value) { wishes.note(name, value); });
+    std::size_t kept = 0;  // bytes of `given` that are stored as they are
+    protocol::for_each_property(given, [&](std::string_view name, std::string_view value) {
+      wishes.note(name, value);
+      if (!Wishes::is_brokers(name)) kept += name.size() + value.size() + 2;
+    });
     if (wishes.inner_num && (send.header.sys_flag & protocol::sys_flag::kInnerBatch) == 0)
       return refuse_put(send, store::PutStatus::kMessageIllegal);
     std::int32_t delay_level = 0;
@@ -367,7 +370,11 @@ class Sending {
     }
     send.wait_durable = wishes.wait;
     send.type = wishes.type();
-    write_properties(send, given, wishes, dead, delay_level);
+    if (kept == given.size() && !dead && delay_level <= 0)
+      send.properties = given;
+    else
+      copy_properties(send.properties, given, dead, delay_level);
+    add_properties(send, wishes);
     if (half)
       make_half(send);  // its time begins when it is committed
     else if (delay_level > 0)
@@ -389,10 +396,9 @@ class Sending {
     wait_in(protocol::kHalfTopic, 0, send.topic, send.queue_id, send.properties);
   }
 
-  /// The client's properties without those of the broker's own, and with these.
-  void write_properties(Send& send, std::string_view given, const Wishes& wishes, bool dead,
-                        std::int32_t delay_level) {
-    Buffer& out = send.properties;
+  /// The client's properties without those of the broker's own.
+  static void copy_properties(Buffer& out, std::string_view given, bool dead,
+                              std::int32_t delay_level) {
     out.clear();
     protocol::for_each_property(given, [&](std::string_view name, std::string_view value) {
       if (Wishes::is_brokers(name) || (dead && name == property::kDelay) ||
@@ -401,6 +407,10 @@ class Sending {
       protocol::append_property(out, name, value);
     });
     if (dead) protocol::append_property(out, property::kDelay, "-1");
+  }
+
+  void add_properties(Send& send, const Wishes& wishes) {
+    Buffer& out = send.properties;
     send.unique_key = wishes.unique_key;
     if (send.unique_key.empty()) {
       send.unique_key = make_unique_key();
@@ -534,6 +544,13 @@ class Sending {
     const bool sync = context_.store.config().flush_disk_type == store::FlushDiskType::kSyncFlush;
     std::shared_ptr<std::vector<Stored>> waiting;
     std::int64_t end = 0;
+    std::string_view topic;  // of the stored sends not timed yet
+    std::int32_t queue_id = -1;
+    std::int64_t untimed = 0;
+    const auto time_them = [&] {
+      if (untimed > 0) context_.stats.count_put_latency(topic, queue_id, took_ms, untimed);
+      untimed = 0;
+    };
     for (Send* send : sends) {
       const store::Append& append = send->append;
       if (append.status != store::PutStatus::kOk) {
@@ -544,9 +561,12 @@ class Sending {
       const std::int32_t messages = std::max(append.count, append.queue_offset_step);
       const auto bytes = static_cast<std::int64_t>(append.records.size());
       context_.stats.count_put(send->topic, messages, bytes, send->type);
-      context_.stats.count_put_latency(send->topic, send->reply_queue_id, took_ms);
       if (send->topic == protocol::kScheduleTopic)
         context_.stats.count_delayed(send->queue_id, messages, bytes);
+      if (topic != send->topic || queue_id != send->reply_queue_id) time_them();
+      topic = send->topic;
+      queue_id = send->reply_queue_id;
+      ++untimed;
       write_message_ids(*send);
       if (!sync || !send->wait_durable) {
         answer_stored(context_, send->request->responder, code::kSuccess, send->message_ids,
@@ -561,6 +581,7 @@ class Sending {
       end =
           std::max(end, append.physical_offset + static_cast<std::int64_t>(append.records.size()));
     }
+    time_them();
     if (waiting) answer_when_durable(end, std::move(waiting));
   }
 

@@ -184,14 +184,15 @@ void Stats::count_put(std::string_view topic, std::int64_t messages, std::int64_
   put_bytes_.fetch_add(bytes, memory_order_relaxed);
 }
 
-void Stats::count_put_latency(std::string_view topic, std::int32_t queue_id, std::int64_t ms) {
-  add(kPutLatency, key_of(queue_id, topic), ms);
+void Stats::count_put_latency(std::string_view topic, std::int32_t queue_id, std::int64_t ms,
+                              std::int64_t times) {
+  add(kPutLatency, key_of(queue_id, topic), ms * times, times);
   const auto coarse = std::ranges::upper_bound(kClassBounds, std::max<std::int64_t>(ms, 0));
   put_latency_now_[static_cast<std::size_t>(coarse - kClassBounds.begin())].fetch_add(
-      1, memory_order_relaxed);
+      times, memory_order_relaxed);
   const auto fine = std::ranges::lower_bound(kFineBounds, ms);
   put_fine_now_[static_cast<std::size_t>(fine - kFineBounds.begin())].fetch_add(
-      1, memory_order_relaxed);
+      times, memory_order_relaxed);
   raise_to(put_max_ms_, ms);
 }
 
@@ -253,8 +254,8 @@ void Stats::count_check_point(std::string_view topic, std::string_view group) {
   add(kCheckPoints, protocol::topic_at_group(topic, group), 1);
 }
 
-void Stats::add(KeyedName name, std::string_view key, std::int64_t value) {
-  keyed_[name].items.use(key, [&](StatsItem& item) { item.add(value); });
+void Stats::add(KeyedName name, std::string_view key, std::int64_t value, std::int64_t times) {
+  keyed_[name].items.use(key, [&](StatsItem& item) { item.add(value, times); });
 }
 
 // ---- Reading ------------------------------------------------------------------------------------

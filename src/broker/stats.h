@@ -89,7 +89,8 @@ class Stats {
   void count_put_failed() { put_failed_.fetch_add(1, std::memory_order_relaxed); }
   /// From the request's arrival to its answer, by the queue that was asked for: TOPIC_PUT_LATENCY,
   /// putMessageDistributeTime.
-  void count_put_latency(std::string_view topic, std::int32_t queue_id, std::int64_t ms);
+  void count_put_latency(std::string_view topic, std::int32_t queue_id, std::int64_t ms,
+                         std::int64_t times = 1);
   /// A pull that found messages: GROUP_GET_NUMS, GROUP_GET_SIZE, GROUP_GET_LATENCY,
   /// BROKER_GET_NUMS.
   void count_get(std::string_view topic, std::string_view group, std::int32_t queue_id,
@@ -216,7 +217,7 @@ class Stats {
     kCheckPoints,
     kSentBackDead
   };
-  void add(KeyedName name, std::string_view key, std::int64_t value);
+  void add(KeyedName name, std::string_view key, std::int64_t value, std::int64_t times = 1);
 
   const StatsItem* find(std::string_view name, const TopicItems& items) const;
   const StatsItem* find(std::string_view name, const GroupItems& items) const;

@@ -12,7 +12,8 @@ constexpr std::size_t kKeptFields = 256;          // scratch for more fields tha
 constexpr std::size_t kMergedFrameBytes =
     256 << 10;  // small answers are gathered in one buffer up to this size
 
-constexpr std::size_t kSpareCalls = 1'024;  // memory for so many calls is kept
+constexpr std::size_t kSpareCalls = 1'024;                  // memory for so many calls is kept
+constexpr std::size_t kSpareBytes = 2 * kMergedFrameBytes;  // kept by a thread at most
 
 std::atomic<std::uint64_t> next_id{
     1};  // ids are unique in the process: tables of several servers may meet
@@ -24,6 +25,7 @@ struct Batch {
   std::vector<protocol::CommandView> views;
   std::vector<Request> requests;
   std::vector<Peer::Answered> answered;  // by request and response: a handful of kinds
+  Buffer spare;                          // for the next answers, as large as the last ones were
 };
 Batch& batch_of_thread() {
   static thread_local Batch batch;
@@ -384,6 +386,25 @@ void Connection::take_foreign() {
 
 void Connection::queue(OutFrame frame) {
   add(queued_, std::move(frame));
+  limit_unsent();
+}
+
+Buffer* Connection::begin_answer() {
+  if (!loop_.on_this_thread() || !in_batch_ || closed_.load(std::memory_order_relaxed))
+    return nullptr;
+  if (queued_.empty() || !queued_.back().shared.empty() ||
+      queued_.back().bytes.size() >= kMergedFrameBytes)
+    queued_.push_back({std::exchange(batch_of_thread().spare, {}), {}});
+  answer_at_ = queued_.back().bytes.size();
+  return &queued_.back().bytes;
+}
+
+void Connection::end_answer() {
+  unsent_.fetch_add(queued_.back().bytes.size() - answer_at_, std::memory_order_relaxed);
+  limit_unsent();
+}
+
+void Connection::limit_unsent() {
   const std::size_t unsent = unsent_.load(std::memory_order_relaxed);
   if (unsent > limits_.max_unsent_bytes) {
     fail("the peer does not read: " + std::to_string(unsent) + " bytes wait for it");
@@ -427,7 +448,14 @@ void Connection::seal() {
 
 void Connection::on_written() {
   std::size_t sent = 0;
-  for (const OutFrame& frame : in_flight_) sent += size_of(frame);
+  for (OutFrame& frame : in_flight_) {
+    sent += size_of(frame);
+    Buffer& spare = batch_of_thread().spare;
+    if (frame.bytes.capacity() <= spare.capacity() || frame.bytes.capacity() > kSpareBytes)
+      continue;
+    spare = std::move(frame.bytes);
+    spare.clear();
+  }
   in_flight_.clear();
   writing_ = false;
   handler_.on_sent(env_.clock.now() - write_began_);

@@ -65,6 +65,8 @@ class Connection final : public Peer,
   bool connected() const override { return !closed_.load(std::memory_order_acquire); }
   std::size_t unsent_bytes() const override { return unsent_.load(std::memory_order_relaxed); }
   void send(OutFrame frame) override;
+  Buffer* begin_answer() override;
+  void end_answer() override;
   void close(const std::string& why) override;
   void call_frame(std::function<void(Buffer&, std::int32_t)> encode,
                   std::chrono::milliseconds timeout,
@@ -110,6 +112,7 @@ class Connection final : public Peer,
   void seal();
   void fail(const std::string& why);
   void queue(OutFrame frame);
+  void limit_unsent();
   void flush();
   void send_from_elsewhere(OutFrame frame, std::optional<Call> call);
   void take_foreign();
@@ -142,6 +145,7 @@ class Connection final : public Peer,
   // Output, loop.
   std::vector<OutFrame> queued_, in_flight_;
   std::vector<Bytes> pieces_;
+  std::size_t answer_at_ = 0;  // begin_answer(): where in the last of queued_
   Clock::Instant write_began_{};
   bool in_batch_ = false, writing_ = false, paused_ = false, closing_ = false,
        close_when_sent_ = false;

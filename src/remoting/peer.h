@@ -74,6 +74,10 @@ class Peer {
   /// Bytes waiting to be sent. A producer of large answers stops feeding a peer above its limit.
   virtual std::size_t unsent_bytes() const = 0;
   virtual void send(OutFrame frame) = 0;
+  /// On the peer's loop while its requests are being handled: its own output, to whose end one
+  /// frame may be appended before end_answer(). Otherwise null: make a frame and send() it.
+  virtual Buffer* begin_answer() { return nullptr; }
+  virtual void end_answer() {}
   virtual void close(const std::string& why) = 0;
 
   /// Sends a request; `encode` runs inside this call; `done` runs exactly once, on this peer's
@@ -122,6 +126,10 @@ class Responder {
   void reply(std::int32_t code, std::optional<std::string_view> remark = {},
              const Header& header = {}, Bytes body = {}) const {
     if (!wanted(code)) return;
+    if (Buffer* const out = peer_->begin_answer()) {
+      protocol::encode_command(*out, head(code, remark), header, body);
+      return peer_->end_answer();
+    }
     OutFrame frame;
     protocol::encode_command(frame.bytes, head(code, remark), header, body);
     peer_->send(std::move(frame));
