@@ -165,7 +165,8 @@ int run_broker(std::span<const std::string> args) {
     return 0;
   }
   Signals signals;
-  Process process{{}};
+  Process process{{.io_threads = static_cast<std::size_t>(setup->broker.io_threads),
+                   .workers = static_cast<std::size_t>(setup->broker.worker_threads)}};
   if (!setup->broker.broker_ip1.empty()) warn_of_address(process.env(), setup->broker.broker_ip1);
   auto broker = broker::Broker::start(process.env(), *setup);
   if (!broker) return fail(broker.error());
