@@ -79,7 +79,7 @@ TEST_F(InspectCommand, GivesEachPartAsJson) {
   const auto summary = objects(run({root_, "--json"}).out);
   ASSERT_EQ(summary.size(), 1U);
   EXPECT_EQ(write_json(*summary[0].find("queues"), protocol::JsonStyle::kStandard),
-            R"([{"maxOffset":5,"minOffset":0,"queueId":0,"topic":"T"}])");
+            R"([{"topic":"T","queueId":0,"minOffset":0,"maxOffset":5}])");
   EXPECT_EQ(objects(run({"records", root_, "--json"}).out).size(), 5U);
   EXPECT_EQ(objects(run({"records", root_, "--key", "U3", "--json"}).out).size(), 1U);
   const auto entries = objects(run({"queue", root_, "T", "0", "--from", "3", "--json"}).out);

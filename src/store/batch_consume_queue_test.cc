@@ -1,5 +1,6 @@
 #include "store/batch_consume_queue.h"
 
+#include <algorithm>
 #include <map>
 #include <random>
 
