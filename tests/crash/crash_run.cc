@@ -217,8 +217,11 @@ void CrashRun::promises_of_a_power_cut() {
       const bool in_order = each == &ledger_.plain || each == &ledger_.popped;
       if (sync_flush_ || !in_order) sent.acknowledged = false;
     }
-  for (auto& [body, half] : ledger_.halves)
+  for (auto& [body, half] : ledger_.halves) {
     if (std::exchange(half.acknowledged, false) && sync_flush_) half.certain = true;
+    // Its place may be another's now, and places are what an end names.
+    if (!half.certain) half.queue_offset = half.physical_offset = -1;
+  }
 }
 
 }  // namespace apogee::crash
