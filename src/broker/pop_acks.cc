@@ -13,9 +13,18 @@ using remoting::Responder;
 
 /// Longer than anybody waits; keeps sums of times away from their limits.
 constexpr std::int64_t kInvisibleMsMax = std::int64_t{366} * 24 * 3'600 * 1'000;
+/// A pop time may be so far ahead of the clock, by changes within the same millisecond.
+constexpr std::int64_t kAheadMsMax = 1'000;
 
 std::int64_t invisible_of(const ChangeInvisibleTimeRequest& header) {
   return std::clamp<std::int64_t>(header.invisible_ms, 0, kInvisibleMsMax);
+}
+
+/// Of the check point that replaces one of `old`: another, or the ack of the old one would be of
+/// both (in Java two changes in the same millisecond lose the message). One beyond what changes
+/// make, as a clock set back leaves it, is not followed.
+std::int64_t next_pop_time(std::int64_t old, std::int64_t now_ms) {
+  return old >= now_ms && old - now_ms < kAheadMsMax ? old + 1 : now_ms;
 }
 
 std::string illegal_offset(const std::string& topic, std::int32_t queue_id, std::int64_t offset,
@@ -219,10 +228,7 @@ void change_invisible_time(Popping& popping, const ChangeInvisibleTimeRequest& h
   point.differences = {0};
   point.count = 1;
   point.invisible_ms = invisible_of(header);
-  // Later than the old one's: in the same millisecond the ack below would be of both (in Java the
-  // message is lost then).
-  point.pop_time = std::max(context.env.clock.wall_ms(),
-                            std::min(handle->pop_time, context.env.clock.wall_ms()) + 1);
+  point.pop_time = next_pop_time(handle->pop_time, context.env.clock.wall_ms());
   point.queue_id = header.queue_id;
   point.start_offset = header.offset;
   point.suspend = header.suspend.value_or(false);
