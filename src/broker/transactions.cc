@@ -209,7 +209,7 @@ void Transactions::add(Queue& queue, const Message& half) {
   if (const auto earlier = number_of(half.property(property::kPreparedQueueOffset));
       earlier && *earlier < offset) {
     queue.moved[*earlier] = {offset, /*by_itself=*/true};
-    queue.before[offset] = *earlier;
+    queue.before[offset] = {*earlier, *earlier};
   }
 }
 
@@ -219,7 +219,8 @@ void Transactions::remove(Queue& queue, std::int64_t offset) {
     queue.open.erase(half);
   }
   if (const auto earlier = queue.before.find(offset); earlier != queue.before.end()) {
-    queue.moved.erase(earlier->second);
+    queue.moved.erase(earlier->second.first);
+    queue.moved.erase(earlier->second.last);
     queue.before.erase(earlier);
   }
 }
@@ -280,15 +281,29 @@ std::optional<Transactions::Claim> Transactions::claim(std::int32_t id, std::int
 /// The end of a claimed half is in the log, or could not be stored.
 void Transactions::settle(const Claim& claim, bool ended) {
   std::lock_guard lock{mutex_};
-  Queue& queue = queues_[claim.queue_id];
-  if (const auto half = queue.open.find(claim.offset); half != queue.open.end()) {
+  settle_locked(queues_[claim.queue_id], claim.offset, ended);
+}
+
+void Transactions::settle_locked(Queue& queue, std::int64_t offset, bool ended) {
+  if (const auto half = queue.open.find(offset); half != queue.open.end()) {
     if (ended)
-      remove(queue, claim.offset);
+      remove(queue, offset);
     else
       half->second.ending = false;
   } else if (!ended) {
-    queue.ending_unread.erase(claim.offset);
+    queue.ending_unread.erase(offset);
   }  // else: read as one that is ending, and then its end
+}
+
+/// A claimed half ends at its place because its copy is at `to`.
+void Transactions::move(const Claim& claim, std::int64_t to) {
+  std::lock_guard lock{mutex_};
+  Queue& queue = queues_[claim.queue_id];
+  const auto before = queue.before.find(claim.offset);
+  const std::int64_t first = before == queue.before.end() ? claim.offset : before->second.first;
+  settle_locked(queue, claim.offset, true);
+  queue.moved[first] = queue.moved[claim.offset] = {to, /*by_itself=*/false};
+  queue.before[to] = {first, claim.offset};
 }
 
 Buffer Transactions::op_record(const Claim& claim) const {
@@ -502,10 +517,14 @@ std::size_t Transactions::ask_round(std::int32_t id, std::span<const std::int64_
   if (!ends.empty()) context_.store.append(ends);
   std::size_t done = 0;
   for (const Question& question : questions) {
-    settle(question.claim, is_stored(question.copy.status));
-    if (!is_stored(question.copy.status)) continue;
-    ++done;
-    if (!question.give_up) ask_producer(question);
+    const bool stored = is_stored(question.copy.status);
+    done += stored;
+    if (!stored || question.give_up) {
+      settle(question.claim, stored);
+      continue;
+    }
+    move(question.claim, question.copy.queue_offset);
+    ask_producer(question);
   }
   const bool all = done == questions.size();
   if (!all && !std::exchange(refused_, true))
@@ -520,12 +539,6 @@ void Transactions::ask_producer(const Question& question) {
   const auto half = protocol::decode_message(as_bytes(question.record));
   const auto peer =
       context_.producers.any_of(half->property(property::kProducerGroup).value_or(""));
-  {
-    std::lock_guard lock{mutex_};
-    Queue& queue = queues_[question.claim.queue_id];
-    queue.moved[question.claim.offset] = {question.copy.queue_offset, /*by_itself=*/false};
-    queue.before[question.copy.queue_offset] = question.claim.offset;
-  }
   if (!peer) return;
   const std::string id = protocol::offset_message_id(half->store_host, half->store_port,
                                                      question.copy.physical_offset);

@@ -100,12 +100,16 @@ class Transactions {
     std::int64_t offset;
     bool by_itself;
   };
+  /// Offsets a producer may know a half by: of its sending, and of the question before the last.
+  struct Earlier {
+    std::int64_t first, last;
+  };
   struct Queue {
-    std::int64_t next_half = -1, next_op = -1;        // of the next record to read; -1: not begun
-    std::map<std::int64_t, Half> open;                // by queue offset
-    std::set<std::int64_t> ending_unread;             // ends of halves that are not read yet
-    std::unordered_map<std::int64_t, Present> moved;  // by earlier offset
-    std::unordered_map<std::int64_t, std::int64_t> before;  // present offset -> earlier one
+    std::int64_t next_half = -1, next_op = -1;         // of the next record to read; -1: not begun
+    std::map<std::int64_t, Half> open;                 // by queue offset
+    std::set<std::int64_t> ending_unread;              // ends of halves that are not read yet
+    std::unordered_map<std::int64_t, Present> moved;   // by earlier offset
+    std::unordered_map<std::int64_t, Earlier> before;  // by present offset
     std::deque<std::pair<std::int64_t, std::int64_t>> ops;  // offset, highest half it ends
   };
   /// A half that an end may be stored for, by nobody else at the same time.
@@ -124,6 +128,8 @@ class Transactions {
   void commit_offsets(std::int32_t id, Queue& queue);
   std::optional<Claim> claim(std::int32_t id, std::int64_t offset);
   void settle(const Claim& claim, bool ended);
+  void settle_locked(Queue& queue, std::int64_t offset, bool ended);
+  void move(const Claim& claim, std::int64_t to);
   std::size_t ask_about_old(std::int32_t id);
   std::size_t ask_round(std::int32_t id, std::span<const std::int64_t> due);
   std::optional<Question> question_of(std::int32_t id, std::int64_t offset);

@@ -251,6 +251,24 @@ TEST_F(TransactionsTest, TakesTheEndOfAHalfThatWasRenewedMeanwhile) {
   EXPECT_EQ(transactions_->open(), 0);
 }
 
+TEST_F(TransactionsTest, TakesTheEndOfAHalfThatWasRenewedSeveralTimes) {
+  const Known first = send_half("pay"), other = send_half("ship");
+  for (int i = 0; i < 3; ++i) {
+    disk_.clock.advance(6s);
+    transactions_->check();
+  }
+  EXPECT_EQ(end(first, kCommit).code, 0);  // by the only place this producer ever heard of
+  EXPECT_EQ(delivered(), Bodies{"pay"});
+  disk_.clock.advance(6s);
+  const Known last = asked().at("ship");
+  transactions_->check();
+  EXPECT_EQ(end(last, kRollback, true).code, 0);  // answered while it was asked about again
+  end(other, kCommit);
+  EXPECT_EQ(delivered(), Bodies{"pay"});
+  transactions_->follow();
+  EXPECT_EQ(transactions_->open(), 0);
+}
+
 TEST_F(TransactionsTest, GivesUpAfterTheLastQuestionAndTakesItBackWhenResumed) {
   configure([](BrokerConfig& config) { config.transaction_check_max = 2; });
   send_half("pay");
