@@ -1,7 +1,6 @@
 // Records of each kind as the published broker stores them (tests/golden/kinds-java-5.5.0.txt,
 // recorded by record-kinds): they are read and written to the same bytes, and this broker's of the
 // same requests carry the same properties.
-#include <fstream>
 #include <map>
 #include <set>
 
@@ -11,23 +10,14 @@
 #include "broker/transactions.h"
 #include "protocol/names.h"
 #include "protocol/pop.h"
+#include "testing/golden.h"
 
 namespace apogee::broker {
 namespace {
 
 const std::map<std::string, Buffer>& golden() {
-  static const std::map<std::string, Buffer> all = [] {
-    std::map<std::string, Buffer> lines;
-    std::ifstream file{std::string{APOGEE_SOURCE_DIR} + "/tests/golden/kinds-java-5.5.0.txt"};
-    for (std::string line; std::getline(file, line);) {
-      const std::size_t tab = line.find('\t');
-      Buffer bytes;
-      for (std::size_t i = tab + 1; i + 1 < line.size(); i += 2)
-        bytes += static_cast<char>(std::stoi(line.substr(i, 2), nullptr, 16));
-      lines[line.substr(0, tab)] = std::move(bytes);
-    }
-    return lines;
-  }();
+  static const auto all =
+      testing::read_golden(APOGEE_SOURCE_DIR "/tests/golden/kinds-java-5.5.0.txt");
   return all;
 }
 protocol::Message message_of(const std::string& kind) {

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include "testing/golden.h"
+
 namespace apogee::client {
 namespace {
 
@@ -15,13 +17,6 @@ Buffer text_of(std::size_t bytes, std::uint64_t seed) {
   while (text.size() < bytes) text += "word" + std::to_string(random() % 50) + " ";
   text.resize(bytes);
   return text;
-}
-
-Buffer from_hex(std::string_view hex) {
-  Buffer out;
-  for (std::size_t i = 0; i + 1 < hex.size(); i += 2)
-    out += static_cast<char>(std::stoi(std::string{hex.substr(i, 2)}, nullptr, 16));
-  return out;
 }
 
 TEST(Compression, GivesBackBodiesOfAllSizesByEveryMethod) {
@@ -54,7 +49,7 @@ TEST(Compression, WithoutTypeBitsIsZlib) {
 }
 
 TEST(Compression, ReadsWhatOtherWritersMade) {  // python3: zlib.compressed(b"apogee" * 3, 5)
-  auto body = decompressed(as_bytes(from_hex("785e4b2cc84f4f4d4d44220145c60754")), 0x301);
+  auto body = decompressed(as_bytes(testing::from_hex("785e4b2cc84f4f4d4d44220145c60754")), 0x301);
   ASSERT_TRUE(body) << body.error().detail;
   EXPECT_EQ(*body, "apogeeapogeeapogee");
   auto plain = decompressed(as_bytes("as it is"), 0);

@@ -1,7 +1,8 @@
 // What the published Java classes write (tests/golden, recorded by Golden.java) is read to the same
 // meaning, and written to the same bytes where Java's own order allows it: its header fields and
 // sets come in hash order.
-#include <fstream>
+#include "testing/golden.h"
+
 #include <map>
 
 #include <gtest/gtest.h>
@@ -16,18 +17,7 @@ namespace apogee::protocol {
 namespace {
 
 const std::map<std::string, Buffer>& golden() {
-  static const std::map<std::string, Buffer> all = [] {
-    std::map<std::string, Buffer> lines;
-    std::ifstream file{std::string{APOGEE_SOURCE_DIR} + "/tests/golden/java-5.5.0.txt"};
-    for (std::string line; std::getline(file, line);) {
-      const std::size_t tab = line.find('\t');
-      Buffer bytes;
-      for (std::size_t i = tab + 1; i + 1 < line.size(); i += 2)
-        bytes += static_cast<char>(std::stoi(line.substr(i, 2), nullptr, 16));
-      lines[line.substr(0, tab)] = std::move(bytes);
-    }
-    return lines;
-  }();
+  static const auto all = testing::read_golden(APOGEE_SOURCE_DIR "/tests/golden/java-5.5.0.txt");
   return all;
 }
 const Buffer& bytes_of(const std::string& name) {
@@ -178,9 +168,7 @@ TEST(Golden, HashesAndChecksumsAreJavas) {
   int seen = 0;
   for (const auto& [name, value] : golden()) {
     if (!name.starts_with("hash.")) continue;
-    Buffer text;
-    for (std::size_t i = 5; i + 1 < name.size(); i += 2)
-      text += static_cast<char>(std::stoi(name.substr(i, 2), nullptr, 16));
+    const Buffer text = testing::from_hex(std::string_view{name}.substr(5));
     EXPECT_EQ(tags_code(text), read_big<std::int64_t>(as_bytes(value))) << text;
     ++seen;
   }
