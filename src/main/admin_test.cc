@@ -15,6 +15,7 @@
 #include "client/roles.h"
 #include "main/admin_command.h"
 #include "main/admin_help.h"
+#include "testing/ran.h"
 
 namespace apogee {
 namespace {
@@ -25,31 +26,10 @@ using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
-
-struct Ran {
-  int code = 0;
-  std::string out, err;
-  protocol::Json json() const {
-    auto parsed = protocol::parse_json(out);
-    EXPECT_TRUE(parsed) << out;
-    return parsed ? *std::move(parsed) : protocol::Json{};
-  }
-};
+using testing::Ran;
 
 Ran run_words(const std::vector<std::string>& words, bool terminal = false) {
-  Ran ran;
-  char *out = nullptr, *err = nullptr;
-  std::size_t out_size = 0, err_size = 0;
-  std::FILE* const out_file = ::open_memstream(&out, &out_size);
-  std::FILE* const err_file = ::open_memstream(&err, &err_size);
-  ran.code = run_admin(words, out_file, err_file, terminal);
-  std::fclose(out_file);
-  std::fclose(err_file);
-  ran.out.assign(out, out_size);
-  ran.err.assign(err, err_size);
-  std::free(out);
-  std::free(err);
-  return ran;
+  return testing::run_kept([&] { return run_admin(words, stdout, stderr, terminal); });
 }
 
 /// A member of a group that says what it is told to, and remembers what it was told.

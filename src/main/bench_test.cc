@@ -4,26 +4,16 @@
 #include <gtest/gtest.h>
 
 #include "apogee/testing/broker.h"
-#include "protocol/json.h"
+#include "testing/ran.h"
 
 namespace apogee {
 namespace {
 
 using ::testing::HasSubstr;
+using testing::Ran;
 
-struct Ran {
-  int code = 0;
-  std::string out, err;
-};
 Ran run(const std::vector<std::string>& words) {
-  ::testing::internal::CaptureStdout();
-  ::testing::internal::CaptureStderr();
-  Ran ran;
-  ran.code = run_bench(words);
-  std::fflush(stdout);
-  ran.out = ::testing::internal::GetCapturedStdout();
-  ran.err = ::testing::internal::GetCapturedStderr();
-  return ran;
+  return testing::run_kept([&] { return run_bench(words); });
 }
 
 TEST(BenchCommand, RefusesWhatItCannotDo) {
@@ -55,12 +45,11 @@ TEST(BenchCommand, TellsWhatItMeasuredAsOneObject) {
       {"send", "-n", broker->name_server(), "-c", "1", "-f", "2", "-d", "1", "--json", "--quiet"});
   EXPECT_EQ(ran.code, 0) << ran.err;
   EXPECT_EQ(ran.err, "");
-  const auto json = protocol::parse_json(ran.out);
-  ASSERT_TRUE(json) << ran.out;
+  const protocol::Json json = ran.json();
   for (const char* name : {"mode", "connections", "inFlight", "size", "seconds", "messages",
                            "perSecond", "latencyUs", "errors"})
-    EXPECT_NE(json->find(name), nullptr) << name;
-  EXPECT_EQ(json->find("mode")->text() ? *json->find("mode")->text() : "", "send");
+    EXPECT_NE(json.find(name), nullptr) << name;
+  EXPECT_EQ(json.find("mode")->text() ? *json.find("mode")->text() : "", "send");
 }
 
 }  // namespace

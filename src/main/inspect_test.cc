@@ -6,7 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "base/file.h"
-#include "protocol/json.h"
+#include "testing/ran.h"
 #include "testing/store_builder.h"
 
 namespace apogee {
@@ -14,20 +14,10 @@ namespace {
 
 using ::testing::HasSubstr;
 using ::testing::Not;
+using testing::Ran;
 
-struct Ran {
-  int code = 0;
-  std::string out, err;
-};
 Ran run(const std::vector<std::string>& words) {
-  ::testing::internal::CaptureStdout();
-  ::testing::internal::CaptureStderr();
-  Ran ran;
-  ran.code = run_inspect(words);
-  std::fflush(stdout);
-  ran.out = ::testing::internal::GetCapturedStdout();
-  ran.err = ::testing::internal::GetCapturedStderr();
-  return ran;
+  return testing::run_kept([&] { return run_inspect(words); });
 }
 /// One JSON object a line.
 std::vector<protocol::Json> objects(const std::string& text) {
