@@ -35,6 +35,18 @@ class KnownFailures : public ::testing::Test {
     for (int i = 0; i < count; ++i)
       builder_.put({.topic = topic, .body = "some body", .store_timestamp = kNow + i});
   }
+  /// One a second; where each begins in the log.
+  std::vector<std::int64_t> put_seconds(int count) {
+    std::vector<std::int64_t> offsets;
+    for (int i = 0; i < count; ++i)
+      offsets.push_back(
+          builder_.put({.topic = "T", .body = "some body", .store_timestamp = kNow + i * 1'000}));
+    return offsets;
+  }
+  /// In its magic code.
+  void damage_the_eleventh(const std::vector<std::int64_t>& offsets) {
+    builder_.log()[static_cast<std::size_t>(offsets[10]) + 5] ^= 1;
+  }
   void write(bool unclean = true) {
     builder_.write(files());
     if (unclean) {
@@ -148,9 +160,7 @@ class DamagedLogFile : public KnownFailures,
     return count;
   }
   void put_all() {
-    for (int i = 0; i < kMessages; ++i)
-      offsets_.push_back(
-          builder_.put({.topic = "T", .body = "some body", .store_timestamp = kNow + i * 1'000}));
+    offsets_ = put_seconds(kMessages);
     ASSERT_GT(builder_.log_end(), 3 * kSegment);
   }
   std::vector<std::int64_t> offsets_;
@@ -193,11 +203,7 @@ INSTANTIATE_TEST_SUITE_P(Kinds, DamagedLogFile,
 
 /// A record in the last file that the checkpoint vouches for: what is behind it stays.
 TEST_F(KnownFailures, ADamagedRecordThatWasOnDiskDoesNotEndTheLog) {
-  std::vector<std::int64_t> offsets;
-  for (int i = 0; i < 25; ++i)
-    offsets.push_back(
-        builder_.put({.topic = "T", .body = "some body", .store_timestamp = kNow + i * 1'000}));
-  builder_.log()[static_cast<std::size_t>(offsets[10]) + 5] ^= 1;
+  damage_the_eleventh(put_seconds(25));
   write();
   start();
   EXPECT_EQ(store_->max_offset("T", 0), 25);
@@ -208,11 +214,7 @@ TEST_F(KnownFailures, ADamagedRecordThatWasOnDiskDoesNotEndTheLog) {
 /// The same record when nothing says that what is behind it was ever on disk: a power cut may leave
 /// later sectors and not earlier ones.
 TEST_F(KnownFailures, ATornRecordThatNothingVouchesForEndsTheLog) {
-  std::vector<std::int64_t> offsets;
-  for (int i = 0; i < 25; ++i)
-    offsets.push_back(
-        builder_.put({.topic = "T", .body = "some body", .store_timestamp = kNow + i * 1'000}));
-  builder_.log()[static_cast<std::size_t>(offsets[10]) + 5] ^= 1;
+  damage_the_eleventh(put_seconds(25));
   write();
   std::string vouches;
   append_big<std::int64_t>(vouches, kNow + 9'000);
