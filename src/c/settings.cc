@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <limits>
 
 namespace apogee {
@@ -143,6 +144,27 @@ OptionView setting(std::string_view name, std::optional<std::chrono::system_cloc
           }};
 }
 
+/// Those of every consumer that pulls ahead of its program, and `more`.
+template <class Config>
+std::vector<OptionView> settings_beside(Config& c, std::vector<OptionView> more) {
+  std::vector<OptionView> all{
+      setting("group", c.group, "required"),
+      setting("model", c.model, "to one member of the group, or to all"),
+      setting("from", c.from, "where a group without offset begins"),
+      setting("from_time", c.from_time, "for from=timestamp, Unix time; empty: half an hour ago"),
+      setting("allocation", c.allocation, "how queues are divided"),
+      setting("pull_batch_size", c.pull_batch_size, "messages a pull"),
+      setting("pull_threshold_for_queue", c.pull_threshold_for_queue,
+              "messages ahead of the program, a queue"),
+      setting("pull_threshold_size_for_queue", c.pull_threshold_size_for_queue,
+              "MiB ahead of the program, a queue"),
+      setting("unit_mode", c.unit_mode, "as Java's"),
+      setting("offset_directory", c.offset_directory, "broadcasting: where offsets are kept"),
+  };
+  std::ranges::move(more, std::back_inserter(all));
+  return all;
+}
+
 }  // namespace
 
 std::vector<OptionView> settings_of(ClientConfig& c) {
@@ -205,72 +227,53 @@ std::vector<OptionView> settings_of(ProducerConfig& c) {
 }
 
 std::vector<OptionView> settings_of(PushConsumerConfig& c) {
-  return {
-      setting("group", c.group, "required"),
-      setting("model", c.model, "to one member of the group, or to all"),
-      setting("from", c.from, "where a group without offset begins"),
-      setting("from_time", c.from_time, "for from=timestamp, Unix time; empty: half an hour ago"),
-      setting("allocation", c.allocation, "how queues are divided"),
-      setting("client_rebalance", c.client_rebalance, "false: brokers divide the queues"),
-      setting("consume_thread_min", c.consume_thread_min, "threads that call the function"),
-      setting("consume_thread_max", c.consume_thread_max, "not below the other"),
-      setting("consume_message_batch_max_size", c.consume_message_batch_max_size,
-              "messages a call"),
-      setting("max_reconsume_times", c.max_reconsume_times, "then it is a dead letter; -1: 16"),
-      setting("consume_timeout", c.consume_timeout, "a message held longer is sent back"),
-      setting("suspend_current_queue", c.suspend_current_queue, "orderly: before trying again"),
-      setting("pull_interval", c.pull_interval, "between two pulls of a queue"),
-      setting("pull_batch_size", c.pull_batch_size, "messages a pull"),
-      setting("pull_batch_size_in_bytes", c.pull_batch_size_in_bytes, "bytes a pull"),
-      setting("pull_threshold_for_queue", c.pull_threshold_for_queue,
-              "messages ahead of the program, a queue"),
-      setting("pull_threshold_size_for_queue", c.pull_threshold_size_for_queue,
-              "MiB ahead of the program, a queue"),
-      setting("pull_threshold_for_topic", c.pull_threshold_for_topic,
-              "messages ahead, all queues; -1: none"),
-      setting("pull_threshold_size_for_topic", c.pull_threshold_size_for_topic,
-              "MiB ahead, all queues; -1: none"),
-      setting("consume_concurrently_max_span", c.consume_concurrently_max_span,
-              "between first and last offset held"),
-      setting("post_subscription_when_pull", c.post_subscription_when_pull,
-              "send the expression with each pull"),
-      setting("pull_delay_when_exception", c.pull_delay_when_exception, "after a pull that failed"),
-      setting("pop_invisible_time", c.pop_invisible_time, "of messages popped"),
-      setting("pop_batch_nums", c.pop_batch_nums, "messages a pop"),
-      setting("pop_threshold_for_queue", c.pop_threshold_for_queue,
-              "messages waiting for their ack"),
-      setting("shutdown_wait", c.shutdown_wait, "for calls that run"),
-      setting("unit_mode", c.unit_mode, "as Java's"),
-      setting("offset_directory", c.offset_directory, "broadcasting: where offsets are kept"),
-      setting("trace", c.trace, "write each consumption to the trace topic"),
-      setting("trace_topic", c.trace_topic, "its name"),
-  };
+  return settings_beside(
+      c,
+      {
+          setting("client_rebalance", c.client_rebalance, "false: brokers divide the queues"),
+          setting("consume_thread_min", c.consume_thread_min, "threads that call the function"),
+          setting("consume_thread_max", c.consume_thread_max, "not below the other"),
+          setting("consume_message_batch_max_size", c.consume_message_batch_max_size,
+                  "messages a call"),
+          setting("max_reconsume_times", c.max_reconsume_times, "then it is a dead letter; -1: 16"),
+          setting("consume_timeout", c.consume_timeout, "a message held longer is sent back"),
+          setting("suspend_current_queue", c.suspend_current_queue, "orderly: before trying again"),
+          setting("pull_interval", c.pull_interval, "between two pulls of a queue"),
+          setting("pull_batch_size_in_bytes", c.pull_batch_size_in_bytes, "bytes a pull"),
+          setting("pull_threshold_for_topic", c.pull_threshold_for_topic,
+                  "messages ahead, all queues; -1: none"),
+          setting("pull_threshold_size_for_topic", c.pull_threshold_size_for_topic,
+                  "MiB ahead, all queues; -1: none"),
+          setting("consume_concurrently_max_span", c.consume_concurrently_max_span,
+                  "between first and last offset held"),
+          setting("post_subscription_when_pull", c.post_subscription_when_pull,
+                  "send the expression with each pull"),
+          setting("pull_delay_when_exception", c.pull_delay_when_exception,
+                  "after a pull that failed"),
+          setting("pop_invisible_time", c.pop_invisible_time, "of messages popped"),
+          setting("pop_batch_nums", c.pop_batch_nums, "messages a pop"),
+          setting("pop_threshold_for_queue", c.pop_threshold_for_queue,
+                  "messages waiting for their ack"),
+          setting("shutdown_wait", c.shutdown_wait, "for calls that run"),
+          setting("trace", c.trace, "write each consumption to the trace topic"),
+          setting("trace_topic", c.trace_topic, "its name"),
+      });
 }
 
 std::vector<OptionView> settings_of(LitePullConsumerConfig& c) {
-  return {
-      setting("group", c.group, "required"),
-      setting("model", c.model, "to one member of the group, or to all"),
-      setting("from", c.from, "where a group without offset begins"),
-      setting("from_time", c.from_time, "for from=timestamp, Unix time; empty: half an hour ago"),
-      setting("allocation", c.allocation, "how queues are divided"),
-      setting("auto_commit", c.auto_commit, "polling commits what earlier polls returned"),
-      setting("auto_commit_interval", c.auto_commit_interval, "so often; at least 1000"),
-      setting("pull_batch_size", c.pull_batch_size, "messages a pull"),
-      setting("pull_threshold_for_all", c.pull_threshold_for_all, "messages ahead of the program"),
-      setting("pull_threshold_for_queue", c.pull_threshold_for_queue,
-              "messages ahead of the program, a queue"),
-      setting("pull_threshold_size_for_queue", c.pull_threshold_size_for_queue,
-              "MiB ahead of the program, a queue"),
-      setting("consume_max_span", c.consume_max_span, "between first and last offset held"),
-      setting("poll_timeout", c.poll_timeout, "of a poll without one"),
-      setting("broker_suspend_max_time", c.broker_suspend_max_time,
-              "a pull waits so long at the broker"),
-      setting("consumer_timeout_when_suspend", c.consumer_timeout_when_suspend,
-              "and here; not less than there"),
-      setting("unit_mode", c.unit_mode, "as Java's"),
-      setting("offset_directory", c.offset_directory, "broadcasting: where offsets are kept"),
-  };
+  return settings_beside(
+      c, {
+             setting("auto_commit", c.auto_commit, "polling commits what earlier polls returned"),
+             setting("auto_commit_interval", c.auto_commit_interval, "so often; at least 1000"),
+             setting("pull_threshold_for_all", c.pull_threshold_for_all,
+                     "messages ahead of the program"),
+             setting("consume_max_span", c.consume_max_span, "between first and last offset held"),
+             setting("poll_timeout", c.poll_timeout, "of a poll without one"),
+             setting("broker_suspend_max_time", c.broker_suspend_max_time,
+                     "a pull waits so long at the broker"),
+             setting("consumer_timeout_when_suspend", c.consumer_timeout_when_suspend,
+                     "and here; not less than there"),
+         });
 }
 
 OptionView orderly_setting(bool& orderly) {
