@@ -23,6 +23,24 @@ struct Receiving {
              {.topic = topic, .body = body, .tag = tag, .properties = std::move(properties)}, 5s),
          "send");
   }
+  /// A last message into each queue, until all of them are there: what was wanted before them came
+  /// before them. How many there are.
+  std::size_t send_last(Inbox& inbox, const std::string& tag = "t",
+                        const std::map<std::string, std::string>& properties = {}) {
+    const auto queues = need(producer.queues(topic, 3s), "queues");
+    for (const MessageQueue& each : queues)
+      need(producer.send({.topic = topic, .body = "last", .tag = tag, .properties = properties},
+                         each, 5s),
+           "send");
+    need(eventually(30s,
+                    [&] {
+                      const auto seen = inbox.take(0);
+                      return std::ranges::count(seen, "last", &ReceivedMessage::body) ==
+                             static_cast<std::ptrdiff_t>(queues.size());
+                    }),
+         "the last messages did not come");
+    return queues.size();
+  }
   PushConsumerConfig config(const Context& context, Filter filter = tags("t")) const {
     return {.group = context.group(),
             .subscriptions = {{topic, std::move(filter)}},
@@ -44,8 +62,8 @@ void tags_choose(const Context& c) {
   for (const char* tag : {"paid", "refunded", "lost", "paid"}) r.send(tag, tag);
   Inbox inbox{r.client, c.group(), r.topic, tags("paid || refunded")};
   same(bodies_of(inbox.take(3)), std::multiset<std::string>{"paid", "paid", "refunded"}, "bodies");
-  std::this_thread::sleep_for(500ms);
-  same(inbox.count(), 3u, "messages");
+  const auto last = r.send_last(inbox, "paid");
+  same(inbox.count(), 3 + last, "messages");
 }
 
 void sql_chooses(const Context& c) {
@@ -55,8 +73,8 @@ void sql_chooses(const Context& c) {
   r.send("c", "t", {{"amount", "150"}, {"region", "us"}});
   Inbox inbox{r.client, c.group(), r.topic, sql("amount > 100 AND region = 'eu'")};
   same(inbox.one().body, "b", "body");
-  std::this_thread::sleep_for(500ms);
-  same(inbox.count(), 1u, "messages");
+  const auto last = r.send_last(inbox, "t", {{"amount", "150"}, {"region", "eu"}});
+  same(inbox.count(), 1 + last, "messages");
 }
 
 void a_new_group_may_begin_with_what_comes_now(const Context& c) {
@@ -66,7 +84,9 @@ void a_new_group_may_begin_with_what_comes_now(const Context& c) {
   config.from = StartFrom::kLast;
   Inbox inbox{r.client, std::move(config)};
   // A queue that is young and whole in memory is read from its beginning by either: then both come.
-  std::this_thread::sleep_for(2s);
+  const auto queues = need(r.producer.queues(r.topic, 3s), "queues").size();
+  need(eventually(30s, [&] { return inbox.consumer().queues().size() == queues; }),
+       "it did not get all queues");
   r.send("after");
   need(eventually(20s,
                   [&] {
@@ -87,8 +107,8 @@ void a_stopped_consumer_goes_on_where_it_was(const Context& c) {
   for (int i = 0; i < 5; ++i) r.send("then " + std::to_string(i));
   Inbox inbox{r.client, r.config(c)};
   for (const auto& each : inbox.take(5)) need(each.body.starts_with("then"), "again: " + each.body);
-  std::this_thread::sleep_for(500ms);
-  same(inbox.count(), 5u, "messages");
+  const auto last = r.send_last(inbox);
+  same(inbox.count(), 5 + last, "messages");
 }
 
 void what_failed_comes_again(const Context& c) {
@@ -130,12 +150,14 @@ void two_members_share_the_queues(const Context& c) {
   Client second = c.client();
   Inbox one{r.client, r.config(c)};
   Inbox two{second, r.config(c)};
+  const auto queues = need(r.producer.queues(r.topic, 3s), "queues").size();
   need(eventually(60s,
                   [&] {
-                    return one.consumer().queues().size() > 0 && two.consumer().queues().size() > 0;
+                    const auto first = one.consumer().queues().size();
+                    const auto other = two.consumer().queues().size();
+                    return first > 0 && other > 0 && first + other == queues;
                   }),
        "not divided");
-  std::this_thread::sleep_for(1s);
   std::set<std::string> sent;
   for (int i = 0; i < 200; ++i) {
     r.send(std::to_string(i));
@@ -204,11 +226,14 @@ void a_suspended_consumer_takes_nothing_new(const Context& c) {
   r.send("before");
   inbox.one();
   inbox.consumer().suspend();
-  std::this_thread::sleep_for(1s);
+  Inbox other{r.client,
+              {.group = c.group("other"),
+               .subscriptions = {{r.topic, tags("t")}},
+               .from = StartFrom::kFirst}};
   // What a pull under way brings may still come: one held pull a queue.
   const auto queues = need(r.producer.queues(r.topic, 3s), "queues").size();
   for (std::size_t i = 0; i < queues * 40; ++i) r.send(std::to_string(i));
-  std::this_thread::sleep_for(2s);
+  other.take(1 + queues * 40, 60s);
   need(inbox.count() < 1 + queues * 40, "all came");
   inbox.consumer().resume();
   inbox.take(1 + queues * 40, 60s);
@@ -303,8 +328,7 @@ void an_offset_beyond_the_end_is_put_right(const Context& c) {
   need(eventually(60s,
                   [&] {
                     r.send(std::to_string(sent++));
-                    std::this_thread::sleep_for(500ms);
-                    return inbox.count() > 0;
+                    return eventually(500ms, [&] { return inbox.count() > 0; });
                   }),
        "nothing came");
 }
@@ -377,7 +401,7 @@ void a_consumer_may_send_fingerprints(const Context& c) {
   for (int i = 0; i < 3; ++i) {
     r.send(std::to_string(i));
     inbox.take(static_cast<std::size_t>(i) + 1);
-    std::this_thread::sleep_for(1'200ms);
+    std::this_thread::sleep_for(1'200ms);  // past a heartbeat, which nobody announces
   }
   const auto known = need(client.admin().consumer_connections(c.group(), 5s), "connections");
   need(std::ranges::any_of(known.subscriptions,
