@@ -10,6 +10,7 @@
 
 #include "apogee/client.h"
 #include "apogee/testing/broker.h"
+#include "testing/detached.h"
 #include "testing/eventually.h"
 
 namespace apogee {
@@ -85,20 +86,11 @@ TEST_F(Producing, CallsBackOncePerMessage) {
   EXPECT_EQ(good, kMessages);
 }
 
-struct Detached {
-  struct promise_type {
-    Detached get_return_object() { return {}; }
-    std::suspend_never initial_suspend() { return {}; }
-    std::suspend_never final_suspend() noexcept { return {}; }
-    void return_void() {}
-    void unhandled_exception() { std::terminate(); }
-  };
-};
-
 TEST_F(Producing, SendsFromACoroutine) {
   Producer p = producer();
   std::promise<Result<SendReceipt>> done;
-  const auto coroutine = [](Producer& with, std::promise<Result<SendReceipt>>& out) -> Detached {
+  const auto coroutine = [](Producer& with,
+                            std::promise<Result<SendReceipt>>& out) -> testing::Detached {
     Message message{.topic = "orders", .body = "awaited"};
     auto sent = co_await with.send_async(std::move(message), 3s);
     out.set_value(std::move(sent));
