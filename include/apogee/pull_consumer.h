@@ -63,11 +63,15 @@ struct LitePullConsumerConfig {
 /// Movable; ends its work when destroyed: offsets are stored, the group is left. No thread of its
 /// own waits for a queue: pulls continue on io threads, however many queues there are.
 ///
-/// Threads: every member from any thread; those that ask a broker block, which says so.
+/// Threads: every member from any thread. What waits can be had three ways: it blocks, but not from
+/// inside this client's callbacks on io threads (kInvalidArgument); it calls back; or it is
+/// awaited. Callbacks run on an io thread, or inside the call where nobody has to be asked.
 class APOGEE_API LitePullConsumer {
  public:
   using Milliseconds = std::chrono::milliseconds;
   using Messages = std::vector<ReceivedMessage>;
+  template <class T>
+  using Callback = std::function<void(Result<T>)>;
 
   LitePullConsumer(LitePullConsumer&&) noexcept;
   LitePullConsumer& operator=(LitePullConsumer&&) noexcept;
@@ -82,15 +86,25 @@ class APOGEE_API LitePullConsumer {
   Result<Ok> assign(const std::vector<MessageQueue>& queues, Filter filter = all());
   std::vector<MessageQueue> assignment() const;  ///< What it has now.
 
-  /// Messages of one queue; none if there are none within the time. Blocks.
+  /// Messages of one queue; none if there are none within the time, or it was shut down.
   Messages poll();
   Messages poll(Milliseconds timeout);
+  /// The same without waiting: `done` runs on a worker (worker_threads), where it may block and
+  /// poll again; shutdown() waits for it. Who asked first gets the first. kStopped: shut down.
+  void poll(Milliseconds timeout, Callback<Messages> done);
+  Awaitable<Messages> poll_async(Milliseconds timeout);
 
-  /// Where poll() goes on in a queue it has. Blocks. kInvalidArgument: the queue is not one of
-  /// ours; an offset the queue does not have.
+  /// Where poll() goes on in a queue it has. kInvalidArgument: the queue is not one of ours; an
+  /// offset the queue does not have.
   Result<Ok> seek(const MessageQueue& queue, std::int64_t offset);
+  void seek(const MessageQueue& queue, std::int64_t offset, Callback<Ok> done);
+  Awaitable<Ok> seek_async(MessageQueue queue, std::int64_t offset);
   Result<Ok> seek_to_begin(const MessageQueue& queue);
+  void seek_to_begin(const MessageQueue& queue, Callback<Ok> done);
+  Awaitable<Ok> seek_to_begin_async(MessageQueue queue);
   Result<Ok> seek_to_end(const MessageQueue& queue);
+  void seek_to_end(const MessageQueue& queue, Callback<Ok> done);
+  Awaitable<Ok> seek_to_end_async(MessageQueue queue);
   void pause(const std::vector<MessageQueue>& queues);
   void resume(const std::vector<MessageQueue>& queues);
   bool is_paused(const MessageQueue& queue) const;  ///< Also true: it is not one of ours.
@@ -100,14 +114,22 @@ class APOGEE_API LitePullConsumer {
   void commit();
   void commit(const std::set<MessageQueue>& queues, bool persist);
   void commit(const std::map<MessageQueue, std::int64_t>& offsets, bool persist);
-  /// Where the group stands. nullopt: nowhere yet. Blocks.
+  /// Where the group stands. nullopt: nowhere yet.
   Result<std::optional<std::int64_t>> committed(const MessageQueue& queue);
+  void committed(const MessageQueue& queue, Callback<std::optional<std::int64_t>> done);
+  Awaitable<std::optional<std::int64_t>> committed_async(MessageQueue queue);
 
-  /// The offset of the first message stored at or after a time. Blocks.
+  /// The offset of the first message stored at or after a time.
   Result<std::int64_t> offset_for_time(const MessageQueue& queue,
                                        std::chrono::system_clock::time_point time);
-  /// All readable queues of a topic. Blocks.
+  void offset_for_time(const MessageQueue& queue, std::chrono::system_clock::time_point time,
+                       Callback<std::int64_t> done);
+  Awaitable<std::int64_t> offset_for_time_async(MessageQueue queue,
+                                                std::chrono::system_clock::time_point time);
+  /// All readable queues of a topic.
   Result<std::vector<MessageQueue>> queues(const std::string& topic);
+  void queues(const std::string& topic, Callback<std::vector<MessageQueue>> done);
+  Awaitable<std::vector<MessageQueue>> queues_async(std::string topic);
   /// Called on a worker with the first queues of a topic that are known, and then whenever they are
   /// others than before; name servers are asked every poll_name_server_interval.
   void on_queues_changed(const std::string& topic,
@@ -142,18 +164,20 @@ struct PullResult {
   std::int64_t next_offset = 0, min_offset = 0, max_offset = 0;
 };
 
-/// Movable; ends its work when destroyed. Threads: every member from any thread. Blocking calls not
-/// from inside this client's callbacks on io threads.
+/// Movable; ends its work when destroyed. Threads: every member from any thread. What waits can be
+/// had three ways, as a LitePullConsumer's.
 class APOGEE_API PullConsumer {
  public:
-  using Done = std::function<void(Result<PullResult>)>;
+  template <class T>
+  using Callback = std::function<void(Result<T>)>;
+  using Done = Callback<PullResult>;
 
   PullConsumer(PullConsumer&&) noexcept;
   PullConsumer& operator=(PullConsumer&&) noexcept;
   ~PullConsumer();
   void shutdown();  ///< Offsets are stored. Idempotent, from anywhere.
 
-  /// At most `max` messages from `offset` on. Blocks; or calls back on an io thread.
+  /// At most `max` messages from `offset` on.
   Result<PullResult> pull(const MessageQueue& queue, const Filter& filter, std::int64_t offset,
                           std::int32_t max);
   void pull(const MessageQueue& queue, const Filter& filter, std::int64_t offset, std::int32_t max,
@@ -171,16 +195,32 @@ class APOGEE_API PullConsumer {
   /// How far the group is, kept here and stored every persist_consumer_offset_interval.
   void update_offset(const MessageQueue& queue, std::int64_t offset);
   /// `from_store`: as the broker (or the file) has it, else as it is here first. nullopt: nowhere
-  /// yet. Blocks.
+  /// yet.
   Result<std::optional<std::int64_t>> fetch_offset(const MessageQueue& queue, bool from_store);
+  void fetch_offset(const MessageQueue& queue, bool from_store,
+                    Callback<std::optional<std::int64_t>> done);
+  Awaitable<std::optional<std::int64_t>> fetch_offset_async(MessageQueue queue, bool from_store);
+
   Result<std::int64_t> min_offset(const MessageQueue& queue);
+  void min_offset(const MessageQueue& queue, Callback<std::int64_t> done);
+  Awaitable<std::int64_t> min_offset_async(MessageQueue queue);
   Result<std::int64_t> max_offset(const MessageQueue& queue);
+  void max_offset(const MessageQueue& queue, Callback<std::int64_t> done);
+  Awaitable<std::int64_t> max_offset_async(MessageQueue queue);
   Result<std::int64_t> offset_for_time(const MessageQueue& queue,
                                        std::chrono::system_clock::time_point time);
+  void offset_for_time(const MessageQueue& queue, std::chrono::system_clock::time_point time,
+                       Callback<std::int64_t> done);
+  Awaitable<std::int64_t> offset_for_time_async(MessageQueue queue,
+                                                std::chrono::system_clock::time_point time);
   Result<std::vector<MessageQueue>> queues(const std::string& topic);
+  void queues(const std::string& topic, Callback<std::vector<MessageQueue>> done);
+  Awaitable<std::vector<MessageQueue>> queues_async(std::string topic);
 
-  /// The message comes again later, to members of the group that subscribe. Blocks.
+  /// The message comes again later, to members of the group that subscribe.
   Result<Ok> send_back(const ReceivedMessage& message, std::int32_t delay_level);
+  void send_back(const ReceivedMessage& message, std::int32_t delay_level, Callback<Ok> done);
+  Awaitable<Ok> send_back_async(ReceivedMessage message, std::int32_t delay_level);
 
   explicit PullConsumer(std::shared_ptr<client::PullCore> core);
 

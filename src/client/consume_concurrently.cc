@@ -67,7 +67,7 @@ void Concurrent::run(const Batch& batch) {
   const std::string started = std::to_string(clock().wall_ms());
   for (ReceivedMessage& each : batch.span) each.properties["CONSUME_START_TIME"] = started;
   batch.messages->begin_consuming(batch.span);
-  ConsumeContext context{.queue = consumer_.visible(batch.queue)};
+  ConsumeContext context{.queue = consumer_.instance().visible(batch.queue)};
   const auto began = clock().now();
   const Consumed result = consumer_.call_program(batch.span, context);
   // Given to another member meanwhile: that one gets these messages, too.
@@ -154,7 +154,7 @@ void Concurrent::clean_queue(const MessageQueue& queue, const ProcessQueuePtr& m
 
 protocol::Json Concurrent::consume_directly(const ReceivedMessage& message) {
   const CallbackScope scope{CallbackScope::Where::kOwnThread};
-  ConsumeContext context{.queue = consumer_.visible(message.queue)};
+  ConsumeContext context{.queue = consumer_.instance().visible(message.queue)};
   const auto began = clock().now();
   std::string result, remark;
   try {

@@ -109,7 +109,7 @@ Orderly::Next Orderly::consume_some(const MessageQueue& queue, const ProcessQueu
   const auto most = static_cast<std::size_t>(consumer_.config().consume_message_batch_max_size);
   const Batch batch = messages->take(most);
   if (batch.empty()) return Next::kEnd;
-  OrderlyContext context{.queue = consumer_.visible(queue)};
+  OrderlyContext context{.queue = consumer_.instance().visible(queue)};
   const auto began = clock().now();
   ConsumedOrderly result;
   if (batch.size() == 1) {
@@ -244,7 +244,7 @@ void Orderly::lock_all() {
 
 protocol::Json Orderly::consume_directly(const ReceivedMessage& message) {
   const CallbackScope scope{CallbackScope::Where::kOwnThread};
-  OrderlyContext context{.queue = consumer_.visible(message.queue)};
+  OrderlyContext context{.queue = consumer_.instance().visible(message.queue)};
   const auto began = clock().now();
   std::string result, remark;
   try {

@@ -13,6 +13,7 @@
 #include "apogee/client.h"
 #include "base/env.h"
 #include "client/name_servers.h"
+#include "client/namespaces.h"
 #include "client/roles.h"
 #include "client/routes.h"
 #include "client/runtime.h"
@@ -49,6 +50,13 @@ class Instance final : public std::enable_shared_from_this<Instance> {
   Env& env() const { return env_; }
   const ClientConfig& config() const { return config_; }
   const std::string& id() const { return id_; }
+  /// A queue as it travels, and as the program knows it: without the namespace.
+  MessageQueue wire(const MessageQueue& queue) const {
+    return {wrapped(queue.topic, config_.name_space), queue.broker, queue.queue_id};
+  }
+  MessageQueue visible(const MessageQueue& queue) const {
+    return {unwrapped(queue.topic, config_.name_space), queue.broker, queue.queue_id};
+  }
   Routes& routes() { return routes_; }
   NameServers& name_servers() { return name_servers_; }
   UniqueIds& unique_ids() { return unique_ids_; }

@@ -16,17 +16,17 @@ namespace {
 
 constexpr auto kRebalanceInterval = 20s;
 constexpr auto kRebalanceAgain = 1s;
-constexpr auto kPausedDelay = 1'000ms;
-constexpr auto kFlowControlDelay = 50ms;
-constexpr auto kBrokerBusyDelay = 20ms;
 constexpr auto kExceptionDelay = 1'000ms;
 constexpr auto kFirstOffsetAgain = 3'000ms;
 constexpr auto kShutdownWait = 5s;
-constexpr std::int32_t kBrokerFlowControl = 215;
 constexpr std::int64_t kMiB = 1 << 20;
 
 Error invalid(std::string text) {
   return Error{Errc::kInvalidArgument, std::move(text)};
+}
+
+Error stopped() {
+  return Error{Errc::kStopped, "The consumer not running, please start it first."};
 }
 
 Result<Ok> check(const LitePullConsumerConfig& config) {
@@ -79,11 +79,14 @@ LitePullCore::LitePullCore(std::shared_ptr<Instance> instance, LitePullConsumerC
 LitePullCore::~LitePullCore() = default;
 
 void LitePullCore::stop() {
-  gate_.close([self = shared_from_this()] { self->finish(); });
+  std::list<Waiting> waiting;
   {
     std::lock_guard lock{mutex_};
-    changed_.notify_all();  // poll() ends
+    over_ = true;
+    waiting.swap(waiting_);
   }
+  for (const Waiting& each : waiting) each.done(stopped());
+  gate_.close([self = shared_from_this()] { self->finish(); });
   if (!CallbackScope::inside()) gate_.wait(kShutdownWait);
 }
 
@@ -115,18 +118,11 @@ void LitePullCore::after(Clock::Duration delay, std::function<void()> work) {
   });
 }
 
-MessageQueue LitePullCore::wire(const MessageQueue& queue) const {
-  return {wrapped(queue.topic, instance_->config().name_space), queue.broker, queue.queue_id};
-}
-MessageQueue LitePullCore::visible(const MessageQueue& queue) const {
-  return {unwrapped(queue.topic, instance_->config().name_space), queue.broker, queue.queue_id};
-}
-
 // ---- Subscribing and assigning
 // -------------------------------------------------------------------
 
 Result<Ok> LitePullCore::subscribe(const std::string& topic, const Filter& filter) {
-  if (ended()) return Error{Errc::kStopped, "The consumer not running, please start it first."};
+  if (ended()) return stopped();
   const std::string name = wrapped(topic, instance_->config().name_space);
   {
     std::lock_guard lock{mutex_};
@@ -148,13 +144,13 @@ void LitePullCore::unsubscribe(const std::string& topic) {
 }
 
 Result<Ok> LitePullCore::assign(const std::vector<MessageQueue>& queues, const Filter& filter) {
-  if (ended()) return Error{Errc::kStopped, "The consumer not running, please start it first."};
+  if (ended()) return stopped();
   if (queues.empty()) return invalid("Message queues can not be null or empty.");
   std::set<MessageQueue> wanted;
   std::vector<std::string> topics;
   for (const MessageQueue& each : queues) {
-    topics.push_back(wire(each).topic);
-    wanted.insert(wire(each));
+    topics.push_back(instance_->wire(each).topic);
+    wanted.insert(instance_->wire(each));
   }
   std::vector<QueuePullPtr> fresh;
   std::vector<MessageQueue> gone;
@@ -201,13 +197,13 @@ void LitePullCore::learn_first_offset(const QueuePullPtr& next, std::uint64_t ro
 std::vector<MessageQueue> LitePullCore::assignment() const {
   std::lock_guard lock{mutex_};
   std::vector<MessageQueue> all;
-  for (const auto& [queue, each] : pulls_) all.push_back(visible(queue));
+  for (const auto& [queue, each] : pulls_) all.push_back(instance_->visible(queue));
   return all;
 }
 
 Result<LitePullCore::QueuePullPtr> LitePullCore::find(const MessageQueue& queue) const {
   std::lock_guard lock{mutex_};
-  const auto found = pulls_.find(wire(queue));
+  const auto found = pulls_.find(instance_->wire(queue));
   if (found != pulls_.end()) return found->second;
   return invalid(fmt::format("The message queue is not in assigned list, {}message queue: {}",
                              kind_ == Kind::kSubscribed ? "may be rebalancing, " : "",
@@ -257,12 +253,15 @@ void LitePullCore::rebalance_soon() {
 /// Holds no pass: it waits for brokers. So it cleans up after itself if the end came meanwhile.
 void LitePullCore::rebalance_round() {
   round_planned_ = false;
+  const std::uint64_t round = ++round_;
   if (ended()) return;
   const auto names = topics();
   const bool balanced = rebalance_.run({names.begin(), names.end()});
   if (ended()) return finish();
   after(balanced ? Clock::Duration{kRebalanceInterval} : Clock::Duration{kRebalanceAgain},
-        [this] { rebalance_soon(); });
+        [this, round] {
+          if (round == round_) rebalance_soon();
+        });
 }
 
 Result<std::int64_t> LitePullCore::first_offset_of(const MessageQueue& queue) {
@@ -294,8 +293,8 @@ void LitePullCore::divided(const std::string& topic, const Division& division, b
   const auto pass = gate_.enter();
   if (!pass) return;
   Division seen = division;
-  for (MessageQueue& each : seen.all) each = visible(each);
-  for (MessageQueue& each : seen.mine) each = visible(each);
+  for (MessageQueue& each : seen.all) each = instance_->visible(each);
+  for (MessageQueue& each : seen.mine) each = instance_->visible(each);
   const CallbackScope scope{CallbackScope::Where::kOwnThread};
   config_.queues_divided(unwrapped(topic, instance_->config().name_space), seen.all, seen.mine);
 }
@@ -351,12 +350,8 @@ void LitePullCore::pulled(const QueuePullPtr& next, std::uint64_t round,
   const auto pass = gate_.enter();
   if (!pass || next->messages->dropped) return;
   if (!answer) {
-    const bool busy = answer.error().response_code == kBrokerFlowControl;
-    if (!busy)
-      instance_->env().log.warn("pull failed: queue={} reason=\"{}\"", to_string(next->queue),
-                                answer.error().detail);
-    return pull_after(busy ? Clock::Duration{kBrokerBusyDelay} : Clock::Duration{kExceptionDelay},
-                      next, round);
+    return pull_after(puller_.delay_after(next->queue, answer.error(), kExceptionDelay), next,
+                      round);
   }
   {
     std::lock_guard lock{mutex_};
@@ -369,19 +364,46 @@ void LitePullCore::pulled(const QueuePullPtr& next, std::uint64_t round,
       next->messages->put(answer->messages);
       cached_ += static_cast<std::int64_t>(answer->messages->size());
       ready_.push_back({next, answer->messages});
-      changed_.notify_one();
     }
   }
   pull(next, round);
+  answer_waiting();
 }
 
-std::vector<ReceivedMessage> LitePullCore::poll(std::chrono::milliseconds timeout) {
-  if (CallbackScope::on_io_thread()) return {};  // it would wait for itself
+// ---- Polling
+// -------------------------------------------------------------------------------------
+
+void LitePullCore::poll(std::chrono::milliseconds timeout, Polled done) {
   commit_if_due();
-  std::unique_lock lock{mutex_};
-  changed_.wait_for(lock, std::max(timeout, 0ms),
-                    [&] { return !ready_.empty() || gate_.closed(); });
-  if (ready_.empty() || gate_.closed()) return {};
+  const auto until = instance_->env().clock.now() + timeout;
+  std::vector<ReceivedMessage> messages;
+  bool over = false, plan = false;
+  {
+    std::lock_guard lock{mutex_};
+    over = over_;
+    if (!over && !ready_.empty()) {
+      messages = take_ready();
+    } else if (!over && timeout > 0ms) {
+      waiting_.push_back({until, std::move(done)});
+      done = nullptr;
+      plan = plan_expiry(until);
+    }
+  }
+  if (done) return over ? done(stopped()) : done(std::move(messages));
+  if (plan) after(timeout, [this, until] { expire_waiting(until); });
+}
+
+LitePullCore::Polled LitePullCore::on_worker(Polled done) {
+  return [self = shared_from_this(), done = std::move(done)](auto polled) {
+    self->instance_->env().workers.post(
+        [self, pass = self->gate_.enter(), done, polled = std::move(polled)]() mutable {
+          const CallbackScope scope{CallbackScope::Where::kOwnThread};
+          done(std::move(polled));
+        });
+  };
+}
+
+std::vector<ReceivedMessage> LitePullCore::take_ready() {
   const Ready ready = std::move(ready_.front());
   ready_.pop_front();
   cached_ -= static_cast<std::int64_t>(ready.messages->size());
@@ -391,33 +413,86 @@ std::vector<ReceivedMessage> LitePullCore::poll(std::chrono::milliseconds timeou
   return messages;
 }
 
+void LitePullCore::answer_waiting() {
+  for (;;) {
+    Polled done;
+    std::vector<ReceivedMessage> messages;
+    {
+      std::lock_guard lock{mutex_};
+      if (waiting_.empty() || ready_.empty()) return;
+      done = std::move(waiting_.front().done);
+      waiting_.pop_front();
+      messages = take_ready();
+    }
+    done(std::move(messages));
+  }
+}
+
+/// True: the clock is to be told.
+bool LitePullCore::plan_expiry(Clock::Instant at) {
+  if (!planned_.empty() && *planned_.begin() <= at) return false;
+  planned_.insert(at);
+  return true;
+}
+
+void LitePullCore::expire_waiting(Clock::Instant at) {
+  std::list<Waiting> late;
+  const auto now = instance_->env().clock.now();
+  auto next = Clock::Instant::max();
+  bool plan = false;
+  {
+    std::lock_guard lock{mutex_};
+    planned_.erase(at);
+    for (auto each = waiting_.begin(); each != waiting_.end();) {
+      const auto here = each++;
+      if (here->until <= now)
+        late.splice(late.end(), waiting_, here);
+      else
+        next = std::min(next, here->until);
+    }
+    plan = next != Clock::Instant::max() && plan_expiry(next);
+  }
+  if (plan) after(next - now, [this, next] { expire_waiting(next); });
+  for (const Waiting& each : late) each.done(std::vector<ReceivedMessage>{});
+}
+
 // ---- Offsets
 // -------------------------------------------------------------------------------------
 
-Result<Ok> LitePullCore::seek(const MessageQueue& queue, std::int64_t offset) {
+void LitePullCore::seek(const MessageQueue& queue, std::int64_t offset, Sought done) {
   auto found = find(queue);
-  if (!found) return found.error();
-  const MessageQueue name = wire(queue);
-  auto least = client::min_offset(*instance_, name);
-  if (!least) return least.error();
-  auto most = client::max_offset(*instance_, name);
-  if (!most) return most.error();
-  if (offset < *least || offset > *most)
-    return invalid(
-        fmt::format("Seek offset illegal, seek offset = {}, min offset = {}, max offset = {}",
-                    offset, *least, *most));
-  restart(*found, offset);
-  return Ok{};
+  if (!found) return done(found.error());
+  const MessageQueue name = instance_->wire(queue);
+  min_offset(*instance_, name,
+             [self = shared_from_this(), name, pull = *found, offset,
+              done = std::move(done)](const Result<std::int64_t>& least) {
+               if (!least) return done(least.error());
+               max_offset(
+                   *self->instance_, name,
+                   [self, pull, offset, least = *least, done](const Result<std::int64_t>& most) {
+                     if (!most) return done(most.error());
+                     if (offset < least || offset > *most)
+                       return done(invalid(fmt::format(
+                           "Seek offset illegal, seek offset = {}, min offset = {}, max "
+                           "offset = {}",
+                           offset, least, *most)));
+                     self->restart(pull, offset);
+                     done(Ok{});
+                   });
+             });
 }
 
-Result<Ok> LitePullCore::seek_to(const MessageQueue& queue, End end) {
+void LitePullCore::seek_to(const MessageQueue& queue, End end, Sought done) {
   auto found = find(queue);
-  if (!found) return found.error();
-  auto offset = end == End::kBegin ? client::min_offset(*instance_, wire(queue))
-                                   : client::max_offset(*instance_, wire(queue));
-  if (!offset) return offset.error();
-  restart(*found, *offset);
-  return Ok{};
+  if (!found) return done(found.error());
+  const auto ask = end == End::kBegin ? min_offset : max_offset;
+  ask(*instance_, instance_->wire(queue),
+      [self = shared_from_this(), pull = *found,
+       done = std::move(done)](const Result<std::int64_t>& offset) {
+        if (!offset) return done(offset.error());
+        self->restart(pull, *offset);
+        done(Ok{});
+      });
 }
 
 /// A pull under way is one of a former round from now on.
@@ -436,13 +511,13 @@ void LitePullCore::restart(const QueuePullPtr& next, std::int64_t offset) {
 void LitePullCore::set_paused(const std::vector<MessageQueue>& queues, bool paused) {
   std::lock_guard lock{mutex_};
   for (const MessageQueue& each : queues)
-    if (const auto found = pulls_.find(wire(each)); found != pulls_.end())
+    if (const auto found = pulls_.find(instance_->wire(each)); found != pulls_.end())
       found->second->paused = paused;
 }
 
 bool LitePullCore::is_paused(const MessageQueue& queue) const {
   std::lock_guard lock{mutex_};
-  const auto found = pulls_.find(wire(queue));
+  const auto found = pulls_.find(instance_->wire(queue));
   return found == pulls_.end() || found->second->paused;
 }
 
@@ -468,7 +543,7 @@ void LitePullCore::commit(const std::set<MessageQueue>& queues, bool persist) {
   {
     std::lock_guard lock{mutex_};
     for (const MessageQueue& each : queues) {
-      const auto found = pulls_.find(wire(each));
+      const auto found = pulls_.find(instance_->wire(each));
       if (found != pulls_.end() && found->second->consume_offset != kUnknown)
         offsets[each] = found->second->consume_offset;
     }
@@ -482,28 +557,21 @@ void LitePullCore::commit(const std::map<MessageQueue, std::int64_t>& offsets, b
       instance_->env().log.error("offset not committed: reason=\"{}\"", found.error().detail);
       continue;
     }
-    store_->update(wire(queue), offset, false);
-    if (persist) store_->persist(wire(queue));
+    store_->update(instance_->wire(queue), offset, false);
+    if (persist) store_->persist(instance_->wire(queue));
   }
 }
 
-Result<std::optional<std::int64_t>> LitePullCore::committed(const MessageQueue& queue) {
-  if (const auto here = store_->in_memory(wire(queue))) return here;
-  auto stored = store_->stored(wire(queue));
-  if (!stored)
-    return Error{stored.error().code,
-                 "Fetch consume offset from broker exception: " + stored.error().detail,
-                 stored.error().response_code};
-  return stored;
-}
-
-Result<std::int64_t> LitePullCore::offset_for_time(const MessageQueue& queue,
-                                                   std::int64_t unix_ms) {
-  return client::offset_at(*instance_, wire(queue), unix_ms);
-}
-
-Result<std::vector<MessageQueue>> LitePullCore::queues(const std::string& topic) {
-  return readable_queues_of(*instance_, topic);
+void LitePullCore::committed(const MessageQueue& queue, OffsetStore::Found found) {
+  const MessageQueue name = instance_->wire(queue);
+  if (const auto here = store_->in_memory(name)) return found(here);
+  store_->stored(
+      name, [found = std::move(found)](const Result<std::optional<std::int64_t>>& stored) {
+        if (stored) return found(stored);
+        found(Error{stored.error().code,
+                    "Fetch consume offset from broker exception: " + stored.error().detail,
+                    stored.error().response_code});
+      });
 }
 
 void LitePullCore::persist_offsets() {
@@ -542,7 +610,7 @@ void LitePullCore::queues_changed(const std::string& topic,
                                   const std::vector<MessageQueue>& queues) {
   rebalance_soon();
   std::set<MessageQueue> now;
-  for (const MessageQueue& each : queues) now.insert(visible(each));
+  for (const MessageQueue& each : queues) now.insert(instance_->visible(each));
   std::function<void(const std::set<MessageQueue>&)> tell;
   {
     std::lock_guard lock{mutex_};
@@ -570,7 +638,7 @@ protocol::ConsumerData LitePullCore::heartbeat() const {
   protocol::ConsumerData data;
   data.group_name = group_;
   data.consume_type = protocol::ConsumeType::kActively;
-  data.message_model = client::wire(config_.model);
+  data.message_model = wire(config_.model);
   data.unit_mode = config_.unit_mode;
   std::lock_guard lock{mutex_};
   if (kind_ == Kind::kSubscribed) data.subscription_data_set = subscriptions_.all();

@@ -1,7 +1,8 @@
 #pragma once
 
-#include <condition_variable>
 #include <deque>
+#include <functional>
+#include <list>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -39,21 +40,25 @@ class LitePullCore final : public ConsumerRole,
   void unsubscribe(const std::string& topic);
   Result<Ok> assign(const std::vector<MessageQueue>& queues, const Filter& filter);
   std::vector<MessageQueue> assignment() const;
-  std::vector<ReceivedMessage> poll(std::chrono::milliseconds timeout);
-  Result<Ok> seek(const MessageQueue& queue, std::int64_t offset);
+  using Polled = std::function<void(Result<std::vector<ReceivedMessage>>)>;
+  /// `done` runs inside the call, on an io thread or on the clock's: it must not block.
+  void poll(std::chrono::milliseconds timeout, Polled done);
+  /// The same callback, on a worker and with a pass.
+  Polled on_worker(Polled done);
+  using Sought = std::function<void(Result<Ok>)>;
+  void seek(const MessageQueue& queue, std::int64_t offset, Sought done);
   enum class End { kBegin, kEnd };
-  Result<Ok> seek_to(const MessageQueue& queue, End end);
+  void seek_to(const MessageQueue& queue, End end, Sought done);
   void set_paused(const std::vector<MessageQueue>& queues, bool paused);
   bool is_paused(const MessageQueue& queue) const;
   void commit(const std::map<MessageQueue, std::int64_t>& offsets, bool persist);
   void commit(const std::set<MessageQueue>& queues, bool persist);
   void commit();
-  Result<std::optional<std::int64_t>> committed(const MessageQueue& queue);
-  Result<std::int64_t> offset_for_time(const MessageQueue& queue, std::int64_t unix_ms);
-  Result<std::vector<MessageQueue>> queues(const std::string& topic);
+  void committed(const MessageQueue& queue, OffsetStore::Found found);
   void on_queues_changed(const std::string& topic,
                          std::function<void(const std::set<MessageQueue>&)> listener);
   const LitePullConsumerConfig& config() const { return config_; }
+  Instance& instance() { return *instance_; }
 
   // ConsumerRole
   const std::string& group() const override { return group_; }
@@ -97,8 +102,6 @@ class LitePullCore final : public ConsumerRole,
 
   LitePullCore(std::shared_ptr<Instance> instance, LitePullConsumerConfig config);
   bool clustering() const { return config_.model == MessageModel::kClustering; }
-  MessageQueue wire(const MessageQueue& queue) const;
-  MessageQueue visible(const MessageQueue& queue) const;
   void after(Clock::Duration delay, std::function<void()> work);
   void on_waiting_thread(std::function<void()> work) { waiting_thread_->post(std::move(work)); }
   Result<QueuePullPtr> find(const MessageQueue& queue) const;
@@ -111,6 +114,16 @@ class LitePullCore final : public ConsumerRole,
   void pull_after(Clock::Duration delay, const QueuePullPtr& pull, std::uint64_t round);
   void pulled(const QueuePullPtr& pull, std::uint64_t round, Result<PullAnswer> answer);
   bool too_much_is_here(const QueuePull& pull) const;  // under mutex_
+
+  /// A poll that waits. Guarded by mutex_.
+  struct Waiting {
+    Clock::Instant until;
+    Polled done;
+  };
+  std::vector<ReceivedMessage> take_ready();  // under mutex_; there is something
+  void answer_waiting();
+  bool plan_expiry(Clock::Instant at);  // under mutex_
+  void expire_waiting(Clock::Instant at);
 
   void rebalance_soon();
   void rebalance_round();
@@ -127,15 +140,18 @@ class LitePullCore final : public ConsumerRole,
   Rebalance rebalance_;
   Puller puller_;
   Gate gate_;
+  std::atomic<std::uint64_t> round_{0};  // of dividing queues: what was planned before is void
   std::atomic<bool> round_planned_{false};
 
   mutable std::mutex mutex_;
-  std::condition_variable changed_;
   enum class Kind { kNone, kSubscribed, kAssigned } kind_ = Kind::kNone;
   Filter assign_filter_;
   std::map<MessageQueue, QueuePullPtr> pulls_;
   std::deque<Ready> ready_;
-  std::int64_t cached_ = 0;  // messages in ready_
+  std::int64_t cached_ = 0;           // messages in ready_
+  bool over_ = false;                 // nobody waits any more
+  std::list<Waiting> waiting_;        // none while something is ready
+  std::set<Clock::Instant> planned_;  // when the clock will call expire_waiting()
   Clock::Instant next_commit_;
   struct Watch {
     std::function<void(const std::set<MessageQueue>&)> listener;

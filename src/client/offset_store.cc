@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <future>
 
 #include <fmt/format.h>
 
+#include "client/waiting.h"
 #include "protocol/codes.h"
 
 namespace apogee::client {
@@ -25,18 +25,39 @@ Error refused(const char* what, const MessageQueue& queue, const OwnedCommand& a
                answer.code};
 }
 
+/// The queue's broker, or why it cannot be asked; one look at a name server if it is not known.
+void with_reader(Instance& instance, const MessageQueue& queue,
+                 std::function<void(Result<std::string>)> then) {
+  if (const auto broker = instance.routes().reader(queue.broker, 0, false))
+    return then(broker->address);
+  instance.refresh_route(
+      queue.topic, instance.config().api_timeout,
+      [self = instance.shared_from_this(), name = queue.broker,
+       then = std::move(then)](const Result<PublishInfoPtr>&) {
+        if (const auto broker = self->routes().reader(name, 0, false)) return then(broker->address);
+        then(Error{Errc::kNotFound, fmt::format("The broker[{}] not exist", name)});
+      });
+}
+
 /// Requests that answer with one offset.
 template <class Header>
-Result<std::int64_t> ask_offset(Instance& instance, const char* what, const MessageQueue& queue,
-                                std::int32_t code, const Header& header) {
-  auto address = reader_address(instance, queue);
-  if (!address) return address.error();
-  auto answer = instance.call_and_wait(*address, code, header, {}, instance.config().api_timeout);
-  if (!answer) return answer.error();
-  if (answer->code != response::kSuccess) return refused(what, queue, *answer);
-  const auto offset = remoting::read_header<protocol::OffsetResponse>(*answer);
-  if (!offset) return offset.error();
-  return offset->offset;
+void ask_offset(Instance& instance, const char* what, const MessageQueue& queue, std::int32_t code,
+                Header header, std::chrono::milliseconds timeout, OffsetFound found) {
+  with_reader(instance, queue,
+              [self = instance.shared_from_this(), what, queue, code, header = std::move(header),
+               timeout, found = std::move(found)](Result<std::string> address) {
+                if (!address) return found(address.error());
+                self->call(*address, code, header, {}, timeout,
+                           [what, queue, found](const Result<OwnedCommand>& answer) {
+                             if (!answer) return found(answer.error());
+                             if (answer->code != response::kSuccess)
+                               return found(refused(what, queue, *answer));
+                             const auto offset =
+                                 remoting::read_header<protocol::OffsetResponse>(*answer);
+                             if (!offset) return found(offset.error());
+                             found(offset->offset);
+                           });
+              });
 }
 
 class RemoteOffsets final : public OffsetStore {
@@ -46,21 +67,18 @@ class RemoteOffsets final : public OffsetStore {
 
   Result<Ok> load() override { return Ok{}; }
 
-  Result<std::optional<std::int64_t>> stored(const MessageQueue& queue) override {
-    auto address = reader_address(*instance_, queue);
-    if (!address) return address.error();
+  void stored(const MessageQueue& queue, Found found) override {
     protocol::QueryConsumerOffsetRequest header;
     header.consumer_group = group_;
     header.topic = queue.topic;
     header.queue_id = queue.queue_id;
-    auto answer = instance_->call_and_wait(*address, request::kQueryConsumerOffset, header, {},
-                                           kOffsetTimeout);
-    if (!answer) return answer.error();
-    if (answer->code == response::kQueryNotFound) return std::optional<std::int64_t>{};
-    if (answer->code != response::kSuccess) return refused("offset", queue, *answer);
-    const auto offset = remoting::read_header<protocol::OffsetResponse>(*answer);
-    if (!offset) return offset.error();
-    return std::optional{offset->offset};
+    ask_offset(*instance_, "offset", queue, request::kQueryConsumerOffset, std::move(header),
+               kOffsetTimeout, [found = std::move(found)](const Result<std::int64_t>& offset) {
+                 if (offset) return found(std::optional{*offset});
+                 if (offset.error().response_code == response::kQueryNotFound)
+                   return found(std::optional<std::int64_t>{});
+                 found(offset.error());
+               });
   }
 
   void persist(const std::set<MessageQueue>& queues) override {
@@ -100,12 +118,11 @@ class LocalOffsets final : public OffsetStore {
     return Ok{};
   }
 
-  Result<std::optional<std::int64_t>> stored(const MessageQueue& queue) override {
+  void stored(const MessageQueue& queue, Found found) override {
     auto table = read();
-    if (!table) return table.error();
-    const auto found = table->find(queue);
-    if (found == table->end()) return std::optional<std::int64_t>{};
-    return std::optional{found->second};
+    if (!table) return found(table.error());
+    const auto at = table->find(queue);
+    found(at == table->end() ? std::nullopt : std::optional{at->second});
   }
 
   /// Merged into what is there: other queues of the group may have been another process's.
@@ -238,37 +255,26 @@ std::unique_ptr<OffsetStore> make_local_offsets(Env& env, std::string directory,
   return std::make_unique<LocalOffsets>(env, directory + "/" + client_id + "/" + group);
 }
 
-Result<std::string> reader_address(Instance& instance, const MessageQueue& queue) {
-  for (int attempt = 0; attempt < 2; ++attempt) {
-    if (const auto broker = instance.routes().reader(queue.broker, 0, false))
-      return broker->address;
-    if (attempt > 0) break;
-    auto asked = std::make_shared<std::promise<void>>();
-    const auto timeout = instance.config().api_timeout;
-    instance.refresh_route(queue.topic, timeout,
-                           [asked](const Result<PublishInfoPtr>&) { asked->set_value(); });
-    asked->get_future().wait_for(timeout);
-  }
-  return Error{Errc::kNotFound, fmt::format("The broker[{}] not exist", queue.broker)};
+void max_offset(Instance& instance, const MessageQueue& queue, OffsetFound found) {
+  ask_offset(instance, "max offset", queue, request::kGetMaxOffset,
+             protocol::QueueRequest{.topic = queue.topic, .queue_id = queue.queue_id},
+             instance.config().api_timeout, std::move(found));
 }
 
-Result<std::int64_t> max_offset(Instance& instance, const MessageQueue& queue) {
-  const protocol::QueueRequest header{.topic = queue.topic, .queue_id = queue.queue_id};
-  return ask_offset(instance, "max offset", queue, request::kGetMaxOffset, header);
+void min_offset(Instance& instance, const MessageQueue& queue, OffsetFound found) {
+  ask_offset(instance, "min offset", queue, request::kGetMinOffset,
+             protocol::QueueRequest{.topic = queue.topic, .queue_id = queue.queue_id},
+             instance.config().api_timeout, std::move(found));
 }
 
-Result<std::int64_t> min_offset(Instance& instance, const MessageQueue& queue) {
-  const protocol::QueueRequest header{.topic = queue.topic, .queue_id = queue.queue_id};
-  return ask_offset(instance, "min offset", queue, request::kGetMinOffset, header);
-}
-
-Result<std::int64_t> offset_at(Instance& instance, const MessageQueue& queue,
-                               std::int64_t timestamp_ms) {
+void offset_at(Instance& instance, const MessageQueue& queue, std::int64_t timestamp_ms,
+               OffsetFound found) {
   protocol::SearchOffsetRequest header;
   header.topic = queue.topic;
   header.queue_id = queue.queue_id;
   header.timestamp = timestamp_ms;
-  return ask_offset(instance, "offset by time", queue, request::kSearchOffsetByTimestamp, header);
+  ask_offset(instance, "offset by time", queue, request::kSearchOffsetByTimestamp,
+             std::move(header), instance.config().api_timeout, std::move(found));
 }
 
 Beginning beginning_of(StartFrom from,
@@ -282,22 +288,27 @@ Beginning beginning_of(StartFrom from,
 
 Result<std::int64_t> first_offset(Instance& instance, OffsetStore& store,
                                   const Beginning& beginning, const MessageQueue& queue) {
-  auto stored = store.stored(queue);
+  const auto stored = wait_for<std::optional<std::int64_t>>(
+      [&](auto done) { store.stored(queue, std::move(done)); });
   if (!stored)
     return Error{stored.error().code,
                  "Failed to query consume offset from offset store: " + stored.error().detail,
                  response::kQueryNotFound};
   if (*stored && **stored >= 0) return **stored;
+  const auto end = [&] {
+    return wait_for<std::int64_t>([&](auto done) { max_offset(instance, queue, std::move(done)); });
+  };
   const bool retry = protocol::is_retry_topic(queue.topic);
   switch (beginning.from) {
     case StartFrom::kLast:
       if (retry) return std::int64_t{0};
-      return max_offset(instance, queue);
+      return end();
     case StartFrom::kFirst:
       return std::int64_t{0};
     case StartFrom::kTimestamp:
-      if (retry) return max_offset(instance, queue);
-      return offset_at(instance, queue, beginning.timestamp_ms);
+      if (retry) return end();
+      return wait_for<std::int64_t>(
+          [&](auto done) { offset_at(instance, queue, beginning.timestamp_ms, std::move(done)); });
   }
   return std::int64_t{0};
 }

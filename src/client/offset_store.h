@@ -14,11 +14,13 @@
 /// How far a group has consumed each queue, and where it is kept: by the brokers (clustering) or in
 /// a file here (broadcasting). Queues are named as on the wire.
 ///
-/// Threads: any; one mutex for what is in memory. What blocks says so.
+/// Threads: any; one mutex for what is in memory. What blocks says so. Answers come inside the call
+/// or on an io thread.
 namespace apogee::client {
 
 class OffsetStore {
  public:
+  using Found = std::function<void(Result<std::optional<std::int64_t>>)>;
   virtual ~OffsetStore() = default;
 
   virtual Result<Ok> load() = 0;  ///< Blocks on the disk.
@@ -31,8 +33,8 @@ class OffsetStore {
   void forget(const MessageQueue& queue);
 
   /// Where it is kept. nullopt: there is none yet; an error: it could not be learned, which must
-  /// never be taken for none. Blocks.
-  virtual Result<std::optional<std::int64_t>> stored(const MessageQueue& queue) = 0;
+  /// never be taken for none. A file is read inside the call.
+  virtual void stored(const MessageQueue& queue, Found found) = 0;
   /// Writes the offsets of these queues and forgets all others. Blocks on the disk at most.
   virtual void persist(const std::set<MessageQueue>& queues) = 0;
   virtual void persist(const MessageQueue& queue) = 0;
@@ -62,15 +64,15 @@ std::unique_ptr<OffsetStore> make_local_offsets(Env& env, std::string directory,
                                                 const std::string& client_id,
                                                 const std::string& group);
 
-// ---- Offsets of queues, asked of their brokers. All block.
+// ---- Offsets of queues, asked of their brokers: the master preferred, its route learned if need
+// be
 // ---------------------------------------
 
-Result<std::int64_t> max_offset(Instance& instance, const MessageQueue& queue);
-Result<std::int64_t> min_offset(Instance& instance, const MessageQueue& queue);
-Result<std::int64_t> offset_at(Instance& instance, const MessageQueue& queue,
-                               std::int64_t timestamp_ms);
-/// The address of a queue's broker, master preferred; asks a name server if there is none.
-Result<std::string> reader_address(Instance& instance, const MessageQueue& queue);
+using OffsetFound = std::function<void(Result<std::int64_t>)>;
+void max_offset(Instance& instance, const MessageQueue& queue, OffsetFound found);
+void min_offset(Instance& instance, const MessageQueue& queue, OffsetFound found);
+void offset_at(Instance& instance, const MessageQueue& queue, std::int64_t timestamp_ms,
+               OffsetFound found);
 
 /// Where to begin with a queue (Java's computePullFromWhere). An error: not now.
 struct Beginning {
@@ -81,6 +83,7 @@ struct Beginning {
 Beginning beginning_of(StartFrom from,
                        const std::optional<std::chrono::system_clock::time_point>& time,
                        std::int64_t started_ms);
+/// Blocks.
 Result<std::int64_t> first_offset(Instance& instance, OffsetStore& store,
                                   const Beginning& beginning, const MessageQueue& queue);
 

@@ -19,8 +19,6 @@ namespace response = protocol::response_code;
 constexpr auto kPollTime = 15'000ms;
 constexpr auto kPollGrace = 10'000ms;  // the call's timeout beyond the broker's
 constexpr auto kAckTimeout = 3'000ms;
-constexpr auto kFlowControlDelay = 50ms;
-constexpr auto kPausedDelay = 1'000ms;
 constexpr std::int32_t kMostReconsumeTimes = 16;
 
 /// popDelayLevel of Java's consumer, in seconds.
@@ -207,7 +205,8 @@ Result<PopConsumption::PoppedPtr> PopConsumption::decode(
     if (!handle) continue;
     each.properties[std::string{protocol::property::kPopCheckpoint}] = to_text(*handle);
     each.properties.try_emplace("1ST_POP_TIME", std::to_string(header->pop_time));
-    each.topic = consumer_.visible(queue->name).topic;  // not the retry topic it may lie in
+    each.topic =
+        consumer_.instance().visible(queue->name).topic;  // not the retry topic it may lie in
     popped->handles.push_back(*std::move(handle));
     popped->all->push_back(std::move(each));
   }
@@ -266,7 +265,7 @@ void PopConsumption::run(const Batch& batch) {
   }
   const std::span<const ReceivedMessage> messages =
       std::span{*popped.all}.subspan(batch.first, batch.count);
-  ConsumeContext context{.queue = consumer_.visible(popped.queue->name)};
+  ConsumeContext context{.queue = consumer_.instance().visible(popped.queue->name)};
   const auto began = clock.now();
   const Consumed result = consumer_.call_program(messages, context);
   const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(clock.now() - began);

@@ -71,21 +71,15 @@ void PullCore::shutdown() {
   instance_->remove_consumer(group_);
 }
 
-MessageQueue PullCore::wire(const MessageQueue& queue) const {
-  return {wrapped(queue.topic, instance_->config().name_space), queue.broker, queue.queue_id};
-}
-
 void PullCore::pull(const MessageQueue& queue, const Filter& filter, std::int64_t offset,
                     std::int32_t max, Suspend suspend, PullConsumer::Done done) {
-  const auto finish = [done = std::move(done)](Result<PullResult> result) {
-    Instance::run_callback(done, std::move(result));
-  };
+  const auto finish = called_back(std::move(done));
   if (stopped_ || instance_->stopped())
     return finish(Error{Errc::kStopped, "The consumer is not in running status"});
   if (offset < 0) return finish(invalid("offset < 0"));
   if (max <= 0) return finish(invalid("maxNums <= 0"));
   PullRequest request;
-  request.queue = wire(queue);
+  request.queue = instance_->wire(queue);
   auto data = subscription_of(request.queue.topic, filter, 0);
   if (!data) return finish(data.error());
   request.subscription = std::make_shared<protocol::SubscriptionData>(*std::move(data));
@@ -109,8 +103,15 @@ void PullCore::pull(const MessageQueue& queue, const Filter& filter, std::int64_
   });
 }
 
+void PullCore::fetch_offset(const MessageQueue& queue, bool from_store, OffsetStore::Found found) {
+  const MessageQueue name = instance_->wire(queue);
+  if (!from_store)
+    if (const auto here = store_->in_memory(name)) return found(here);
+  store_->stored(name, std::move(found));
+}
+
 void PullCore::update_offset(const MessageQueue& queue, std::int64_t offset) {
-  const MessageQueue name = wire(queue);
+  const MessageQueue name = instance_->wire(queue);
   store_->update(name, offset, false);
   with_route(*instance_, name.topic, [] {});  // so that it can be stored
 }
@@ -147,19 +148,23 @@ protocol::Json PullCore::consume_directly(ReceivedMessage, const std::string&) {
                        0ms);
 }
 
-Result<std::vector<MessageQueue>> readable_queues_of(Instance& instance, const std::string& topic) {
+void readable_queues_of(Instance& instance, const std::string& topic,
+                        std::function<void(Result<std::vector<MessageQueue>>)> found) {
   const std::string name = wrapped(topic, instance.config().name_space);
-  const auto asked = wait_for<Ok>([&](auto done) {
-    instance.refresh_route(name, instance.config().api_timeout,
-                           [done](const Result<PublishInfoPtr>& route) {
-                             done(route ? Result<Ok>{Ok{}} : Result<Ok>{route.error()});
-                           });
-  });
-  if (!asked) return asked.error();
-  auto queues = instance.routes().subscribe(name);
-  if (!queues) return Error{Errc::kNotFound, "No route info of this topic: " + topic};
-  for (MessageQueue& each : *queues) each.topic = topic;
-  return *std::move(queues);
+  instance.refresh_route(
+      name, instance.config().api_timeout,
+      [self = instance.shared_from_this(), name, topic,
+       found = std::move(found)](const Result<PublishInfoPtr>& route) {
+        if (!route) return found(route.error());
+        auto queues = self->routes().subscribe(name);
+        if (!queues) return found(Error{Errc::kNotFound, "No route info of this topic: " + topic});
+        for (MessageQueue& each : *queues) each.topic = topic;
+        found(*std::move(queues));
+      });
+}
+
+std::int64_t unix_ms(std::chrono::system_clock::time_point time) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch()).count();
 }
 
 std::map<std::string, std::string> running_properties(Instance& instance, const std::string& group,
@@ -180,16 +185,11 @@ std::map<std::string, std::string> running_properties(Instance& instance, const 
 // ---------------------------------------------------------------------------------
 
 namespace apogee {
-namespace {
 
+using client::awaitable;
+using client::called_back;
 using client::PullCore;
 using client::wait_for;
-
-std::int64_t unix_ms(std::chrono::system_clock::time_point time) {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch()).count();
-}
-
-}  // namespace
 
 Result<PullConsumer> Client::pull_consumer(PullConsumerConfig config) {
   auto core = PullCore::start(instance_, std::move(config));
@@ -254,28 +254,100 @@ void PullConsumer::update_offset(const MessageQueue& queue, std::int64_t offset)
 }
 Result<std::optional<std::int64_t>> PullConsumer::fetch_offset(const MessageQueue& queue,
                                                                bool from_store) {
-  const MessageQueue name = core_->wire(queue);
-  if (!from_store)
-    if (const auto here = core_->offset_store().in_memory(name)) return here;
-  return core_->offset_store().stored(name);
+  return wait_for<std::optional<std::int64_t>>(
+      [&](auto done) { core_->fetch_offset(queue, from_store, std::move(done)); });
 }
+void PullConsumer::fetch_offset(const MessageQueue& queue, bool from_store,
+                                Callback<std::optional<std::int64_t>> done) {
+  core_->fetch_offset(queue, from_store, called_back(std::move(done)));
+}
+Awaitable<std::optional<std::int64_t>> PullConsumer::fetch_offset_async(MessageQueue queue,
+                                                                        bool from_store) {
+  return awaitable<std::optional<std::int64_t>>(
+      [core = core_, queue = std::move(queue), from_store](auto done) {
+        core->fetch_offset(queue, from_store, std::move(done));
+      });
+}
+
 Result<std::int64_t> PullConsumer::min_offset(const MessageQueue& queue) {
-  return client::min_offset(core_->instance(), core_->wire(queue));
+  return wait_for<std::int64_t>([&](auto done) {
+    client::min_offset(core_->instance(), core_->instance().wire(queue), std::move(done));
+  });
 }
+void PullConsumer::min_offset(const MessageQueue& queue, Callback<std::int64_t> done) {
+  client::min_offset(core_->instance(), core_->instance().wire(queue),
+                     called_back(std::move(done)));
+}
+Awaitable<std::int64_t> PullConsumer::min_offset_async(MessageQueue queue) {
+  return awaitable<std::int64_t>([core = core_, queue = std::move(queue)](auto done) {
+    client::min_offset(core->instance(), core->instance().wire(queue), std::move(done));
+  });
+}
+
 Result<std::int64_t> PullConsumer::max_offset(const MessageQueue& queue) {
-  return client::max_offset(core_->instance(), core_->wire(queue));
+  return wait_for<std::int64_t>([&](auto done) {
+    client::max_offset(core_->instance(), core_->instance().wire(queue), std::move(done));
+  });
 }
+void PullConsumer::max_offset(const MessageQueue& queue, Callback<std::int64_t> done) {
+  client::max_offset(core_->instance(), core_->instance().wire(queue),
+                     called_back(std::move(done)));
+}
+Awaitable<std::int64_t> PullConsumer::max_offset_async(MessageQueue queue) {
+  return awaitable<std::int64_t>([core = core_, queue = std::move(queue)](auto done) {
+    client::max_offset(core->instance(), core->instance().wire(queue), std::move(done));
+  });
+}
+
 Result<std::int64_t> PullConsumer::offset_for_time(const MessageQueue& queue,
                                                    std::chrono::system_clock::time_point time) {
-  return client::offset_at(core_->instance(), core_->wire(queue), unix_ms(time));
+  return wait_for<std::int64_t>([&](auto done) {
+    client::offset_at(core_->instance(), core_->instance().wire(queue), client::unix_ms(time),
+                      std::move(done));
+  });
 }
+void PullConsumer::offset_for_time(const MessageQueue& queue,
+                                   std::chrono::system_clock::time_point time,
+                                   Callback<std::int64_t> done) {
+  client::offset_at(core_->instance(), core_->instance().wire(queue), client::unix_ms(time),
+                    called_back(std::move(done)));
+}
+Awaitable<std::int64_t> PullConsumer::offset_for_time_async(
+    MessageQueue queue, std::chrono::system_clock::time_point time) {
+  return awaitable<std::int64_t>([core = core_, queue = std::move(queue), time](auto done) {
+    client::offset_at(core->instance(), core->instance().wire(queue), client::unix_ms(time),
+                      std::move(done));
+  });
+}
+
 Result<std::vector<MessageQueue>> PullConsumer::queues(const std::string& topic) {
-  return client::readable_queues_of(core_->instance(), topic);
+  return wait_for<std::vector<MessageQueue>>(
+      [&](auto done) { client::readable_queues_of(core_->instance(), topic, std::move(done)); });
 }
+void PullConsumer::queues(const std::string& topic, Callback<std::vector<MessageQueue>> done) {
+  client::readable_queues_of(core_->instance(), topic, called_back(std::move(done)));
+}
+Awaitable<std::vector<MessageQueue>> PullConsumer::queues_async(std::string topic) {
+  return awaitable<std::vector<MessageQueue>>([core = core_, topic = std::move(topic)](auto done) {
+    client::readable_queues_of(core->instance(), topic, std::move(done));
+  });
+}
+
 Result<Ok> PullConsumer::send_back(const ReceivedMessage& message, std::int32_t delay_level) {
-  return wait_for<Ok>([&](std::function<void(Result<Ok>)> done) {
+  return wait_for<Ok>([&](auto done) {
     core_->send_back().send(std::make_shared<ReceivedMessage>(message), delay_level,
                             std::move(done));
+  });
+}
+void PullConsumer::send_back(const ReceivedMessage& message, std::int32_t delay_level,
+                             Callback<Ok> done) {
+  core_->send_back().send(std::make_shared<ReceivedMessage>(message), delay_level,
+                          called_back(std::move(done)));
+}
+Awaitable<Ok> PullConsumer::send_back_async(ReceivedMessage message, std::int32_t delay_level) {
+  return awaitable<Ok>([core = core_, message = std::move(message), delay_level](auto done) {
+    core->send_back().send(std::make_shared<ReceivedMessage>(message), delay_level,
+                           std::move(done));
   });
 }
 

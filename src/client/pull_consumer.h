@@ -26,10 +26,9 @@ class PullCore final : public ConsumerRole, public std::enable_shared_from_this<
   enum class Suspend { kNo, kYes };
   void pull(const MessageQueue& queue, const Filter& filter, std::int64_t offset, std::int32_t max,
             Suspend suspend, PullConsumer::Done done);
-  OffsetStore& offset_store() { return *store_; }
   Instance& instance() { return *instance_; }
   const SendBack& send_back() const { return send_back_; }
-  MessageQueue wire(const MessageQueue& queue) const;
+  void fetch_offset(const MessageQueue& queue, bool from_store, OffsetStore::Found found);
   void update_offset(const MessageQueue& queue, std::int64_t offset);
 
   // ConsumerRole
@@ -58,8 +57,10 @@ class PullCore final : public ConsumerRole, public std::enable_shared_from_this<
   std::atomic<bool> stopped_{false};
 };
 
-/// The readable queues of a topic, as its reader names it. Blocks.
-Result<std::vector<MessageQueue>> readable_queues_of(Instance& instance, const std::string& topic);
+/// The readable queues of a topic, as its reader names it.
+void readable_queues_of(Instance& instance, const std::string& topic,
+                        std::function<void(Result<std::vector<MessageQueue>>)> found);
+std::int64_t unix_ms(std::chrono::system_clock::time_point time);
 /// What a consumer that pulls says of itself when consoles ask.
 std::map<std::string, std::string> running_properties(Instance& instance, const std::string& group,
                                                       std::int64_t started_ms);

@@ -14,6 +14,9 @@ namespace response = protocol::response_code;
 namespace pull_flag = protocol::pull_flag;
 using remoting::OwnedCommand;
 
+constexpr std::int32_t kFlowControl = 215;  // the broker asks for patience
+constexpr auto kBrokerBusyDelay = 20ms;
+
 protocol::PullMessageRequest header_of(const PullRequest& request, bool from_master) {
   protocol::PullMessageRequest header;
   header.consumer_group = request.group;
@@ -134,6 +137,13 @@ void Puller::answered(const PullRequest& request, const std::string& address,
       return done(taken.error());
   }
   done(std::move(out));
+}
+
+Clock::Duration Puller::delay_after(const MessageQueue& queue, const Error& error,
+                                    Clock::Duration otherwise) const {
+  if (error.response_code == kFlowControl) return kBrokerBusyDelay;
+  instance_->env().log.warn("pull failed: queue={} reason=\"{}\"", to_string(queue), error.detail);
+  return otherwise;
 }
 
 void Puller::forget(const MessageQueue& queue) {

@@ -13,6 +13,10 @@
 /// Threads: any; nothing blocks. Completions run on an io thread.
 namespace apogee::client {
 
+// Before a consumer that asks for no messages now looks again whether it should.
+inline constexpr Clock::Duration kPausedDelay = 1'000ms;
+inline constexpr Clock::Duration kFlowControlDelay = 50ms;  // its own: it holds enough
+
 enum class PullStatus { kFound, kNoNewMessage, kNoMatchedMessage, kOffsetIllegal };
 
 struct PullRequest {
@@ -43,10 +47,13 @@ class Puller {
   using Done = std::function<void(Result<PullAnswer>)>;
   explicit Puller(std::shared_ptr<Instance> instance) : instance_{std::move(instance)} {}
 
-  /// `done` runs once, inside this call or on an io thread. kRefused with code 215: the broker asks
-  /// for patience.
+  /// `done` runs once, inside this call or on an io thread.
   void pull(const PullRequest& request, Done done);
   void forget(const MessageQueue& queue);
+  /// Before the pull after one that failed: `otherwise`, and said in the log, unless the broker
+  /// only asked for patience.
+  Clock::Duration delay_after(const MessageQueue& queue, const Error& error,
+                              Clock::Duration otherwise) const;
 
  private:
   void answered(const PullRequest& request, const std::string& address,

@@ -23,13 +23,9 @@ constexpr auto kLockAgain = 500ms;           // the same, for want of locks
 constexpr auto kMissingRoutesFirst = 250ms;  // asked for again in double the time, and so on
 constexpr auto kMissingRoutesMost = 16s;
 constexpr auto kFirstPullDelay = 500ms;  // whoever had the queue stores its offset meanwhile
-constexpr auto kPausedDelay = 1'000ms;
-constexpr auto kFlowControlDelay = 50ms;  // of our own making
-constexpr auto kBrokerBusyDelay = 20ms;   // of the broker's
-constexpr auto kResetDelay = 10s;         // batches under way end meanwhile
+constexpr auto kResetDelay = 10s;        // batches under way end meanwhile
 constexpr auto kBrokerSuspend = 15'000ms;
 constexpr auto kPullTimeout = 30'000ms;
-constexpr std::int32_t kBrokerFlowControl = 215;
 constexpr std::int32_t kReconsumeTimesMax = 16;
 constexpr std::int64_t kMiB = 1 << 20;
 
@@ -334,8 +330,8 @@ void PushConsumerCore::divided(const std::string& topic, const Division& divisio
   const auto pass = gate_.enter();
   if (!pass) return;
   Division seen = division;
-  for (MessageQueue& each : seen.all) each = visible(each);
-  for (MessageQueue& each : seen.mine) each = visible(each);
+  for (MessageQueue& each : seen.all) each = instance_->visible(each);
+  for (MessageQueue& each : seen.mine) each = instance_->visible(each);
   const CallbackScope scope{CallbackScope::Where::kOwnThread};
   config_.queues_changed(unwrapped(topic, instance_->config().name_space), seen.all, seen.mine);
 }
@@ -405,16 +401,11 @@ void PushConsumerCore::pulled(const QueuePullPtr& next, Clock::Instant began,
   const auto pass = gate_.enter();
   if (!pass || next->messages->dropped) return;
   if (!answer) {
-    const bool busy = answer.error().response_code == kBrokerFlowControl;
-    if (!busy)
-      instance_->env().log.warn("pull failed: queue={} reason=\"{}\"", to_string(next->queue),
-                                answer.error().detail);
     // The broker does not know the group: it was started anew, or took this client for dead. Java
     // waits for the next heartbeat, up to half a minute.
     if (answer.error().response_code == response::kSubscriptionNotExist) subscriptions_.tell();
-    return pull_after(busy ? Clock::Duration{kBrokerBusyDelay}
-                           : Clock::Duration{config_.pull_delay_when_exception},
-                      next);
+    return pull_after(
+        puller_.delay_after(next->queue, answer.error(), config_.pull_delay_when_exception), next);
   }
   const auto took =
       std::chrono::duration_cast<std::chrono::milliseconds>(instance_->env().clock.now() - began);
@@ -563,14 +554,10 @@ protocol::Json PushConsumerCore::consume_directly(ReceivedMessage message,
 // ---- What its owner asks
 // -------------------------------------------------------------------------
 
-MessageQueue PushConsumerCore::visible(const MessageQueue& queue) const {
-  return {unwrapped(queue.topic, instance_->config().name_space), queue.broker, queue.queue_id};
-}
-
 std::vector<MessageQueue> PushConsumerCore::queues() const {
   std::vector<MessageQueue> all;
-  for (const MessageQueue& each : rebalance_.names()) all.push_back(visible(each));
-  for (const MessageQueue& each : popping_.queues()) all.push_back(visible(each));
+  for (const MessageQueue& each : rebalance_.names()) all.push_back(instance_->visible(each));
+  for (const MessageQueue& each : popping_.queues()) all.push_back(instance_->visible(each));
   return all;
 }
 

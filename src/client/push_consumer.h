@@ -95,8 +95,6 @@ class PushConsumerCore final : public ConsumerRole,
   void on_waiting_thread(std::function<void()> work) { waiting_thread_->post(std::move(work)); }
   /// On the clock's thread, if there is still something to do then. Must not block.
   void after(Clock::Duration delay, std::function<void()> work);
-  /// A queue as the program knows it.
-  MessageQueue visible(const MessageQueue& queue) const;
   std::shared_ptr<const protocol::SubscriptionData> subscription(const std::string& topic) const;
 
  private:

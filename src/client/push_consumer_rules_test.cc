@@ -185,7 +185,7 @@ TEST_F(ConsumerRules, TellsWhatItHasCommitted) {
 
 TEST_F(ConsumerRules, ConsumesOneMessageWhenAskedTo) {
   std::atomic<bool> fail{false};
-  PushConsumer c = consumer({.from = StartFrom::kLast, .on_messages = [&](auto batch) {
+  PushConsumer c = consumer({.from = StartFrom::kFirst, .on_messages = [&](auto batch) {
                                received_.add(batch.front());
                                if (fail) throw std::runtime_error{"not now"};
                                return Consumed::kDone;
@@ -238,6 +238,34 @@ TEST_F(ConsumerRules, PassesAQueueOnInOrder) {
   EXPECT_EQ(most, 1);
   std::lock_guard lock{mutex};
   EXPECT_TRUE(std::ranges::is_sorted(order)) << "what was committed did not come again";
+}
+
+TEST_F(ConsumerRules,
+       ALitePullConsumerDividesQueuesAgainOnceEveryTwentySecondsHoweverOftenItHadReasonTo) {
+  std::atomic<int> rounds{0};
+  Allocation counted = average();
+  counted.divide = [&, divide = counted.divide](const auto&... given) {
+    ++rounds;
+    return divide(given...);
+  };
+  MovableClient movable{{.name_servers = {broker_->name_server()}}};
+  LitePullConsumer consumer =
+      *(*movable).lite_pull_consumer({.group = "replay", .allocation = counted});
+  ASSERT_TRUE(consumer.subscribe("orders"));
+  ASSERT_TRUE(eventually([&] { return !consumer.assignment().empty(); }));
+  for (int i = 0; i < 5; ++i) {
+    const int before = rounds;
+    consumer.unsubscribe("nothing");  // a reason
+    ASSERT_TRUE(eventually([&] { return rounds > before; }));
+    movable.advance(3s);
+  }
+  const int before = rounds;
+  for (int i = 0; i < 18; ++i) {
+    movable.advance(1s);
+    eventually([&] { return rounds > before + 1; }, 5ms);  // there is time for one too many
+  }
+  ASSERT_TRUE(eventually([&] { return rounds > before; }));
+  EXPECT_EQ(rounds, before + 1);
 }
 
 TEST_F(ConsumerRules, LeavesTheDivisionToTheBroker) {

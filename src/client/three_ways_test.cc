@@ -1,10 +1,10 @@
-#include <coroutine>
 #include <future>
 
 #include <gmock/gmock.h>
 
 #include "apogee/admin.h"
 #include "testing/consumer_fixture.h"
+#include "testing/detached.h"
 
 /// What can be waited for can be had with a callback and from a coroutine, too.
 namespace apogee {
@@ -14,17 +14,6 @@ using ::testing::Contains;
 using ::testing::SizeIs;
 
 constexpr auto kLong = 15s;
-
-/// Runs by itself; the test waits for what it promises.
-struct Task {
-  struct promise_type {
-    Task get_return_object() { return {}; }
-    std::suspend_never initial_suspend() { return {}; }
-    std::suspend_never final_suspend() noexcept { return {}; }
-    void return_void() {}
-    void unhandled_exception() { std::terminate(); }
-  };
-};
 
 /// A callback that keeps a promise.
 template <class T>
@@ -42,7 +31,7 @@ struct Kept {
 };
 
 template <class T>
-Task await(Awaitable<T> begun, std::function<void(Result<T>)> done) {
+testing::Detached await(Awaitable<T> begun, std::function<void(Result<T>)> done) {
   auto result = co_await begun;
   done(std::move(result));
 }
@@ -71,6 +60,158 @@ TEST_F(ThreeWays, Pulls) {
   ASSERT_TRUE(pulled) << pulled.error().detail;
   EXPECT_EQ(pulled->messages.front().body, "x");
   EXPECT_EQ(awaited(consumer.pull_async(queue, all(), 0, 32))->next_offset, 1);
+}
+
+TEST_F(ThreeWays, OffsetsOfAPullConsumer) {
+  for (const char* body : {"a", "b", "c"}) send_to(0, body);
+  const MessageQueue queue{"orders", "broker-a", 0};
+  PullConsumer consumer = *client_->pull_consumer({.group = "puller"});
+  ASSERT_TRUE(eventually([&] { return *awaited(consumer.max_offset_async(queue)) == 3; }));
+  EXPECT_EQ(*awaited(consumer.min_offset_async(queue)), 0);
+  EXPECT_EQ(*awaited(consumer.offset_for_time_async(queue, std::chrono::system_clock::now() - 1h)),
+            0);
+  EXPECT_THAT(*awaited(consumer.queues_async("orders")), SizeIs(4));
+  EXPECT_EQ(awaited(consumer.queues_async("none")).error().response_code, 17);
+  EXPECT_EQ(awaited(consumer.max_offset_async({"orders", "nobody", 0})).error().code,
+            Errc::kNotFound);
+
+  EXPECT_EQ(*awaited(consumer.fetch_offset_async(queue, false)), 0) << "where a young queue begins";
+  consumer.update_offset(queue, 2);
+  Kept<std::optional<std::int64_t>> here, stored;
+  consumer.fetch_offset(queue, false, here.done());
+  EXPECT_EQ(*here.get(), 2);
+  consumer.fetch_offset(queue, true, stored.done());
+  EXPECT_EQ(*stored.get(), 0) << "not there yet";
+
+  Kept<std::int64_t> least, most, early;
+  consumer.min_offset(queue, least.done());
+  consumer.max_offset(queue, most.done());
+  consumer.offset_for_time(queue, std::chrono::system_clock::now() - 1h, early.done());
+  EXPECT_EQ(*least.get(), 0);
+  EXPECT_EQ(*most.get(), 3);
+  EXPECT_EQ(*early.get(), 0);
+  Kept<std::vector<MessageQueue>> queues;
+  consumer.queues("orders", queues.done());
+  EXPECT_THAT(*queues.get(), SizeIs(4));
+}
+
+TEST_F(ThreeWays, WaitingInsideACallbackIsRefused) {
+  const MessageQueue queue{"orders", "broker-a", 0};
+  PullConsumer consumer = *client_->pull_consumer({.group = "puller"});
+  Kept<std::int64_t> kept;
+  consumer.max_offset(queue,
+                      [&](Result<std::int64_t>) { kept.done()(consumer.min_offset(queue)); });
+  EXPECT_EQ(kept.get().error().code, Errc::kInvalidArgument);
+}
+
+TEST_F(ThreeWays, SendingBack) {
+  send_to(0, "again");
+  const MessageQueue queue{"orders", "broker-a", 0};
+  ASSERT_TRUE(client_->admin().create_group(broker_->address(), {.name = "puller"}, 3s));
+  PullConsumer consumer = *client_->pull_consumer({.group = "puller"});
+  const auto found = consumer.pull(queue, all(), 0, 1);
+  ASSERT_TRUE(found && found->messages.size() == 1);
+  Kept<Ok> kept;
+  consumer.send_back(found->messages.front(), 1, kept.done());
+  const auto back = kept.get();
+  EXPECT_TRUE(back) << back.error().detail;
+  EXPECT_TRUE(awaited(consumer.send_back_async(found->messages.front(), 1)));
+}
+
+TEST_F(ThreeWays, LitePullOffsets) {
+  for (const char* body : {"a", "b", "c"}) send_to(0, body);
+  const MessageQueue queue{"orders", "broker-a", 0}, other{"orders", "broker-a", 1};
+  ASSERT_TRUE(eventually([&] { return *client_->admin().max_offset(queue, 3s) == 3; }));
+  LitePullConsumer consumer = *client_->lite_pull_consumer({.group = "replay"});
+  EXPECT_THAT(*awaited(consumer.queues_async("orders")), SizeIs(4));
+  EXPECT_EQ(*awaited(consumer.offset_for_time_async(queue, std::chrono::system_clock::now() - 1h)),
+            0);
+  EXPECT_EQ(*awaited(consumer.committed_async(queue)), 0) << "where a young queue begins";
+  ASSERT_TRUE(consumer.assign({queue}));
+
+  EXPECT_EQ(awaited(consumer.seek_async(other, 0)).error().code, Errc::kInvalidArgument);
+  EXPECT_EQ(awaited(consumer.seek_async(queue, 9)).error().detail,
+            "Seek offset illegal, seek offset = 9, min offset = 0, max offset = 3");
+  ASSERT_TRUE(awaited(consumer.seek_async(queue, 1)));
+  EXPECT_EQ(awaited(consumer.poll_async(kLong))->front().body, "b");
+  Kept<Ok> begin, end, first;
+  consumer.seek_to_begin(queue, begin.done());
+  ASSERT_TRUE(begin.get());
+  EXPECT_EQ(awaited(consumer.poll_async(kLong))->front().body, "a");
+  consumer.seek_to_end(queue, end.done());
+  ASSERT_TRUE(end.get());
+  EXPECT_THAT(*awaited(consumer.poll_async(100ms)), ::testing::IsEmpty());
+  consumer.seek(queue, 0, first.done());
+  ASSERT_TRUE(first.get());
+  ASSERT_TRUE(awaited(consumer.seek_to_end_async(queue)));
+  ASSERT_TRUE(awaited(consumer.seek_to_begin_async(queue)));
+
+  consumer.commit({{queue, 2}}, true);
+  Kept<std::optional<std::int64_t>> committed;
+  consumer.committed(queue, committed.done());
+  EXPECT_EQ(*committed.get(), 2);
+  Kept<std::int64_t> early;
+  consumer.offset_for_time(queue, std::chrono::system_clock::now() - 1h, early.done());
+  EXPECT_EQ(*early.get(), 0);
+  Kept<std::vector<MessageQueue>> queues;
+  consumer.queues("orders", queues.done());
+  EXPECT_THAT(*queues.get(), SizeIs(4));
+}
+
+TEST_F(ThreeWays, PollsAreAnsweredInTheOrderTheyCame) {
+  LitePullConsumer consumer = *client_->lite_pull_consumer({.group = "replay"});
+  ASSERT_TRUE(consumer.assign({{"orders", "broker-a", 0}, {"orders", "broker-a", 1}}));
+  Kept<LitePullConsumer::Messages> soon, first, second;
+  consumer.poll(50ms, soon.done());
+  EXPECT_THAT(*soon.get(), ::testing::IsEmpty()) << "nothing came in time";
+  const auto here = std::this_thread::get_id();
+  consumer.poll(kLong, [&, done = first.done()](Result<LitePullConsumer::Messages> polled) {
+    EXPECT_NE(std::this_thread::get_id(), here);
+    EXPECT_TRUE(consumer.queues("orders")) << "it may block there";
+    done(std::move(polled));
+  });
+  consumer.poll(kLong, second.done());
+  send_to(0, "one");
+  EXPECT_EQ(first.get()->front().body, "one");
+  send_to(1, "two");
+  EXPECT_EQ(second.get()->front().body, "two");
+}
+
+TEST_F(ThreeWays, APollMayAskForTheNext) {
+  constexpr int kMessages = 2'000;
+  std::vector<Message> batch;
+  for (int i = 0; i < kMessages; ++i) batch.push_back({.topic = "orders", .body = "x"});
+  const MessageQueue queue{"orders", "broker-a", 0};
+  ASSERT_TRUE(producer_->send(std::span<const Message>{batch}, 5s));
+  LitePullConsumer consumer =
+      *client_->lite_pull_consumer({.group = "replay", .from = StartFrom::kFirst});
+  ASSERT_TRUE(consumer.subscribe("orders"));
+  std::size_t seen = 0;
+  std::promise<void> all_seen;
+  std::function<void(Result<LitePullConsumer::Messages>)> next = [&](auto polled) {
+    if (!polled) return;
+    seen += polled->size();
+    if (seen == kMessages) return all_seen.set_value();
+    consumer.poll(kLong, next);
+  };
+  consumer.poll(kLong, next);
+  EXPECT_EQ(all_seen.get_future().wait_for(kLong), std::future_status::ready) << seen;
+}
+
+TEST_F(ThreeWays, APollEndsWithItsConsumer) {
+  std::atomic<bool> told{false};
+  {
+    LitePullConsumer consumer = *client_->lite_pull_consumer({.group = "replay"});
+    ASSERT_TRUE(consumer.assign({{"orders", "broker-a", 0}}));
+    consumer.poll(1h, [&](Result<LitePullConsumer::Messages> polled) {
+      EXPECT_EQ(polled.error().code, Errc::kStopped);
+      told = true;
+    });
+  }
+  EXPECT_TRUE(told) << "shutdown() waits for it";
+  LitePullConsumer consumer = *client_->lite_pull_consumer({.group = "replay"});
+  consumer.shutdown();
+  EXPECT_EQ(awaited(consumer.poll_async(1h)).error().code, Errc::kStopped);
 }
 
 TEST_F(ThreeWays, RepliesAndRecalls) {

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <functional>
 #include <future>
 #include <utility>
 
+#include "apogee/awaitable.h"
 #include "apogee/result.h"
 #include "client/runtime.h"
 
@@ -20,6 +22,22 @@ Result<T> wait_for(const Start& start) {
   std::promise<Result<T>> promise;
   start([&](Result<T> result) { promise.set_value(std::move(result)); });
   return promise.get_future().get();
+}
+
+/// The same promise, kept with a program's callback, which may not wait for an io thread.
+template <class T>
+std::function<void(Result<T>)> called_back(std::function<void(Result<T>)> done) {
+  return [done = std::move(done)](Result<T> result) {
+    const CallbackScope scope{CallbackScope::Where::kIoThread};
+    done(std::move(result));
+  };
+}
+/// And from a coroutine: `start` is given what keeps it, once it is awaited.
+template <class T, class Start>
+Awaitable<T> awaitable(Start start) {
+  return Awaitable<T>{[start = std::move(start)](std::function<void(Result<T>)> done) mutable {
+    start(called_back<T>(std::move(done)));
+  }};
 }
 
 }  // namespace apogee::client
