@@ -136,6 +136,18 @@ TEST_F(NameServerOnLoopback, KeepsKeysAndValuesOverARestart) {
   EXPECT_EQ(code_of(ask(request::kGetKvConfig, key)), code::kQueryNotFound);
 }
 
+TEST_F(NameServerOnLoopback, ReadsKeysAndValuesFromTheBackupOfADamagedFile) {
+  ASSERT_TRUE(replace_file(disk_.files(), "/ns/kvConfig.json.bak",
+                           R"({"configTable":{"ORDER_TOPIC_CONFIG":{"t":"broker-a:4"}}})"));
+  auto torn = disk_.files().open("/ns/kvConfig.json", FileSystem::Open::kCreate);
+  ASSERT_TRUE(torn && (*torn)->write_at(0, as_bytes(std::string_view{R"({"configTable":{"OR)"})));
+  start();
+  auto found = ask(request::kGetKvConfig,
+                   protocol::KvRequest{.config_namespace = "ORDER_TOPIC_CONFIG", .key = "t"});
+  ASSERT_EQ(code_of(found), 0);
+  EXPECT_EQ(remoting::read_header<protocol::KvValueResponse>(*found)->value, "broker-a:4");
+}
+
 TEST_F(NameServerOnLoopback, PutsTheOrderOfATopicIntoItsRouteIfAskedTo) {
   start();
   register_broker({"t", "u"});
