@@ -396,7 +396,7 @@ bool TimerMessages::open_slot() {
 
 /// The slot's units, from the first to the last; recalls are read at once.
 bool TimerMessages::collect(const TimerSlot& slot) {
-  due_.emplace();
+  due_.emplace(Due{});
   for (std::int64_t at = slot.last; at >= 0;) {
     const auto unit = log_.at(at);
     if (!unit) {
@@ -446,9 +446,11 @@ void TimerMessages::collect_deliveries(Deliveries& deliveries) {
     const std::string_view real_topic = message->property(property::kRealTopic).value_or("");
     count(real_topic, -unit->weight());
     const std::int64_t out = number_of(*message, property::kTimerOutMs).value_or(0);
-    if (unit->rolls() && out >= read_time_ms_ + precision_ms_ && out < floor_now() &&
-        add_unit(*message, out, real_topic))
-      continue;  // its time came while the timer stood still: its recall waits there too
+    const bool early = out >= read_time_ms_ + precision_ms_;
+    // In again: its time came while the timer stood still, and its recall waits there too; or it is
+    // here by a damaged slot or unit only.
+    if (early && (!unit->rolls() || out < floor_now()) && add_unit(*message, out, real_topic))
+      continue;
     if (!unit->rolls() && is_recalled(*message, real_topic)) continue;
     auto delivery = delivery_of(*message, unit->written_ms, unit->rolls());
     if (!delivery) continue;

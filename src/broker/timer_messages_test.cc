@@ -1,5 +1,6 @@
 #include "broker/timer_messages.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "protocol/names.h"
@@ -70,6 +71,29 @@ class TimerMessagesTest : public ::testing::Test {
   testing::MemoryStore store_{disk_.clock};
   std::unique_ptr<TimerMessages> timer_;
 };
+
+TEST_F(TimerMessagesTest, ADamagedSlotDeliversNothingBeforeItsTime) {
+  put("five", 5'000);
+  put("twenty", 20'000);
+  disk_.clock.advance(1s);
+  const std::int64_t five = slot_of(now() + 4'000);
+  timer_->stop();
+  {
+    auto wheel = store::TimerWheel::open(disk_.env->files, "/store/timerwheel", 1'000);
+    ASSERT_TRUE(wheel);
+    auto slot = (*wheel)->slot(five);
+    ASSERT_TRUE(slot && slot->last == 0);
+    slot->last = 52;  // another slot's unit
+    (*wheel)->put(*slot);
+    (*wheel)->begin_flush();
+    ASSERT_TRUE((*wheel)->write_flush());
+  }
+  begin();
+  disk_.clock.advance(15s);
+  EXPECT_EQ(delivered(), Bodies{});
+  disk_.clock.advance(10s);
+  EXPECT_THAT(delivered(), ::testing::Contains("twenty"));
+}
 
 TEST_F(TimerMessagesTest, DeliversOnTheDotAndNotBefore) {
   put("five", 5'000);

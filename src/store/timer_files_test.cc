@@ -1,3 +1,6 @@
+#include <array>
+#include <limits>
+
 #include <gtest/gtest.h>
 
 #include "store/timer_checkpoint.h"
@@ -81,6 +84,25 @@ TEST_F(TimerFiles, AWheelOfAnotherLengthIsRefused) {
   const auto opened = TimerWheel::open(files(), "/store/timerwheel", 1'000);
   ASSERT_FALSE(opened);
   EXPECT_EQ(opened.error().code, Errc::kMalformed);
+}
+
+TEST_F(TimerFiles, TimesThatCannotBeAreNone) {
+  auto one = wheel();
+  one->put({.time_ms = kNow, .first = 0, .last = 0, .count = 1});
+  flush(*one);
+  auto file = files().open("/store/timerwheel", FileSystem::Open::kExisting);
+  std::array<std::byte, 8> time{};
+  for (const std::int64_t steps :
+       {std::int64_t{-1}, std::int64_t{1} << 62, std::int64_t{-1} << 62}) {
+    write_big(time, 0, steps);
+    ASSERT_TRUE(
+        (*file)->write_at(kNow / 1'000 % TimerWheel::kSlots * TimerWheel::kSlotBytes, Bytes{time}));
+    EXPECT_EQ(wheel()->slot(kNow)->last, -1) << steps;
+  }
+  TimerLog log{files(), "/store/timerlog", 4'096};
+  TimerUnit late = unit(1);
+  late.written_ms = std::numeric_limits<std::int64_t>::max();
+  EXPECT_FALSE(log.at(*log.append(late)));
 }
 
 TEST_F(TimerFiles, SlotsAreVisitedInOrderAroundTheWheelsEnd) {

@@ -10,6 +10,8 @@
 namespace apogee::store {
 namespace {
 
+constexpr std::int64_t kWrittenMsMax = std::int64_t{1} << 53;  // beyond it lies damage
+
 std::string parent_of(const std::string& path) {
   return path.substr(0, path.find_last_of('/'));
 }
@@ -141,7 +143,8 @@ std::optional<TimerUnit> TimerLog::at(std::int64_t position) const {
                  .size = read_big<std::int32_t>(bytes, 36),
                  .topic_hash = read_big<std::int32_t>(bytes, 40)};
   const bool legal = read_big<std::int32_t>(bytes) == kUnitBytes && (unit.magic | 0xF) == 0xF &&
-                     unit.previous < position;
+                     unit.previous < position && unit.written_ms >= 0 &&
+                     unit.written_ms <= kWrittenMsMax;
   return legal ? std::optional{unit} : std::nullopt;
 }
 

@@ -1,6 +1,7 @@
 #include "store/timer_wheel.h"
 
 #include <algorithm>
+#include <limits>
 
 #include <fmt/format.h>
 
@@ -34,13 +35,16 @@ Result<std::unique_ptr<TimerWheel>> TimerWheel::open(FileSystem& files, std::str
   return wheel;
 }
 
+/// A time that cannot be one is read as none.
 TimerSlot TimerWheel::decode(Bytes bytes) const {
-  TimerSlot slot{.time_ms = read_big<std::int64_t>(bytes) * precision_ms_,
-                 .first = read_big<std::int64_t>(bytes, 8),
-                 .last = read_big<std::int64_t>(bytes, 16),
-                 .count = read_big<std::int32_t>(bytes, 24),
-                 .magic = read_big<std::int32_t>(bytes, 28)};
-  return slot;
+  const auto steps = read_big<std::int64_t>(bytes);
+  const bool possible =
+      steps >= 0 && steps <= std::numeric_limits<std::int64_t>::max() / precision_ms_;
+  return {.time_ms = possible ? steps * precision_ms_ : -1,
+          .first = read_big<std::int64_t>(bytes, 8),
+          .last = read_big<std::int64_t>(bytes, 16),
+          .count = read_big<std::int32_t>(bytes, 24),
+          .magic = read_big<std::int32_t>(bytes, 28)};
 }
 
 void TimerWheel::encode(Buffer& out, const TimerSlot& slot) const {
