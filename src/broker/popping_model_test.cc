@@ -11,6 +11,7 @@
 #include "testing/disk_env.h"
 #include "testing/fake_peer.h"
 #include "testing/memory_store.h"
+#include "testing/seeds.h"
 
 /// Tries to break the invariant of popping.h: random sends, pops, acks, batch acks, changes of the
 /// invisible time, waits, restarts and kills, told by a seed. The commit log is one that loses
@@ -366,9 +367,11 @@ class PopModel {
 };
 
 TEST(PoppingModel, LosesNoMessageAndGivesNoneOutTwiceAtATime) {
-  for (std::uint64_t seed = 0; seed < 300 && !::testing::Test::HasFailure(); ++seed) {
-    SCOPED_TRACE(::testing::Message() << "seed " << seed);
+  const testing::Seeds seeds{300};
+  for (std::uint64_t seed = seeds.first; seed <= seeds.last; ++seed) {
+    SCOPED_TRACE(::testing::Message() << "APOGEE_SEED=" << seed << " repeats it");
     PopModel{seed}.run();
+    if (::testing::Test::HasFailure()) return;
   }
 }
 

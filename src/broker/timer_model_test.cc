@@ -7,6 +7,7 @@
 #include "protocol/names.h"
 #include "testing/disk_env.h"
 #include "testing/memory_store.h"
+#include "testing/seeds.h"
 
 /// The timer against a model of two lines: a message is delivered when its second is over and not
 /// before, unless it was recalled before that. Random sends, recalls, waits, restarts, kills and
@@ -164,11 +165,8 @@ class TimerModel {
 };
 
 TEST(TimerModel, DeliversEverythingOnTimeThroughRestartsKillsAndPowerCuts) {
-  const char* const only = std::getenv("APOGEE_SEED");    // repeats one run
-  const char* const count = std::getenv("APOGEE_SEEDS");  // makes it longer than the build's
-  const std::uint64_t first = only ? std::stoull(only) : 1;
-  const std::uint64_t last = only ? first : count ? std::stoull(count) : 6;
-  for (std::uint64_t seed = first; seed <= last; ++seed) {
+  const testing::Seeds seeds{6};
+  for (std::uint64_t seed = seeds.first; seed <= seeds.last; ++seed) {
     SCOPED_TRACE(::testing::Message()
                  << "seed " << seed << " (APOGEE_SEED=" << seed << " repeats it)");
     TimerModel{seed}.run();

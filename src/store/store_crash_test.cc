@@ -13,6 +13,7 @@
 #include "store/inspect.h"
 #include "store/message_store.h"
 #include "testing/disk_env.h"
+#include "testing/seeds.h"
 
 /// Stores with all their threads on a disk that loses power in the middle of things, process kills,
 /// clean stops, refused operations and crashes of the recovery itself, in a random order told by a
@@ -322,11 +323,8 @@ class CrashingStore {
 };
 
 TEST(StoreCrash, LosesNothingItPromisedHoweverItEnds) {
-  const char* const only = std::getenv("APOGEE_SEED");    // repeats one run
-  const char* const count = std::getenv("APOGEE_SEEDS");  // makes it longer than the build's
-  const std::uint64_t first = only ? std::stoull(only) : 1;
-  const std::uint64_t last = only ? first : count ? std::stoull(count) : 150;
-  for (std::uint64_t seed = first; seed <= last; ++seed) {
+  const testing::Seeds seeds{150};
+  for (std::uint64_t seed = seeds.first; seed <= seeds.last; ++seed) {
     SCOPED_TRACE(::testing::Message()
                  << "seed " << seed << " (APOGEE_SEED=" << seed << " repeats it)");
     CrashingStore{seed}.run();

@@ -1,17 +1,10 @@
-#include <cstdlib>
-
 #include <gtest/gtest.h>
 
+#include "testing/seeds.h"
 #include "tests/crash/crash_run.h"
 
-/// APOGEE_SEED=n repeats one run, APOGEE_SEEDS=n makes it longer than the build's.
 namespace apogee::crash {
 namespace {
-
-std::uint64_t number(const char* variable, std::uint64_t otherwise) {
-  const char* const text = std::getenv(variable);
-  return text ? std::stoull(text) : otherwise;
-}
 
 std::string joined(const std::vector<std::string>& lines) {
   std::string text;
@@ -20,9 +13,8 @@ std::string joined(const std::vector<std::string>& lines) {
 }
 
 TEST(BrokerCrash, KeepsEveryPromiseHoweverItEnds) {
-  const std::uint64_t only = number("APOGEE_SEED", 0);
-  const std::uint64_t last = only ? only : number("APOGEE_SEEDS", 150);
-  for (std::uint64_t seed = only ? only : 1; seed <= last; ++seed) {
+  const apogee::testing::Seeds seeds{150};
+  for (std::uint64_t seed = seeds.first; seed <= seeds.last; ++seed) {
     CrashRun run{seed};
     const auto violations = run.run();
     if (violations.empty()) continue;
