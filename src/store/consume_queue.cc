@@ -479,10 +479,11 @@ void SimpleConsumeQueue::put(std::int64_t queue_offset, const QueueEntry& entry)
       pending_position_ = position / file_bytes_ * file_bytes_;
       end = pending_position_;
       min_.store(queue_offset, std::memory_order_release);
-    } else if (position - end > file_bytes_ &&
-               (position - end) / unit_bytes_ >
-                   (entry.physical_offset - pending_physical_end_) / kRecordBytesMin) {
-      return refuse(queue_offset, end / unit_bytes_);  // the log has no room for what is missing
+    } else if ((position - end) / unit_bytes_ >
+               (entry.physical_offset - pending_physical_end_) / kRecordBytesMin) {
+      // The log has no room for what would be missing: the offset is damaged, and blanks would take
+      // the places of those that follow.
+      return refuse(queue_offset, end / unit_bytes_);
     } else {
       env_.log.error(
           "entries missing in a consume queue, filled with blanks: topic={} queue={} from={} to={}",
