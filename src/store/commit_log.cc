@@ -232,11 +232,16 @@ void CommitLog::take_back(const Slot& slot) {
     if (text.lmq) --text.lmq->next_offset;
 }
 
-void CommitLog::append(std::span<Slot> batch) {
+void CommitLog::append(std::span<Slot> batch, Clock::Duration patience) {
   StoreEvents::Appended times;
   const auto asked = env_.clock.now();
+  // A disk that stands holds up one thread, and not all that serve others.
+  if (!append_mutex_.lock_within(patience)) {
+    for (const Slot& slot : batch) slot.append->status = PutStatus::kPageCacheBusy;
+    return;
+  }
   {
-    std::lock_guard lock{append_mutex_};
+    std::lock_guard lock{append_mutex_, std::adopt_lock};
     const auto began = env_.clock.now();
     lock_since_ms_.store(steady_ms(began), std::memory_order_relaxed);
     append_locked(batch, times.write);

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "base/env.h"
+#include "base/patient_mutex.h"
 #include "store/consume_queue.h"
 #include "store/message_store.h"
 #include "store/offset_texts.h"
@@ -39,7 +40,8 @@ class CommitLog {
     ConsumeQueue* queue = nullptr;  ///< Whose next offset is given out.
     std::vector<OffsetText> texts;  ///< Numbers in the only record.
   };
-  void append(std::span<Slot> batch);
+  /// Waits `patience` for the append lock; then all of the batch is kPageCacheBusy.
+  void append(std::span<Slot> batch, Clock::Duration patience);
 
   std::int64_t min_offset() const;  ///< -1: no segment.
   std::int64_t end_offset() const { return end_.load(std::memory_order_acquire); }
@@ -77,7 +79,7 @@ class CommitLog {
   const std::size_t segment_bytes_;
   StoreEvents& events_;
 
-  std::mutex append_mutex_;
+  PatientMutex append_mutex_;
   std::vector<Bytes> pieces_;  // append lock
   std::string blank_;          // append lock: the mark at the end of a segment being left
   std::int64_t refused_ = 0;   // append lock: writes the disk refused since the last that it took

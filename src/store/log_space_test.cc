@@ -1,5 +1,6 @@
 // What the log asks of the disk beside its writes: write-back ahead of a sync, space given back in
-// parts.
+// parts; and what becomes of others while a write stands.
+#include <atomic>
 #include <filesystem>
 #include <future>
 #include <mutex>
@@ -54,6 +55,19 @@ class ToldFiles : public testing::WrappedFiles {
   bool told_ = false;
 };
 
+PutStatus send(MessageStore& store, std::string_view body) {
+  static constexpr std::array<std::byte, 4> kHost{};
+  Buffer record;
+  EXPECT_TRUE(protocol::encode_message(
+      record,
+      {.born_host = kHost, .store_host = kHost, .body = as_bytes(body), .topic = "orders"}));
+  Append append{.topic = "orders",
+                .records = std::as_writable_bytes(std::span{record.data(), record.size()})};
+  Append* batch[] = {&append};
+  store.append(batch);
+  return append.status;
+}
+
 TEST(LogSpace, MuchThatIsNewIsWrittenBackBeforeASyncAsksForIt) {
   testing::DiskEnv world;
   ToldFiles files{world.env->files};
@@ -68,19 +82,8 @@ TEST(LogSpace, MuchThatIsNewIsWrittenBackBeforeASyncAsksForIt) {
   auto store = MessageStore::open(env, config, events);
   ASSERT_TRUE(store) << store.error().detail;
   (*store)->start();
-  static constexpr std::array<std::byte, 4> kHost{};
   const std::string body(3 << 20, 'x');
-  for (int i = 0; i < 3; ++i) {
-    Buffer record;
-    ASSERT_TRUE(protocol::encode_message(
-        record,
-        {.born_host = kHost, .store_host = kHost, .body = as_bytes(body), .topic = "orders"}));
-    Append append{.topic = "orders",
-                  .records = std::as_writable_bytes(std::span{record.data(), record.size()})};
-    Append* batch[] = {&append};
-    (*store)->append(batch);
-    ASSERT_EQ(append.status, PutStatus::kOk);
-  }
+  for (int i = 0; i < 3; ++i) ASSERT_EQ(send(**store, body), PutStatus::kOk);
   ASSERT_EQ(write_back.wait_for(10s), std::future_status::ready);
   const auto [offset, length] = write_back.get();
   EXPECT_EQ(offset, 0u);
@@ -123,6 +126,61 @@ TEST(LogSpace, OfARemovedSegmentIsGivenBackInPartsOnceNobodyReadsIt) {
     EXPECT_EQ(files.sizes(), (std::vector<std::uint64_t>{96 << 20, 32 << 20}));
   }
   std::filesystem::remove_all(root);
+}
+
+/// The disk stands still under the first write to the log behind stand() until go_on().
+class StandingFiles : public testing::WrappedFiles {
+ public:
+  using WrappedFiles::WrappedFiles;
+  Result<std::unique_ptr<File>> open(const std::string& path, Open mode) override {
+    auto file = WrappedFiles::open(path, mode);
+    if (!file || path.find("/commitlog/") == std::string::npos) return file;
+    return std::unique_ptr<File>{std::make_unique<StandingFile>(*std::move(file), *this)};
+  }
+  void stand() { stands_ = true; }
+  void wait_until_met() { met_.get_future().get(); }
+  void go_on() { goes_on_.set_value(); }
+
+ private:
+  struct StandingFile : testing::WrappedFile {
+    StandingFile(std::unique_ptr<File> real, StandingFiles& of)
+        : WrappedFile{std::move(real)}, of_{of} {}
+    Result<Ok> write_at(std::uint64_t offset, std::span<const Bytes> pieces) override {
+      if (of_.stands_.exchange(false)) {
+        of_.met_.set_value();
+        of_.goes_on_.get_future().get();
+      }
+      return WrappedFile::write_at(offset, pieces);
+    }
+    StandingFiles& of_;
+  };
+
+  std::atomic<bool> stands_{false};
+  std::promise<void> met_, goes_on_;
+};
+
+TEST(StandingDisk, HoldsUpOneSenderAndTheOthersAreRefused) {
+  testing::DiskEnv world;
+  StandingFiles files{world.env->files};
+  auto clock = make_system_clock();
+  Env env{*clock, files, world.network, world.workers, world.random, world.log};
+  StoreEvents events;
+  StoreConfig config;
+  config.root = "/store";
+  config.commit_log_file_bytes = 1 << 20;
+  config.page_cache_busy_ms = 20;
+  auto store = MessageStore::open(env, config, events);
+  ASSERT_TRUE(store) << store.error().detail;
+  (*store)->start();
+  ASSERT_EQ(send(**store, "before"), PutStatus::kOk);
+  files.stand();
+  auto held = std::async(std::launch::async, [&] { return send(**store, "held"); });
+  files.wait_until_met();
+  EXPECT_EQ(send(**store, "waits"), PutStatus::kPageCacheBusy);
+  EXPECT_EQ(send(**store, "knows"), PutStatus::kPageCacheBusy);
+  files.go_on();
+  EXPECT_EQ(held.get(), PutStatus::kOk);
+  EXPECT_EQ(send(**store, "after"), PutStatus::kOk);
 }
 
 }  // namespace

@@ -508,7 +508,7 @@ void LocalStore::append(std::span<Append* const> batch) {
       slots.push_back(std::move(slot));
   }
   if (slots.empty()) return;
-  log_.append(slots);
+  log_.append(slots, std::chrono::milliseconds{config_.now().page_cache_busy_ms});
   // With SYNC_FLUSH there is nothing to see before the next sync, which wakes the dispatcher.
   if (config_.now().flush_disk_type == FlushDiskType::kAsyncFlush) {
     dispatcher_.wake();
