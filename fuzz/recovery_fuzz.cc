@@ -1,5 +1,6 @@
 #include <limits>
 
+#include "fuzz/input.h"
 #include "fuzz/law.h"
 #include "protocol/message.h"
 #include "store/inspect.h"
@@ -15,6 +16,7 @@
 ///   - the inspector looks at anything.
 namespace {
 
+using apogee::fuzz::Input;
 using apogee::fuzz::require;
 
 using namespace apogee;
@@ -67,19 +69,6 @@ const std::vector<std::string>& paths() {
   }();
   return all;
 }
-
-/// Takes numbers from the input; zeros once it has ended.
-struct Input {
-  Bytes rest;
-  std::uint32_t next(std::uint32_t bound) {
-    std::uint32_t value = 0;
-    for (std::uint32_t left = bound - 1; left > 0 && !rest.empty(); left >>= 8) {
-      value = value << 8 | static_cast<std::uint32_t>(rest.front());
-      rest = rest.subspan(1);
-    }
-    return value % bound;
-  }
-};
 
 void damage_once(FileSystem& files, Input& input) {
   const std::string& path = paths()[input.next(static_cast<std::uint32_t>(paths().size()))];

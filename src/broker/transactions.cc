@@ -21,7 +21,7 @@ using remoting::Answer;
 constexpr auto kFollow = 1s;    // between two looks at the topics
 constexpr auto kPersist = 10s;  // between two writes of the counts, if they changed
 /// Asked about by one append.
-constexpr std::size_t kRoundHalves = 256, kRoundBytes = 4 << 20;
+constexpr std::size_t kRoundHalves = 256;
 constexpr std::int64_t kHourMs = 3'600'000;
 
 /// Calls `visit` with each record from `from` on; returns the offset behind the last one.
