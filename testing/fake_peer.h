@@ -71,6 +71,13 @@ class FakePeer final : public remoting::Peer {
     calls.push_back({decode(frame), timeout, std::move(done)});
   }
 
+  /// The other end says yes to one of `calls`.
+  void answer_call(std::size_t number, std::string_view body) {
+    protocol::CommandView view;
+    view.body = as_bytes(body);
+    calls.at(number).done(remoting::OwnedCommand{view});
+  }
+
   struct Call {
     Sent request;
     std::chrono::milliseconds timeout;

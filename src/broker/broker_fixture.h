@@ -34,6 +34,11 @@ class BrokerFixture : public ::testing::Test, public store::StoreEvents {
     add_statistics(processors_, context_, {});
     make_topic("t", 2);
   }
+  ~BrokerFixture() override {
+    // As when a server closes its connections: calls without an answer are over.
+    for (const auto& each : peers_)
+      if (const auto peer = each.lock()) peer->calls.clear();
+  }
 
   void on_arrivals(std::span<const store::Arrival> arrivals) override {
     long_polling_.on_arrivals(arrivals);
@@ -52,7 +57,9 @@ class BrokerFixture : public ::testing::Test, public store::StoreEvents {
     config_.change(std::move(next));
   }
   std::shared_ptr<testing::FakePeer> connect() {
-    return std::make_shared<testing::FakePeer>(loop_, ++peers_);
+    auto peer = std::make_shared<testing::FakePeer>(loop_, peers_.size() + 1);
+    peers_.push_back(peer);
+    return peer;
   }
   void disconnect(const std::shared_ptr<testing::FakePeer>& peer) {
     peer->close("test");
@@ -152,7 +159,7 @@ class BrokerFixture : public ::testing::Test, public store::StoreEvents {
     config.broker_ip1 = "10.0.0.1";
     return config;
   }
-  std::uint64_t peers_ = 0;
+  std::vector<std::weak_ptr<testing::FakePeer>> peers_;
   std::int32_t opaque_ = 0;
 };
 

@@ -365,14 +365,30 @@ Consumers::Changed notify_members(const LiveConfig& config) {
   return [&config](const std::string& group, const std::vector<Member>& members) {
     if (!config.now().notify_consumer_ids_changed) return;
     // After the answer to the request that is the reason: a Java client that rebalances while it
-    // waits for its heartbeat's answer sends no second heartbeat with its newer subscription, and
-    // has its pulls refused until the next one, 30 s later.
+    // waits for its heartbeat's answer leaves out the one with its newer subscription.
     for (const Member& each : members)
       each.peer->loop().post([peer = each.peer, group] {
         peer->send_oneway(request_code::kNotifyConsumerIdsChanged,
                           protocol::ConsumerGroupRequest{group});
       });
   };
+}
+
+void ask_subscriptions(Context& context, const std::string& group, remoting::Peer& peer) {
+  auto client_id = context.consumers.begin_asking(group, peer.id());
+  if (!client_id) return;
+  peer.call(
+      request_code::kGetConsumerRunningInfo,
+      protocol::ConsumerRunningInfoRequest{
+          .consumer_group = group, .client_id = *std::move(client_id), .jstack_enable = false},
+      {}, kCallTimeout,
+      [&context, group, id = peer.id(),
+       token = context.in_flight.enter()](const Result<remoting::OwnedCommand>& answer) {
+        if (!token || !answer || answer->code != code::kSuccess) return;
+        auto info = protocol::decode_body<protocol::ConsumerSubscriptions>(answer->body);
+        if (!info) return;
+        context.consumers.refresh_subscriptions(group, id, std::move(info->subscription_set));
+      });
 }
 
 void forget_peer(Context& context, const remoting::Peer& peer) {

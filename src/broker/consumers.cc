@@ -11,6 +11,10 @@ constexpr std::size_t kTopicsPerGroupMax = 10'000;
 Consumers::Consumers(const Clock& clock, Changed changed)
     : clock_{clock}, changed_{std::move(changed)} {}
 
+void Consumers::take_newer(SubscriptionPtr& known, protocol::SubscriptionData&& data) {
+  if (data.sub_version > known->data.sub_version) known = make_subscription(std::move(data));
+}
+
 /// True when the set of topics changed; a newer expression for a known topic is taken over silently
 /// (ConsumerGroupInfo.updateSubscription).
 bool Consumers::update_subscriptions(Group& group,
@@ -27,8 +31,8 @@ bool Consumers::update_subscriptions(Group& group,
       std::string topic = each.topic;
       group.subscriptions.emplace(std::move(topic), make_subscription(std::move(each)));
       changed = true;
-    } else if (each.sub_version > old->second->data.sub_version) {
-      old->second = make_subscription(std::move(each));
+    } else {
+      take_newer(old->second, std::move(each));
     }
   }
   return changed;
@@ -82,7 +86,7 @@ Consumers::Registered Consumers::register_consumer(const remoting::PeerPtr& peer
     group.fingerprint = registration.fingerprint;
 
     const auto [member, added] = group.members.try_emplace(peer->id());
-    member->second = {peer, client, clock_.now(), clock_.wall_ms()};
+    member->second = {peer, client, clock_.now(), clock_.wall_ms(), member->second.last_asked};
     result.changed = added;
     if (!registration.without_subscriptions)
       result.changed =
@@ -91,6 +95,29 @@ Consumers::Registered Consumers::register_consumer(const remoting::PeerPtr& peer
   }
   send(notices);
   return result;
+}
+
+std::optional<std::string> Consumers::begin_asking(std::string_view name, std::uint64_t peer) {
+  std::unique_lock lock{mutex_};
+  const auto at = groups_.find(name);
+  if (at == groups_.end()) return std::nullopt;
+  const auto member = at->second.members.find(peer);
+  if (member == at->second.members.end()) return std::nullopt;
+  auto& last = member->second.last_asked;
+  if (last && clock_.now() - *last < kAskPeriod) return std::nullopt;
+  last = clock_.now();
+  return member->second.client.client_id;
+}
+
+void Consumers::refresh_subscriptions(std::string_view name, std::uint64_t peer,
+                                      std::vector<protocol::SubscriptionData> subscriptions) {
+  std::unique_lock lock{mutex_};
+  const auto at = groups_.find(name);
+  if (at == groups_.end() || !at->second.members.contains(peer)) return;
+  for (protocol::SubscriptionData& each : subscriptions)
+    if (const auto known = at->second.subscriptions.find(each.topic);
+        known != at->second.subscriptions.end())
+      take_newer(known->second, std::move(each));
 }
 
 void Consumers::unregister_consumer(const remoting::PeerPtr& peer, std::string_view name,

@@ -36,7 +36,8 @@ struct Member {
   remoting::PeerPtr peer;
   ClientInfo client;
   Clock::Instant last_heartbeat;
-  std::int64_t last_heartbeat_ms = 0;  ///< Unix time, for listings.
+  std::int64_t last_heartbeat_ms = 0;        ///< Unix time, for listings.
+  std::optional<Clock::Instant> last_asked;  ///< What it subscribes to.
 };
 
 /// How a group consumes; the newest heartbeat of any member wins, as in Java.
@@ -68,6 +69,7 @@ class Consumers {
  public:
   static constexpr Clock::Duration kExpiry = 120s;     // channelExpiredTimeout
   static constexpr Clock::Duration kScanPeriod = 10s;  // ClientHousekeepingService
+  static constexpr Clock::Duration kAskPeriod = 1s;    // a refused pull of Java's comes again then
   static constexpr std::size_t kGroupsPerPeerMax = 10'000;
 
   /// `changed(group, members)`: the membership or the subscription of a clustering group that wants
@@ -83,6 +85,11 @@ class Consumers {
   };
   Registered register_consumer(const remoting::PeerPtr& peer, const ClientInfo& client,
                                ConsumerRegistration registration);
+  /// A member's client id, when it is time to ask it what it subscribes to: once in kAskPeriod.
+  std::optional<std::string> begin_asking(std::string_view group, std::uint64_t peer);
+  /// What a member of the group has answered: newer versions of known subscriptions are taken over.
+  void refresh_subscriptions(std::string_view group, std::uint64_t peer,
+                             std::vector<protocol::SubscriptionData> subscriptions);
   void unregister_consumer(const remoting::PeerPtr& peer, std::string_view group, bool notify);
   /// The connection is gone: so is the membership in all its groups.
   void drop_peer(const remoting::Peer& peer);
@@ -122,6 +129,7 @@ class Consumers {
   };
   using Groups = std::map<std::string, Group, std::less<>>;
 
+  static void take_newer(SubscriptionPtr& known, protocol::SubscriptionData&& data);
   static bool update_subscriptions(Group& group,
                                    std::vector<protocol::SubscriptionData> subscriptions);
   static void note(std::vector<Notice>& notices, const std::string& name, const Group& group);

@@ -1,5 +1,6 @@
 #include "broker/pulling.h"
 
+#include "broker/clients.h"
 #include "protocol/codes.h"
 #include "protocol/headers.h"
 
@@ -307,8 +308,11 @@ void on_worker(Context& context, const Pull& pull, Work work) {
 
 void run(Context& context, const Pull& pull) {
   auto checked = check(context, pull);
-  if (const auto* refusal = std::get_if<Refusal>(&checked))
+  if (const auto* refusal = std::get_if<Refusal>(&checked)) {
+    if (refusal->code == code::kSubscriptionNotLatest)
+      ask_subscriptions(context, std::string{pull.header.consumer_group}, *pull.responder.peer());
     return pull.responder.reply(refusal->code, refusal->remark, *refusal);
+  }
   const auto& accepted = std::get<Accepted>(checked);
   const SubscriptionFilter filter{accepted.subscription};
   if (filter.needs_record()) {

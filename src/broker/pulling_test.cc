@@ -196,6 +196,29 @@ TEST_F(Pulling, IsRefusedUntilTheHeartbeatIsThere) {
   EXPECT_EQ(pull(request).code, 19);
 }
 
+TEST_F(Pulling, WithANewerSubscriptionMakesTheBrokerAskForIt) {
+  auto request = at(0);
+  request.sub_version = 8;
+  EXPECT_EQ(pull(request).code, 25);
+  EXPECT_EQ(pull(request).code, 25) << "asked once a second, not once a pull";
+  ASSERT_EQ(peer_->calls.size(), 1u);
+  EXPECT_EQ(peer_->calls[0].request.code, protocol::request_code::kGetConsumerRunningInfo);
+  EXPECT_EQ(peer_->calls[0].request.field("consumerGroup"), "g");
+  EXPECT_EQ(peer_->calls[0].request.field("clientId"), "client-" + std::to_string(peer_->id()));
+  // As Java's client answers: its maps have objects for keys.
+  peer_->answer_call(
+      0, R"({"mqTable":{{"brokerName":"b","queueId":0,"topic":"t"}:{"commitOffset":0}},)"
+         R"("subscriptionSet":[{"classFilterMode":false,"codeSet":[],"expressionType":"TAG",)"
+         R"("subString":"*","subVersion":8,"tagsSet":[],"topic":"t"}]})");
+  EXPECT_EQ(pull(request).code, 19);
+  request.sub_version = 9;
+  disk_.clock.advance(Consumers::kAskPeriod);
+  EXPECT_EQ(pull(request).code, 25);
+  ASSERT_EQ(peer_->calls.size(), 2u);
+  peer_->answer_call(1, "not json");
+  EXPECT_EQ(pull(request).code, 25);
+}
+
 TEST_F(Pulling, IsRefusedToForbiddenAndBroadcastingGroups) {
   groups_.set_forbidden("g", "t", SubscriptionGroups::kForbiddenRead, true);
   EXPECT_EQ(pull(at(0)).code, 16);

@@ -359,6 +359,12 @@ struct HeartbeatData {
       Field{"heartbeatFingerprint", &Self::heartbeat_fingerprint},
       Field{"producerDataSet", &Self::producer_data_set}, Field{"withoutSub", &Self::without_sub}};
 };
+/// What a broker wants of the answer to request 307, Java's ConsumerRunningInfo.
+struct ConsumerSubscriptions {
+  std::vector<SubscriptionData> subscription_set;
+  using Self = ConsumerSubscriptions;
+  static constexpr auto kFields = MemberList{Field{"subscriptionSet", &Self::subscription_set}};
+};
 struct CheckClientBody {
   std::string client_id, group;
   SubscriptionData subscription_data;
