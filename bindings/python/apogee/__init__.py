@@ -3,7 +3,7 @@ import ctypes
 import itertools
 import threading
 from dataclasses import dataclass, field
-from typing import Callable, Dict, Iterable, List, Optional, Union
+from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Union
 
 from . import _library
 
@@ -287,6 +287,79 @@ class PushConsumer(_Object):
         return _lib.apogee_push_consumer_queue_count(self._open)
 
 
+class Queue(NamedTuple):
+    topic: str
+    broker: str
+    queue_id: int
+
+    def _native(self) -> _library.Queue:
+        return _library.Queue(self.topic.encode(), self.broker.encode(), self.queue_id)
+
+
+class LitePullConsumer(_Object):
+    """The client pulls ahead, the program polls. Queues come from subscribe(), which divides them among the group, or from assign()."""
+
+    _free = _lib.apogee_lite_pull_consumer_free
+
+    def subscribe(self, topic: str, expression: str = "*") -> None:
+        """Expressions as push_consumer()'s."""
+        error, subscription = _library.Error(), _library.Subscription()
+        _subscribe(subscription, topic, expression)
+        _check(_lib.apogee_lite_pull_consumer_subscribe(self._open, ctypes.byref(subscription), ctypes.byref(error)), error)
+
+    def unsubscribe(self, topic: str) -> None:
+        _lib.apogee_lite_pull_consumer_unsubscribe(self._open, topic.encode())
+
+    def assign(self, queues: Iterable[Queue]) -> None:
+        """These queues, whoever else has them, instead of those assigned before."""
+        wanted, error = [each._native() for each in queues], _library.Error()
+        _check(_lib.apogee_lite_pull_consumer_assign(self._open, (_library.Queue * len(wanted))(*wanted), len(wanted), ctypes.byref(error)), error)
+
+    def poll(self, timeout: float = 5.0) -> List[Received]:
+        """Messages of one queue; none if there are none within the time."""
+        error, batch = _library.Error(), ctypes.c_void_p()
+        _check(_lib.apogee_lite_pull_consumer_poll(self._open, int(timeout * 1000), ctypes.byref(batch), ctypes.byref(error)), error)
+        try:
+            return [Received(_lib.apogee_received_copy(_lib.apogee_batch_message(batch, at))) for at in range(_lib.apogee_batch_size(batch))]
+        finally:
+            _lib.apogee_batch_free(batch)
+
+    def _seek(self, queue: Queue, offset: int) -> None:
+        error = _library.Error()
+        _check(_lib.apogee_lite_pull_consumer_seek(self._open, ctypes.byref(queue._native()), offset, ctypes.byref(error)), error)
+
+    def seek(self, queue: Queue, offset: int) -> None:
+        """Where poll() goes on in a queue it has."""
+        if offset < 0:
+            raise ValueError(f"there is no offset {offset}")
+        self._seek(queue, offset)
+
+    def seek_to_begin(self, queue: Queue) -> None:
+        self._seek(queue, _library.SEEK_BEGIN)
+
+    def seek_to_end(self, queue: Queue) -> None:
+        self._seek(queue, _library.SEEK_END)
+
+    def commit(self) -> None:
+        """What was polled is done; stored at the brokers soon. `auto_commit`, on unless set to False, does it by itself."""
+        _lib.apogee_lite_pull_consumer_commit(self._open)
+
+    def committed(self, queue: Queue) -> Optional[int]:
+        """Where the group stands; None: nowhere yet."""
+        error, offset = _library.Error(), ctypes.c_int64()
+        _check(_lib.apogee_lite_pull_consumer_committed(self._open, ctypes.byref(queue._native()), ctypes.byref(offset), ctypes.byref(error)), error)
+        return None if offset.value < 0 else offset.value
+
+    @property
+    def queue_count(self) -> int:
+        return _lib.apogee_lite_pull_consumer_queue_count(self._open)
+
+
+def _subscribe(out: _library.Subscription, topic: str, expression: str) -> None:
+    is_sql = expression.startswith("sql:")
+    out.topic, out.type, out.expression = topic.encode(), b"SQL92" if is_sql else b"TAG", (expression[4:].strip() if is_sql else expression).encode()
+
+
 def _consumed(function, messages) -> int:
     """0: done. False and exceptions: deliver them again later."""
     try:
@@ -347,8 +420,7 @@ class Client(_Object):
         `subscriptions`: topic -> tags ("paid || refunded", "*"), or "sql: amount > 100"."""
         topics = (_library.Subscription * len(subscriptions))()
         for each, (topic, expression) in zip(topics, subscriptions.items()):
-            is_sql = expression.startswith("sql:")
-            each.topic, each.type, each.expression = topic.encode(), b"SQL92" if is_sql else b"TAG", (expression[4:].strip() if is_sql else expression).encode()
+            _subscribe(each, topic, expression)
         call = _library.ConsumeFunction(
             lambda _, messages, count: _consumed(consume, lambda: [Received(_lib.apogee_received_copy(messages[at])) for at in range(count)]))
         error, handle, (pairs, number) = _library.Error(), ctypes.c_void_p(), _settings({"group": group, **settings})
@@ -356,6 +428,11 @@ class Client(_Object):
         consumer = PushConsumer(handle)
         consumer._consume = call
         return consumer
+
+    def lite_pull_consumer(self, group: str, **settings) -> LitePullConsumer:
+        error, handle, (pairs, count) = _library.Error(), ctypes.c_void_p(), _settings({"group": group, **settings})
+        _check(_lib.apogee_lite_pull_consumer_start(self._open, pairs, count, ctypes.byref(handle), ctypes.byref(error)), error)
+        return LitePullConsumer(handle)
 
     def transactional_producer(self, group: str, check: Callable[[Received], int], **settings) -> TransactionalProducer:
         """`check(message)` tells the outcome when a broker asks; on a thread of the library's."""

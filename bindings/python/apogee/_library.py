@@ -5,6 +5,7 @@ import os
 from ctypes import CFUNCTYPE, POINTER, Structure, c_char, c_char_p, c_int32, c_int64, c_size_t, c_void_p
 
 DETAIL_BYTES = 1024
+SEEK_END, SEEK_BEGIN = -1, -2
 
 
 class Error(Structure):
@@ -23,6 +24,10 @@ class Message(Structure):
 
 class Subscription(Structure):
     _fields_ = [("topic", c_char_p), ("type", c_char_p), ("expression", c_char_p)]
+
+
+class Queue(Structure):
+    _fields_ = [("topic", c_char_p), ("broker", c_char_p), ("queue_id", c_int32)]
 
 
 LogFunction = CFUNCTYPE(None, c_void_p, c_int32, POINTER(c_char), c_size_t)
@@ -86,6 +91,19 @@ _FUNCTIONS = {
     "apogee_push_consumer_resume": (None, [c_void_p]),
     "apogee_push_consumer_queue_count": (c_size_t, [c_void_p]),
     "apogee_push_consumer_free": (None, [c_void_p]),
+    "apogee_batch_size": (c_size_t, [c_void_p]),
+    "apogee_batch_message": (c_void_p, [c_void_p, c_size_t]),
+    "apogee_batch_free": (None, [c_void_p]),
+    "apogee_lite_pull_consumer_start": (c_int32, [c_void_p, POINTER(Setting), c_size_t, _OUT, _ERROR]),
+    "apogee_lite_pull_consumer_subscribe": (c_int32, [c_void_p, POINTER(Subscription), _ERROR]),
+    "apogee_lite_pull_consumer_unsubscribe": (None, [c_void_p, c_char_p]),
+    "apogee_lite_pull_consumer_assign": (c_int32, [c_void_p, POINTER(Queue), c_size_t, _ERROR]),
+    "apogee_lite_pull_consumer_poll": (c_int32, [c_void_p, c_int64, _OUT, _ERROR]),
+    "apogee_lite_pull_consumer_seek": (c_int32, [c_void_p, POINTER(Queue), c_int64, _ERROR]),
+    "apogee_lite_pull_consumer_commit": (None, [c_void_p]),
+    "apogee_lite_pull_consumer_committed": (c_int32, [c_void_p, POINTER(Queue), POINTER(c_int64), _ERROR]),
+    "apogee_lite_pull_consumer_queue_count": (c_size_t, [c_void_p]),
+    "apogee_lite_pull_consumer_free": (None, [c_void_p]),
 }
 
 

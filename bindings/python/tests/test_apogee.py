@@ -103,6 +103,50 @@ class WithABroker(unittest.TestCase):
         self.assertEqual((one.message_id, one.tag, one.keys, one.property("region"), one.property("none")), (sent[0].message_id, "wanted", ["a", "b"], "eu", None))
         self.assertEqual(next(message for message in got if message.body == b"hard").reconsume_times, 1)
 
+    def polled(self, consumer, count):
+        got = []
+        for _ in range(30):
+            got += consumer.poll(timeout=1.0)
+            if len(got) >= count:
+                break
+        return got
+
+    def test_polls_what_it_subscribes_to_and_goes_on_where_it_has_committed(self):
+        settings = {"from": "first", "auto_commit": False}
+        for body in (b"one", b"two", b"other"):
+            self.producer.send(apogee.Message("orders", body, tag="polled" if body != b"other" else "not"))
+        with self.client.lite_pull_consumer("reports", **settings) as consumer:
+            consumer.subscribe("orders", "polled")
+            got = self.polled(consumer, 2)
+            self.assertEqual({message.body for message in got}, {b"one", b"two"})
+            self.assertGreaterEqual(consumer.queue_count, 1)
+            consumer.commit()
+            last = got[-1]
+            self.assertEqual(consumer.committed(apogee.Queue(last.topic, last.broker, last.queue_id)), last.queue_offset + 1)
+        self.producer.send(apogee.Message("orders", b"three", tag="polled"))
+        with self.client.lite_pull_consumer("reports", **settings) as consumer:
+            consumer.subscribe("orders", "polled")
+            self.assertEqual([message.body for message in self.polled(consumer, 1)], [b"three"])
+
+    def test_reads_a_queue_again_from_anywhere(self):
+        sent = [self.producer.send_to(apogee.Message("orders", f"again {at}"), "broker-a", 2) for at in range(3)]
+        queue = apogee.Queue("orders", "broker-a", 2)
+        with self.client.lite_pull_consumer("replay") as consumer:
+            consumer.assign([queue])
+            consumer.seek_to_begin(queue)
+            everything = self.polled(consumer, sent[-1].queue_offset + 1)
+            self.assertEqual((everything[0].queue_offset, everything[-1].body), (0, b"again 2"))
+            consumer.seek(queue, sent[1].queue_offset)
+            self.assertEqual(self.polled(consumer, 1)[0].body, b"again 1")
+            consumer.seek_to_end(queue)
+            self.assertEqual(consumer.poll(timeout=0.2), [])
+            with self.assertRaisesRegex(apogee.Error, "not in assigned list"):
+                consumer.seek(apogee.Queue("orders", "broker-a", 77), 0)
+            with self.assertRaisesRegex(apogee.Error, "mutually exclusive"):
+                consumer.subscribe("orders")
+            with self.assertRaises(ValueError):
+                consumer.seek(queue, -2)
+
     def test_makes_and_deletes_topics(self):
         self.client.create_topic("invoices", queues=6)
         self.client.delete_topic("invoices", "DefaultCluster")
