@@ -1,6 +1,7 @@
 #include "client/address_server.h"
 
-#include <mutex>
+#include <cctype>
+#include <cstdlib>
 
 #include "client/name_servers.h"
 
@@ -10,7 +11,33 @@ namespace {
 constexpr auto kLimit = 3'000ms;
 constexpr std::size_t kAnswerBytesMax = 64 << 10;
 
+/// The body of an answer in full, of which the first line counts; an error says what is wrong.
+Result<std::vector<std::string>> name_servers_of(const std::string& host, std::string_view answer) {
+  const auto refused = [&](std::string_view what) {
+    return Error{Errc::kRefused, host + " answers " + std::string{what}};
+  };
+  const std::size_t head_bytes = answer.find("\r\n\r\n");
+  const std::string_view first_line = answer.substr(0, answer.find("\r\n"));
+  if (!answer.starts_with("HTTP/1.") || answer.substr(8, 4) != " 200" ||
+      head_bytes == std::string_view::npos)
+    return refused(first_line);
+  std::string head{answer.substr(0, head_bytes)};
+  for (char& each : head) each = static_cast<char>(std::tolower(static_cast<unsigned char>(each)));
+  std::string_view body = answer.substr(head_bytes + 4);
+  // Half of an address is another address.
+  constexpr std::string_view kLength = "\r\ncontent-length:";
+  if (const std::size_t at = head.find(kLength); at != std::string::npos) {
+    const std::size_t length = std::strtoull(head.c_str() + at + kLength.size(), nullptr, 10);
+    if (body.size() < length) return refused("only a part");
+    body = body.substr(0, length);
+  }
+  while (body.starts_with('\r') || body.starts_with('\n')) body.remove_prefix(1);
+  return parse_name_servers(body.substr(0, body.find_first_of("\r\n")));
+}
+
 /// One request over one connection, which the server closes at its end. HTTP/1.0: no chunks.
+///
+/// Threads: the stream's loop, from the moment there is one.
 class Fetch final : public StreamHandler, public std::enable_shared_from_this<Fetch> {
  public:
   using Done = std::function<void(Result<std::vector<std::string>>)>;
@@ -21,54 +48,47 @@ class Fetch final : public StreamHandler, public std::enable_shared_from_this<Fe
         done_{std::move(done)} {}
 
   void start(const Endpoint& to) {
-    timer_ = env_.clock.run_after(kLimit, [weak = weak_from_this()] {
-      if (const auto self = weak.lock())
-        self->finish(Error{Errc::kTimeout, self->host_ + ": no answer in time"});
-    });
     env_.network.connect(to, kLimit, [self = shared_from_this()](auto stream) {
-      if (!stream) return self->finish(stream.error());
-      self->stream_ = *std::move(stream);
-      self->keep_ = self;
-      self->stream_->start(*self);
-      const Bytes piece = as_bytes(self->request_);
-      self->stream_->write({&piece, 1});
+      if (!stream) return self->done_(stream.error());
+      self->begin(*std::move(stream));
     });
   }
 
  private:
+  void begin(std::unique_ptr<Stream> stream) {
+    stream_ = std::move(stream);
+    keep_ = shared_from_this();
+    env_.clock.run_after(kLimit, [weak = weak_from_this(), &loop = stream_->loop()] {
+      if (weak.expired()) return;  // and the loop, perhaps, too
+      loop.post([weak] {
+        const auto self = weak.lock();
+        if (self && self->stream_) self->stream_->close(Error{Errc::kTimeout, "no answer in time"});
+      });
+    });
+    stream_->start(*this);
+    const Bytes piece = as_bytes(request_);
+    stream_->write({&piece, 1});
+  }
+
   MutableBytes read_space() override { return space_; }
   void on_read(std::size_t bytes) override {
     answer_ += as_text(Bytes{space_}.first(bytes));
     if (answer_.size() > kAnswerBytesMax)
-      stream_->close(Error{Errc::kMalformed, host_ + ": the answer is too long"});
+      stream_->close(Error{Errc::kMalformed, "the answer is too long"});
   }
   void on_written() override {}
-  void on_closed(const Error&) override {
+  void on_closed(const Error& why) override {
     const auto self = std::exchange(keep_, nullptr);
     stream_.reset();
-    const std::size_t head = answer_.find("\r\n\r\n");
-    const bool good = answer_.starts_with("HTTP/1.") && answer_.substr(8, 4) == " 200";
-    if (!good || head == std::string::npos)
-      return finish(
-          Error{Errc::kRefused, host_ + " answers " + answer_.substr(0, answer_.find("\r\n"))});
-    std::string body = answer_.substr(head + 4);
-    finish(parse_name_servers(std::string_view{body}.substr(0, body.find_first_of("\r\n"))));
-  }
-  void finish(Result<std::vector<std::string>> result) {
-    Done done;
-    {
-      std::lock_guard lock{mutex_};
-      done = std::exchange(done_, nullptr);
-    }
-    if (done) done(std::move(result));
+    if (why.code == Errc::kTimeout || why.code == Errc::kMalformed)  // it was us
+      return done_(Error{why.code, host_ + ": " + why.detail});
+    done_(name_servers_of(host_, answer_));
   }
 
   Env& env_;
   const std::string host_, request_;
-  std::mutex mutex_;
-  Done done_;
-  Clock::TimerId timer_ = 0;
-  std::shared_ptr<Fetch> keep_;
+  const Done done_;
+  std::shared_ptr<Fetch> keep_;  // while there is a stream
   std::unique_ptr<Stream> stream_;
   std::vector<std::byte> space_ = std::vector<std::byte>(4'096);
   std::string answer_;

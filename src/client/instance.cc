@@ -442,7 +442,10 @@ void Instance::fetch_name_servers() {
         if (!addresses)
           return self->env_.log.warn("address server does not answer: reason=\"{}\"",
                                      addresses.error().detail);
-        if (!addresses->empty() && self->name_servers_.replace(*addresses))
+        if (addresses->empty())
+          return self->env_.log.warn("the address server names no name server: domain={}",
+                                     self->config_.name_server_domain);
+        if (self->name_servers_.replace(*addresses))
           self->env_.log.info("name servers changed: now={}", fmt::join(*addresses, ";"));
       });
 }
