@@ -41,10 +41,34 @@ char* write_utf8(char* to, std::uint32_t code) {
   return to;
 }
 
-std::uint32_t hex_value(char c) {  // above 15: not a digit
-  if (c >= '0' && c <= '9') return static_cast<std::uint32_t>(c - '0');
-  const char lower = static_cast<char>(c | 0x20);
-  return lower >= 'a' && lower <= 'f' ? static_cast<std::uint32_t>(lower - 'a' + 10) : 16;
+constexpr std::uint8_t kNoDigit = 16;
+constexpr auto kHexValues = [] {
+  std::array<std::uint8_t, 256> values{};
+  values.fill(kNoDigit);
+  for (unsigned char c = '0'; c <= '9'; ++c) values[c] = static_cast<std::uint8_t>(c - '0');
+  for (unsigned char c = 0; c < 6; ++c)
+    values[c + 'a'] = values[c + 'A'] = static_cast<std::uint8_t>(c + 10);
+  return values;
+}();
+std::uint32_t hex_value(char c) {  // kNoDigit: not a digit
+  return kHexValues[static_cast<unsigned char>(c)];
+}
+
+/// Which of eight characters are a quote or a backslash: the high bit of each is set. A byte that
+/// is sought becomes 0, and only below a 0 is there no borrow: right for the first one found.
+std::uint64_t quotes_and_backslashes(std::uint64_t eight) {
+  constexpr std::uint64_t kOnes = 0x0101'0101'0101'0101, kHighs = kOnes << 7;
+  const auto zeros = [](std::uint64_t bytes) { return (bytes - kOnes) & ~bytes; };
+  return (zeros(eight ^ kOnes * '"') | zeros(eight ^ kOnes * '\\')) & kHighs;
+}
+constexpr std::ptrdiff_t kEight = sizeof(std::uint64_t);
+std::uint64_t eight_at(const char* from) {
+  std::uint64_t eight;
+  std::memcpy(&eight, from, sizeof eight);
+  return eight;
+}
+std::ptrdiff_t first_of(std::uint64_t high_bits) {
+  return std::countr_zero(high_bits) / 8;
 }
 
 /// Walks the JSON text of one header. Texts without escapes alias the input, the others
@@ -52,17 +76,17 @@ std::uint32_t hex_value(char c) {  // above 15: not a digit
 class HeaderReader {
  public:
   HeaderReader(std::string_view text, std::string& unescaped)
-      : text_{text}, unescaped_{unescaped} {}
+      : at_{text.data()}, end_{at_ + text.size()}, size_{text.size()}, unescaped_{unescaped} {}
 
   bool failed() const { return failed_; }
   bool at_end() {
     skip_blank();
-    return at_ == text_.size();
+    return at_ == end_;
   }
   char peek() {
-    if (at_ < text_.size() && text_[at_] > ' ') return text_[at_];
+    if (at_ != end_ && *at_ > ' ') return *at_;
     skip_blank();
-    return at_ < text_.size() ? text_[at_] : '\0';
+    return at_ != end_ ? *at_ : '\0';
   }
   bool take(char c) {
     if (peek() != c) return false;
@@ -75,19 +99,24 @@ class HeaderReader {
   }
 
   std::string_view string() {
-    if (!expect('"')) return {};
-    const std::size_t start = at_;
+    if (peek() == '"') return quoted();
+    failed_ = true;
+    return {};
+  }
+  /// peek() has found its quote.
+  std::string_view quoted() {
+    const char* const start = ++at_;
     at_ = plain_end(start);
-    if (at_ < text_.size() && text_[at_] == '"') return text_.substr(start, at_++ - start);
+    if (at_ != end_ && *at_ == '"') return {start, at_++};
     return escaped_string(start);
   }
 
   /// A scalar as text; null gives nullopt.
   std::optional<std::string_view> scalar() {
-    if (peek() == '"') return string();
-    const std::size_t start = at_;
-    while (at_ < text_.size() && !ends_word(text_[at_])) ++at_;
-    const std::string_view word = text_.substr(start, at_ - start);
+    if (peek() == '"') return quoted();
+    const char* const start = at_;
+    while (at_ != end_ && !ends_word(*at_)) ++at_;
+    const std::string_view word{start, at_};
     if (word.empty() || word.front() == '{' || word.front() == '[') failed_ = true;
     if (word == "null") return std::nullopt;
     return word;
@@ -117,55 +146,65 @@ class HeaderReader {
  private:
   static constexpr int kDepthMax = 32;
 
+  static bool blank(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
+  static bool ends_word(char c) { return c == ',' || c == '}' || c == ']' || blank(c); }
   void skip_blank() {
-    while (at_ < text_.size() &&
-           (text_[at_] == ' ' || text_[at_] == '\t' || text_[at_] == '\n' || text_[at_] == '\r'))
-      ++at_;
+    while (at_ != end_ && blank(*at_)) ++at_;
   }
 
-  static bool ends_word(char c) {
-    return c == ',' || c == '}' || c == ']' || c == ' ' || c == '\t' || c == '\r' || c == '\n';
-  }
-
-  /// Where the next quote or backslash is, or the end. Eight at a time: a byte that is sought
-  /// becomes 0, and only below a 0 is there no borrow.
-  std::size_t plain_end(std::size_t from) const {
-    constexpr std::uint64_t kOnes = 0x0101'0101'0101'0101, kHighs = kOnes << 7;
-    const auto zeros = [](std::uint64_t bytes) { return (bytes - kOnes) & ~bytes & kHighs; };
-    for (; from + sizeof(std::uint64_t) <= text_.size(); from += sizeof(std::uint64_t)) {
-      std::uint64_t bytes;
-      std::memcpy(&bytes, text_.data() + from, sizeof bytes);
-      if (const std::uint64_t found = zeros(bytes ^ kOnes * '"') | zeros(bytes ^ kOnes * '\\'))
-        return from + static_cast<std::size_t>(std::countr_zero(found)) / 8;
-    }
-    while (from < text_.size() && text_[from] != '"' && text_[from] != '\\') ++from;
+  /// Where the next quote or backslash is, or the end.
+  const char* plain_end(const char* from) const {
+    for (; end_ - from >= kEight; from += kEight)
+      if (const auto found = quotes_and_backslashes(eight_at(from))) return from + first_of(found);
+    while (from != end_ && *from != '"' && *from != '\\') ++from;
     return from;
+  }
+
+  /// Copies up to the next quote or backslash, or the end. What stands behind the copy is
+  /// overwritten, by up to kEight characters.
+  char* copy_plain(char* to) {
+    while (end_ - at_ >= kEight) {
+      const std::uint64_t eight = eight_at(at_);
+      std::memcpy(to, &eight, sizeof eight);
+      const auto found = quotes_and_backslashes(eight);
+      const std::ptrdiff_t plain = found != 0 ? first_of(found) : kEight;
+      at_ += plain;
+      to += plain;
+      if (found != 0) return to;
+    }
+    while (at_ != end_ && *at_ != '"' && *at_ != '\\') *to++ = *at_++;
+    return to;
   }
 
   /// Begins at the first escape. Written into a space as long as the whole header, made once: no
   /// text becomes longer, so what was given out before stays where it is.
-  std::string_view escaped_string(std::size_t start) {
-    if (unescaped_.empty()) unescaped_.resize(text_.size());
+  std::string_view escaped_string(const char* start) {
+    if (unescaped_.empty()) unescaped_.resize(size_ + kEight);
     char* const begin = unescaped_.data() + used_;
-    char* to = begin + text_.copy(begin, at_ - start, start);
-    while (at_ < text_.size()) {
-      const char c = text_[at_++];
+    char* to = std::copy(start, at_, begin);
+    for (;; to = copy_plain(to)) {
+      while (end_ - at_ >= kControlSize && *at_ == '\\' && control(to)) at_ += kControlSize;
+      if (at_ == end_) break;
+      const char c = *at_++;
       if (c == '"') {
-        const auto length = static_cast<std::size_t>(to - begin);
-        used_ += length;
-        return {begin, length};
+        used_ += static_cast<std::size_t>(to - begin);
+        return {begin, to};
       }
-      if (c != '\\') {
-        const std::size_t end = plain_end(at_);
-        to += text_.copy(to, end - at_ + 1, at_ - 1);
-        at_ = end;
-        continue;
-      }
-      if (at_ == text_.size()) break;
-      to = unescape(to, text_[at_++]);
+      if (c != '\\')
+        *to++ = c;
+      else if (at_ != end_)
+        to = unescape(to, *at_++);
     }
     failed_ = true;
     return {};
+  }
+  /// `\u0001` and its like, what separates the properties of each message: by far the most common.
+  bool control(char*& to) const {
+    const std::uint32_t high = hex_value(at_[4]), low = hex_value(at_[5]);
+    if (at_[1] != 'u' || at_[2] != '0' || at_[3] != '0' || high > 7 || low == kNoDigit)
+      return false;
+    *to++ = static_cast<char>(high << 4 | low);
+    return true;
   }
   /// The character an escape stands for; `e` is behind its backslash.
   char* unescape(char* to, char e) {
@@ -197,21 +236,19 @@ class HeaderReader {
     }
     return to;
   }
-  std::uint32_t hex(std::size_t digits) {
+  std::uint32_t hex(std::ptrdiff_t digits) {
     std::uint32_t code = 0;
-    const std::string_view text = text_.substr(std::min(at_, text_.size()), digits);
-    if (text.size() != digits) failed_ = true;
-    for (const char c : text) {
-      const std::uint32_t value = hex_value(c);
-      if (value > 15) failed_ = true;
+    if (end_ - at_ < digits) failed_ = true;
+    for (; digits > 0 && at_ != end_; --digits) {
+      const std::uint32_t value = hex_value(*at_++);
+      if (value == kNoDigit) failed_ = true;
       code = code << 4 | (value & 15);
     }
-    at_ = std::min(at_ + digits, text_.size());
     return code;
   }
   char* unicode(char* to) {
     std::uint32_t code = hex(4);
-    if (code >= 0xD800 && code < 0xDC00 && text_.substr(at_, 2) == "\\u") {
+    if (code >= 0xD800 && code < 0xDC00 && end_ - at_ >= 2 && at_[0] == '\\' && at_[1] == 'u') {
       at_ += 2;
       const std::uint32_t low = hex(4);
       if (low >= 0xDC00 && low < 0xE000) code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
@@ -219,8 +256,10 @@ class HeaderReader {
     return write_utf8(to, code);
   }
 
-  std::string_view text_;
-  std::size_t at_ = 0;
+  static constexpr std::ptrdiff_t kControlSize = 6;
+  const char* at_;
+  const char* const end_;
+  const std::size_t size_;
   bool failed_ = false;
   std::string& unescaped_;
   std::size_t used_ = 0;  // of unescaped_
@@ -247,14 +286,14 @@ bool read_ext(HeaderReader& in, std::vector<ExtField>& ext) {
   do {
     const std::string_view name = in.string();
     if (!in.expect(':')) return false;
-    if (in.peek() == '{' || in.peek() == '[') {
+    const char first = in.peek();
+    if (first == '"')
+      ext.push_back({name, in.quoted()});
+    else if (first == '{' || first == '[')
       in.skip_value();
-      continue;
-    }
-    const auto value = in.scalar();
-    if (in.failed()) return false;
-    if (value) ext.push_back({name, *value});
-  } while (in.take(','));
+    else if (const auto value = in.scalar())
+      ext.push_back({name, *value});
+  } while (!in.failed() && in.take(','));
   return in.expect('}');
 }
 

@@ -91,8 +91,9 @@ Result<Header> read_header(const CommandView& command) {
     for (std::size_t tried = 0, at = next; tried < count; ++tried, ++at) {
       if (at >= count) at = 0;
       const std::string_view given = command.ext[at].name;
+      if (given.size() != name.size() || given.front() != name.front()) continue;
       // The hot headers' names have one letter: no call to compare them.
-      if (given.size() != name.size() || given.front() != name.front() || given != name) continue;
+      if (name.size() > 1 && given != name) continue;
       next = at + 1;
       return command.ext[at].value;
     }

@@ -31,6 +31,7 @@ TEST(JsonHeader, UnderstandsEveryEscape) {
   EXPECT_EQ(value_of(R"("tag\u0001x\u0002")"), "tag\x01x\x02");
   EXPECT_EQ(value_of(R"("\"\\\/\n\t\r\b\f")"), "\"\\/\n\t\r\b\f");
   EXPECT_EQ(value_of(R"("\u00e9\u00E9\u20AC")"), "\u00e9\u00e9\u20ac");
+  EXPECT_EQ(value_of(R"("\u0001\u007f\u0080\u001F")"), "\x01\x7f\u0080\x1f");
   EXPECT_EQ(value_of(R"("\ud83d\ude00!")"), "\U0001F600!");
   EXPECT_EQ(value_of(R"("\x41\0")"), std::string("A\0", 2));
   EXPECT_EQ(value_of("12"), "12");
@@ -38,8 +39,8 @@ TEST(JsonHeader, UnderstandsEveryEscape) {
 }
 
 TEST(JsonHeader, RefusesBrokenEscapesAndOpenTexts) {
-  for (const char* const text :
-       {R"("\u12")", R"("\u12g4")", R"("\x4")", R"("\)", R"("abc)", R"("\u)"})
+  for (const char* const text : {R"("\u12")", R"("\u12g4")", R"("\u00")", R"("\u000g")", R"("\x4")",
+                                 R"("\)", R"("abc)", R"("\u)"})
     EXPECT_EQ(value_of(text), std::nullopt) << text;
 }
 
