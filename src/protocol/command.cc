@@ -54,12 +54,14 @@ std::uint32_t hex_value(char c) {  // kNoDigit: not a digit
   return kHexValues[static_cast<unsigned char>(c)];
 }
 
-/// Which of eight characters are a quote or a backslash: the high bit of each is set. A byte that
-/// is sought becomes 0, and only below a 0 is there no borrow: right for the first one found.
-std::uint64_t quotes_and_backslashes(std::uint64_t eight) {
-  constexpr std::uint64_t kOnes = 0x0101'0101'0101'0101, kHighs = kOnes << 7;
-  const auto zeros = [](std::uint64_t bytes) { return (bytes - kOnes) & ~bytes; };
-  return (zeros(eight ^ kOnes * '"') | zeros(eight ^ kOnes * '\\')) & kHighs;
+/// Eight characters at once; the high bit of each that is sought is set. A byte that is sought
+/// becomes 0 or borrows, and only below it is there no borrow: right for the first one found.
+constexpr std::uint64_t kOnes = 0x0101'0101'0101'0101, kHighs = kOnes << 7;
+constexpr std::uint64_t below(std::uint64_t eight, unsigned char bound) {  // at most 0x80
+  return (eight - kOnes * bound) & ~eight & kHighs;
+}
+constexpr std::uint64_t quotes_and_backslashes(std::uint64_t eight) {
+  return below(eight ^ kOnes * '"', 1) | below(eight ^ kOnes * '\\', 1);
 }
 constexpr std::ptrdiff_t kEight = sizeof(std::uint64_t);
 std::uint64_t eight_at(const char* from) {
@@ -535,19 +537,27 @@ void CommandWriter::decimal(std::int32_t value) {
   end_ += static_cast<std::size_t>(std::to_chars(at, at + kDigits, value).ptr - at);
 }
 void CommandWriter::json_string(std::string_view text) {
-  char* at = room(text.size() + 2);
+  const char* from = text.data();
+  const char* const end = from + text.size();
+  char* at = room(text.size() + 2 + kEight);
   *at++ = '"';
-  const auto special =
-      static_cast<std::size_t>(std::ranges::find_if(text, is_special) - text.begin());
-  if (special == text.size()) {
-    at += text.copy(at, text.size());
-  } else {
-    at = room(kEscapeBytes * text.size() + 2) + 1;
-    for (const char c : text) {
-      if (is_special(c))
-        at = write_escape(at, c);
+  for (std::uint64_t special = 0; special == 0 && end - from >= kEight;) {
+    const std::uint64_t eight = eight_at(from);
+    std::memcpy(at, &eight, sizeof eight);
+    special = below(eight, 0x20) | quotes_and_backslashes(eight);
+    const std::ptrdiff_t plain = special != 0 ? first_of(special) : kEight;
+    from += plain;
+    at += plain;
+  }
+  while (from != end && !is_special(*from)) *at++ = *from++;
+  if (from != end) {
+    end_ = static_cast<std::size_t>(at - out_.data());
+    at = room(kEscapeBytes * static_cast<std::size_t>(end - from) + 1);
+    for (; from != end; ++from) {
+      if (is_special(*from))
+        at = write_escape(at, *from);
       else
-        *at++ = c;
+        *at++ = *from;
     }
   }
   *at++ = '"';
