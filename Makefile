@@ -97,6 +97,10 @@ bench-tools: build
 scale: build  ## How costs grow: topics, connections, waiting pulls, large bodies, cold reads
 	@bench/scale --json build/scale.json
 
+.PHONY: tail
+tail: build  ## The tail of steady sends while files roll, are deleted, are read cold and fill up
+	@bench/tail --json build/tail.json
+
 .PHONY: micro
 micro: bench-tools  ## Micro-benchmarks of the hot paths, and their instruction counts beside the kept ones
 	@tools/install-packages counting
