@@ -163,6 +163,8 @@ Result<Ok> LitePullCore::assign(const std::vector<MessageQueue>& queues, const F
       if (!wanted.contains(queue)) gone.push_back(queue);
     for (const MessageQueue& each : wanted) {
       if (pulls_.contains(each)) continue;
+      // What is in memory is old; what the program commits from now on is not.
+      if (clustering()) store_->forget(each);
       auto pull = std::make_shared<QueuePull>();
       pull->queue = each;
       pull->messages = std::make_shared<ProcessQueue>(instance_->env().clock);
@@ -181,7 +183,7 @@ void LitePullCore::learn_first_offset(const QueuePullPtr& next, std::uint64_t ro
   on_waiting_thread([weak = weak_from_this(), next, round] {
     const auto self = weak.lock();
     if (!self || self->ended() || next->messages->dropped) return;
-    const auto offset = self->first_offset_of(next->queue);
+    const auto offset = self->beginning_in(next->queue);
     {
       std::lock_guard lock{self->mutex_};
       if (next->round != round) return;
@@ -266,6 +268,10 @@ void LitePullCore::rebalance_round() {
 
 Result<std::int64_t> LitePullCore::first_offset_of(const MessageQueue& queue) {
   if (clustering()) store_->forget(queue);  // what is in memory is old
+  return beginning_in(queue);
+}
+
+Result<std::int64_t> LitePullCore::beginning_in(const MessageQueue& queue) {
   return first_offset(*instance_, *store_,
                       beginning_of(config_.from, config_.from_time, started_ms_), queue);
 }

@@ -108,6 +108,7 @@ class LitePullCore final : public ConsumerRole,
   void remove(const MessageQueue& queue);
   void drop_ready(const QueuePull& of);  // under mutex_
 
+  Result<std::int64_t> beginning_in(const MessageQueue& queue);
   void learn_first_offset(const QueuePullPtr& pull, std::uint64_t round);
   void restart(const QueuePullPtr& pull, std::int64_t offset);
   void pull(const QueuePullPtr& pull, std::uint64_t round);

@@ -174,6 +174,15 @@ TEST_F(Pulling, CommitsOffsetsOfTheProgramsOwn) {
   EXPECT_NE(*consumer.committed(kOther), 1) << "not one of ours";
 }
 
+TEST_F(Pulling, ForgetsNoOffsetCommittedBeforeItsQueueBegins) {
+  send(0, 3);
+  LitePullConsumer consumer = lite({.auto_commit = false});
+  ASSERT_TRUE(consumer.assign({kQueue}));
+  consumer.commit(std::map<MessageQueue, std::int64_t>{{kQueue, 1}}, false);
+  ASSERT_THAT(take(consumer, 3), SizeIs(3));
+  EXPECT_EQ(*consumer.committed(kQueue), 1);
+}
+
 TEST_F(Pulling, SharesATopicWithinAGroup) {
   send(0, 5);
   send(100, 5, kOther);

@@ -158,8 +158,9 @@ class LocalStore final : public MessageStore, private RetentionTarget {
   bool is_checked(std::int64_t physical_offset) const;
   bool is_as_written(const ConsumeQueue& queue, const QueueEntry& entry, Bytes record) const;
   bool in_memory_reach(std::int64_t physical_offset) const {
-    return log_.end_offset() - physical_offset <=
-           memory_bytes_ / 100 * config_.now().memory_percent;
+    // A damaged entry's offset may be any number.
+    return physical_offset >=
+           log_.end_offset() - memory_bytes_ / 100 * config_.now().memory_percent;
   }
 
   Env& env_;
