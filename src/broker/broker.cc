@@ -79,6 +79,9 @@ struct Broker::State final : store::StoreEvents {
     const TopicPtr topic = topics.find(name);
     return topic && broker::is_batch_topic(*topic);
   }
+  std::string filter_bit_map(std::string_view topic, std::string_view properties) override {
+    return config.now().filter_bit_maps ? filter_data.bit_map(topic, properties) : std::string{};
+  }
   void on_appended(const Appended& times) override {
     stats.stages.record(Stage::kLockWait, times.lock_wait);
     stats.stages.record(Stage::kLockHeld, times.lock_held);
@@ -224,7 +227,7 @@ void Broker::State::add_processors() {
   add_transactions(*processors, *transactions);
   add_request_reply(*processors, *context, sending);
   add_assignment(*processors, *context, request_modes, *routes);
-  add_clients(*processors, *context, &filter_data);
+  add_clients(*processors, *context);
   add_offsets(*processors, *context);
   add_queries(*processors, *context);
   add_statistics(*processors, *context, [this](auto& table) { add_runtime_info(table); });
@@ -333,7 +336,8 @@ Result<Ok> Broker::State::listen() {
   sending.store_host = protocol::host_from(*address, server_config.listen_port);
   context = std::make_unique<Context>(Context{
       env, config, *store, topics, groups, consumers, producers, offsets, queue_locks, long_polling,
-      stats, config.now().broker_ip1 + ":" + std::to_string(server_config.listen_port), in_flight});
+      stats, config.now().broker_ip1 + ":" + std::to_string(server_config.listen_port), in_flight,
+      &filter_data});
   popping = std::make_unique<Popping>(*context, sending, config_path("consumerOrderInfo.json"));
   if (auto loaded = popping->load(); !loaded) return loaded;
   transactions =

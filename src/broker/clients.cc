@@ -20,9 +20,8 @@ constexpr std::int32_t kUnitSubFlag = 2;                    // topicSysFlag: sub
 // ---- Heartbeats --------------------------------------------------------------------------------
 
 /// Registers one consumer group of a heartbeat; true: the broker's view of it differs.
-bool register_group(Context& context, FilterData* filter_data, const Request& request,
-                    const ClientInfo& client, const protocol::HeartbeatData& heartbeat,
-                    protocol::ConsumerData& data) {
+bool register_group(Context& context, const Request& request, const ClientInfo& client,
+                    const protocol::HeartbeatData& heartbeat, protocol::ConsumerData& data) {
   if (context.settings().reject_pull_consumer &&
       data.consume_type == protocol::ConsumeType::kActively)
     return false;
@@ -36,8 +35,8 @@ bool register_group(Context& context, FilterData* filter_data, const Request& re
                                   protocol::perm::kRead | protocol::perm::kWrite,
                                   data.unit_mode ? kUnitSubFlag : 0, orderly);
   const bool without_subscriptions = heartbeat.heartbeat_fingerprint != 0 && heartbeat.without_sub;
-  if (filter_data && !without_subscriptions)
-    filter_data->registered(data.group_name, data.subscription_data_set);
+  if (context.filter_data && !without_subscriptions)
+    context.filter_data->registered(data.group_name, data.subscription_data_set);
   const auto registered = context.consumers.register_consumer(
       request.peer(), client,
       {.group = data.group_name,
@@ -52,7 +51,7 @@ bool register_group(Context& context, FilterData* filter_data, const Request& re
   return registered.subscription_changed;
 }
 
-Answer heartbeat(Context& context, FilterData* filter_data, const Request& request) {
+Answer heartbeat(Context& context, const Request& request) {
   auto heartbeat = protocol::decode_body<protocol::HeartbeatData>(request.command.body);
   if (!heartbeat) return Answer::error(code::kSystemError, heartbeat.error().detail);
   const ClientInfo client{heartbeat->client_id, request.command.language, request.command.version};
@@ -64,9 +63,8 @@ Answer heartbeat(Context& context, FilterData* filter_data, const Request& reque
         .count();
   };
   for (protocol::ConsumerData& each : heartbeat->consumer_data_set)
-    context.stats.count_consumer_register(timed([&] {
-      changed = register_group(context, filter_data, request, client, *heartbeat, each) || changed;
-    }));
+    context.stats.count_consumer_register(timed(
+        [&] { changed = register_group(context, request, client, *heartbeat, each) || changed; }));
   for (const protocol::ProducerData& each : heartbeat->producer_data_set)
     context.stats.count_producer_register(timed(
         [&] { context.producers.register_producer(request.peer(), client, each.group_name); }));
@@ -311,12 +309,11 @@ void consumer_status(Context& context, const protocol::ConsumerStatusRequest& he
 
 }  // namespace
 
-void add_clients(remoting::Processors& processors, Context& context, FilterData* filter_data) {
+void add_clients(remoting::Processors& processors, Context& context) {
   using protocol::NoFields;
-  processors.on_code<NoFields>(request_code::kHeartBeat,
-                               [&context, filter_data](const NoFields&, const Request& request) {
-                                 return heartbeat(context, filter_data, request);
-                               });
+  processors.on_code<NoFields>(
+      request_code::kHeartBeat,
+      [&](const NoFields&, const Request& request) { return heartbeat(context, request); });
   processors.on<protocol::UnregisterClientRequest>(
       [&](const protocol::UnregisterClientRequest& header, const Request& request) {
         return unregister(context, header, request);

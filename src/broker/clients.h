@@ -1,7 +1,6 @@
 #pragma once
 
 #include "broker/context.h"
-#include "broker/filter_data.h"
 #include "remoting/processors.h"
 
 /// What clients say about themselves and ask about each other: heartbeats, leaving, members of a
@@ -12,9 +11,7 @@
 /// consumer are answered from that consumer's loop.
 namespace apogee::broker {
 
-/// `filter_data`: told of the subscriptions by expression; nullptr: nobody keeps them.
-void add_clients(remoting::Processors& processors, Context& context,
-                 FilterData* filter_data = nullptr);
+void add_clients(remoting::Processors& processors, Context& context);
 
 /// Sends NOTIFY_CONSUMER_IDS_CHANGED to the members; for the constructor of Consumers.
 Consumers::Changed notify_members(const LiveConfig& config);

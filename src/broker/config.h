@@ -86,6 +86,7 @@ struct BrokerConfig {
   std::int64_t shutdown_grace_ms = 5'000;
   std::int32_t bloom_error_percent = 20;
   std::int32_t bloom_consumers = 32;
+  bool filter_bit_maps = false;
   std::int64_t filter_data_kept_ms = 24 * 3'600 * 1'000;
   MetricsExporter metrics_exporter = MetricsExporter::kProm;
   std::string metrics_host = "127.0.0.1";
@@ -221,6 +222,11 @@ struct BrokerConfig {
              "are. A file of other values is dropped at start."},
       Option{"expectConsumerNumUseFilter", &Self::bloom_consumers, 1, 1'000'000,
              "Groups with SQL92 subscriptions expected; see maxErrorRateOfBloomFilter."},
+      PlainOption{
+          "enableCalcFilterBitMap", &Self::filter_bit_maps,
+          "Evaluate the SQL92 filters of all groups when a message comes, and keep the bits "
+          "of those that match in consumequeue_ext (enableConsumeQueueExt): pulls then "
+          "leave records alone that do not match."},
       Option{"filterDataCleanTimeSpan", &Self::filter_data_kept_ms, 0, std::int64_t{1} << 40,
              "How long the SQL92 subscription of a group that has left is kept in "
              "consumerFilter.json, in ms.",

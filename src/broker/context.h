@@ -7,6 +7,7 @@
 #include "broker/config.h"
 #include "broker/consumer_offsets.h"
 #include "broker/consumers.h"
+#include "broker/filter_data.h"
 #include "broker/long_polling.h"
 #include "broker/producers.h"
 #include "broker/queue_locks.h"
@@ -34,6 +35,7 @@ struct Context {
   std::string address;  ///< brokerIP1:listenPort, as clients are told.
   /// Requests whose work goes on beyond their callback; waited for before anything above ends.
   InFlight& in_flight;
+  FilterData* filter_data = nullptr;  ///< Absent where nobody keeps it.
 
   const BrokerConfig& settings() const { return config.now(); }
 };

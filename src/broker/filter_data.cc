@@ -82,7 +82,9 @@ protocol::BloomPattern BloomShape::pattern(const std::string& group,
 }
 
 bool BloomShape::fits(const protocol::BloomPattern& pattern) const {
-  return pattern.bit_num == bits_ && pattern.bit_pos.size() == static_cast<std::size_t>(hashes_);
+  return pattern.bit_num == bits_ && pattern.bit_pos.size() == static_cast<std::size_t>(hashes_) &&
+         std::ranges::all_of(pattern.bit_pos,
+                             [&](std::int32_t bit) { return bit >= 0 && bit < bits_; });
 }
 
 FilterData::FilterData(Env& env, const LiveConfig& config, std::string path)
@@ -137,6 +139,7 @@ Result<Ok> FilterData::persist(const std::function<bool(const std::string& group
     std::erase_if(table_.filter_data_by_topic,
                   [](const auto& each) { return each.second.group_filter_data.empty(); });
     if (!std::exchange(dirty_, false)) return Ok{};
+    compiled_.clear();  // of what is gone; the rest is compiled again when it is needed
     copy = table_;
   }
   auto saved = save_table(env_, path_, copy);
@@ -201,6 +204,38 @@ bool FilterData::take(const std::string& group, const protocol::SubscriptionData
       .expression_type = subscription.expression_type,
       .topic = subscription.topic};
   return true;
+}
+
+/// nullptr: it does not compile.
+const Sql92* FilterData::compiled(const std::string& expression) {
+  auto [at, is_new] = compiled_.try_emplace(expression);
+  if (is_new)
+    if (auto made = Sql92::compile(expression)) at->second = *std::move(made);
+  return at->second ? &*at->second : nullptr;
+}
+
+std::string FilterData::bit_map(std::string_view topic, std::string_view properties) {
+  std::lock_guard lock{mutex_};
+  const auto of_topic = table_.filter_data_by_topic.find(std::string{topic});
+  if (of_topic == table_.filter_data_by_topic.end()) return {};
+  std::string bits = bloom_.no_bits();
+  for (const auto& [group, data] : of_topic->second.group_filter_data) {
+    const Sql92* const sql = compiled(data.expression);
+    if (!sql || !sql->matches(RecordProperties{properties})) continue;
+    for (const std::int32_t bit : data.bloom_filter_data.bit_pos) set_bit(bits, bit);
+  }
+  return bits;
+}
+
+std::optional<FilterBits> FilterData::bits_of(std::string_view group, std::string_view topic,
+                                              std::string_view expression) const {
+  std::lock_guard lock{mutex_};
+  const auto of_topic = table_.filter_data_by_topic.find(std::string{topic});
+  if (of_topic == table_.filter_data_by_topic.end()) return std::nullopt;
+  const auto& groups = of_topic->second.group_filter_data;
+  const auto data = groups.find(std::string{group});
+  if (data == groups.end() || data->second.expression != expression) return std::nullopt;
+  return FilterBits{data->second.bloom_filter_data, data->second.born_time};
 }
 
 protocol::ConsumerFilterTable FilterData::table() const {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "protocol/message.h"
 #include "testing/disk_env.h"
 
 namespace apogee::broker {
@@ -51,6 +52,42 @@ TEST(BloomShapes, PutTheBitsWhereApacheDoes) {
   EXPECT_EQ(bits(20, 32, "gr\u00fcppe", "t\u00f6pic"), (Bits{93, 25, 111}));
   EXPECT_EQ(bits(10, 128, "G", "T"), (Bits{192, 82, 27, 174}));
   EXPECT_EQ(bits(1, 1'000, "G", "T"), (Bits{632, 7738, 4339, 8182, 3895, 8626, 6140}));
+}
+
+/// Properties of a message with this value of `a`.
+std::string with_a(int value) {
+  Buffer properties;
+  protocol::append_property(properties, "a", std::to_string(value));
+  return properties;
+}
+
+TEST_F(Filters, SetTheBitsOfTheGroupsThatWantTheMessage) {
+  filters_.registered("G", {sql("T", "a > 1", 7)});
+  filters_.registered("other", {sql("T", "a > 5", 7), sql("U", "a > 1", 7)});
+  std::string wanted(14, '\0');
+  for (const std::int32_t bit : {24, 26, 83}) wanted[bit / 8] |= static_cast<char>(1 << bit % 8);
+  EXPECT_EQ(filters_.bit_map("T", with_a(3)), wanted);
+  EXPECT_EQ(filters_.bit_map("T", with_a(0)), std::string(14, '\0'));
+  EXPECT_NE(filters_.bit_map("T", with_a(6)), wanted);
+  EXPECT_EQ(filters_.bit_map("nobody's", with_a(6)), "");
+  filters_.registered("G", {sql("T", "a < 0", 8)});
+  EXPECT_EQ(filters_.bit_map("T", with_a(3)), std::string(14, '\0'));
+}
+
+TEST_F(Filters, PassOverWhatDidNotMatchSinceTheGroupCameWithItsExpression) {
+  filters_.registered("G", {sql("T", "a > 1", 7)});
+  const auto bits = filters_.bits_of("G", "T", "a > 1");
+  ASSERT_TRUE(bits);
+  EXPECT_EQ(bits->since, now());
+  EXPECT_FALSE(filters_.bits_of("G", "T", "a > 2"));
+  EXPECT_FALSE(filters_.bits_of("other", "T", "a > 1"));
+  const SubscriptionFilter filter{make_subscription(sql("T", "a > 1", 7)), bits};
+  const std::string no = filters_.bit_map("T", with_a(0)), yes = filters_.bit_map("T", with_a(2));
+  EXPECT_FALSE(filter.matches_bit_map(no, now() + 1));
+  EXPECT_TRUE(filter.matches_bit_map(yes, now() + 1));
+  EXPECT_TRUE(filter.matches_bit_map(no, now())) << "it may have been there before the group";
+  EXPECT_TRUE(filter.matches_bit_map("", now() + 1)) << "none were kept";
+  EXPECT_TRUE(filter.matches_bit_map(no + no, now() + 1)) << "of another shape";
 }
 
 TEST_F(Filters, AreKeptForSubscriptionsByExpressionAlone) {

@@ -306,6 +306,15 @@ void on_worker(Context& context, const Pull& pull, Work work) {
                             work = std::move(work)] { work(context, kept->pull); });
 }
 
+/// With what is known about messages since the group first came with this expression.
+SubscriptionFilter by_expression(const Context& context, const Pull& pull,
+                                 const SubscriptionPtr& subscription) {
+  if (!context.filter_data) return SubscriptionFilter{subscription};
+  return SubscriptionFilter{
+      subscription, context.filter_data->bits_of(pull.header.consumer_group, pull.header.topic,
+                                                 subscription->data.sub_string)};
+}
+
 void run(Context& context, const Pull& pull) {
   auto checked = check(context, pull);
   if (const auto* refusal = std::get_if<Refusal>(&checked)) {
@@ -317,7 +326,7 @@ void run(Context& context, const Pull& pull) {
   const SubscriptionFilter filter{accepted.subscription};
   if (filter.needs_record()) {
     return on_worker(context, pull, [accepted](Context& on, const Pull& kept) {
-      GetResult result = read(on, kept, SubscriptionFilter{accepted.subscription}, false);
+      GetResult result = read(on, kept, by_expression(on, kept, accepted.subscription), false);
       answer(on, kept, accepted, result, /*copy=*/!result.resident);
     });
   }

@@ -15,11 +15,9 @@ constexpr std::size_t kSize = 8, kTagsCode = 12, kStoreTime = 20;
 
 }  // namespace
 
-BatchConsumeQueue::BatchConsumeQueue(Env& env, FileCache& cache, std::string directory,
-                                     std::string topic, std::int32_t queue_id,
-                                     std::int64_t file_bytes)
-    : ConsumeQueue{env,        cache,     std::move(directory), std::move(topic), queue_id,
-                   file_bytes, kUnitBytes} {}
+BatchConsumeQueue::BatchConsumeQueue(Env& env, FileCache& cache, Place place, std::string topic,
+                                     std::int32_t queue_id)
+    : ConsumeQueue{env, cache, std::move(place), std::move(topic), queue_id, kUnitBytes} {}
 
 QueueEntry BatchConsumeQueue::decode(std::int64_t, Bytes unit) const {
   return {.physical_offset = read_big<std::int64_t>(unit, 0),

@@ -12,8 +12,8 @@ class BatchConsumeQueue final : public ConsumeQueue {
   static constexpr std::int64_t kUnitBytes = 46;
   static constexpr std::size_t kQueueOffsetAt = 28, kMessagesAt = 36;  ///< In a unit.
 
-  BatchConsumeQueue(Env& env, FileCache& cache, std::string directory, std::string topic,
-                    std::int32_t queue_id, std::int64_t file_bytes);
+  BatchConsumeQueue(Env& env, FileCache& cache, Place place, std::string topic,
+                    std::int32_t queue_id);
   QueueKind kind() const override { return QueueKind::kBatch; }
   /// A gap stays a gap: the messages before it are gone, those behind it can be read.
   void put(std::int64_t queue_offset, const QueueEntry& entry) override;

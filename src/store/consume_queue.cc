@@ -13,119 +13,42 @@ constexpr std::int64_t kRecordBytesMin = 91;  // in the log: no body, topic and 
 
 }  // namespace
 
-// ---- FileCache ---------------------------------------------------------------------------------
-
-Result<std::shared_ptr<File>> FileCache::open(const std::string& path, FileSystem::Open mode) {
-  std::lock_guard lock{mutex_};
-  if (const auto found = by_path_.find(path); found != by_path_.end()) {
-    recent_.splice(recent_.begin(), recent_, found->second);
-    return found->second->second;
-  }
-  auto file = files_.open(path, mode);
-  if (!file) return file.error();
-  recent_.emplace_front(path, std::shared_ptr<File>{*std::move(file)});
-  by_path_[path] = recent_.begin();
-  if (recent_.size() > most_) {
-    by_path_.erase(recent_.back().first);
-    recent_.pop_back();
-  }
-  return recent_.front().second;
-}
-
-void FileCache::forget(const std::string& path_prefix) {
-  std::lock_guard lock{mutex_};
-  for (auto at = recent_.begin(); at != recent_.end();) {
-    if (at->first.starts_with(path_prefix)) {
-      by_path_.erase(at->first);
-      at = recent_.erase(at);
-    } else {
-      ++at;
-    }
-  }
-}
-
 // ---- ConsumeQueue ------------------------------------------------------------------------------
 
-ConsumeQueue::ConsumeQueue(Env& env, FileCache& cache, std::string directory, std::string topic,
-                           std::int32_t queue_id, std::int64_t file_bytes, std::int64_t unit_bytes)
+ConsumeQueue::ConsumeQueue(Env& env, FileCache& cache, Place place, std::string topic,
+                           std::int32_t queue_id, std::int64_t unit_bytes)
     : env_{env},
-      directory_{std::move(directory)},
       topic_{std::move(topic)},
       queue_id_{queue_id},
-      file_bytes_{(file_bytes + unit_bytes - 1) / unit_bytes * unit_bytes},
       unit_bytes_{unit_bytes},
-      cache_{cache} {}
-
-std::string ConsumeQueue::path_of(std::int64_t base) const {
-  return directory_ + "/" + segment_name(base);
-}
+      files_{env,
+             cache,
+             {.directory = std::move(place.directory),
+              .file_bytes = (place.file_bytes + unit_bytes - 1) / unit_bytes * unit_bytes,
+              .size_key = place.size_key}} {}
 
 std::int64_t ConsumeQueue::first_unit() const {
-  std::lock_guard lock{files_mutex_};
-  return bases_.empty() ? 0 : bases_.front() / unit_bytes_;
-}
-bool ConsumeQueue::has_files() const {
-  std::lock_guard lock{files_mutex_};
-  return !bases_.empty();
-}
-
-/// Takes stock of the files; what was not on disk when the power went is dropped. False: nothing
-/// was.
-Result<bool> ConsumeQueue::load_files() {
-  auto entries = env_.files.list(directory_);
-  if (!entries) return entries.error();
-  // Files of another configuration stand at other offsets.
-  const bool of_this_length = std::ranges::all_of(*entries, [&](const DirectoryEntry& entry) {
-    const std::int64_t base = entry.is_directory ? -1 : base_of_segment_name(entry.name);
-    return base < 0 || base % file_bytes_ == 0;
-  });
-  bool lost = false;  // from here on the files were not on disk when the power went; the log has
-                      // what they pointed to
-  for (const DirectoryEntry& entry : *entries) {
-    const std::int64_t base = entry.is_directory ? -1 : base_of_segment_name(entry.name);
-    if (base < 0) continue;
-    lost = lost || entry.size == 0 || (!bases_.empty() && base != bases_.back() + file_bytes_);
-    if (lost) {
-      env_.log.warn("consume queue file dropped, made again from the log: file={} bytes={}",
-                    path_of(base), entry.size);
-      if (auto removed = env_.files.remove(path_of(base)); !removed) return removed.error();
-      continue;
-    }
-    if (entry.size != static_cast<std::uint64_t>(file_bytes_)) {
-      // A short file: a power cut, and what follows was not on disk either.
-      const bool torn = entry.size < static_cast<std::uint64_t>(file_bytes_) && of_this_length;
-      if (!torn) {
-        return Error{Errc::kMalformed,
-                     path_of(base) + " has " + std::to_string(entry.size) +
-                         " bytes, mappedFileSizeConsumeQueue says " + std::to_string(file_bytes_) +
-                         "; set mappedFileSizeConsumeQueue to the size this store was made with"};
-      }
-      lost = true;
-      auto file = cache_.open(path_of(base), FileSystem::Open::kExisting);
-      if (!file) return file.error();
-      if (auto resized = (*file)->resize(static_cast<std::uint64_t>(file_bytes_)); !resized)
-        return resized.error();
-    }
-    bases_.push_back(base);
-  }
-  return lost;
+  const auto bases = files_.bases();
+  return bases.empty() ? 0 : bases.front() / unit_bytes_;
 }
 
 Result<Ok> ConsumeQueue::load(bool clean) {
-  names_synced_ = clean;
-  auto lost = load_files();
+  auto lost = files_.load(clean);
   if (!lost) return lost.error();
-  if (bases_.empty()) {
+  if (extension_)
+    if (auto loaded = extension_->load(clean); !loaded) return loaded;
+  const auto bases = files_.bases();
+  if (bases.empty()) {
     if (*lost) entries_lost_from_ = 0;
-    return Ok{};
+    return end_extension();
   }
   // The end is behind the last valid entry; files behind an invalid one are cut off with it.
-  std::int64_t end = bases_.front(), physical_end = -1;
+  std::int64_t end = bases.front(), physical_end = -1;
   std::optional<QueueEntry> last;
   bool lost_entries = *lost;
-  for (std::size_t f = bases_.size(); f-- > 0;) {
-    std::int64_t position = bases_[f];
-    const std::int64_t file_end = bases_[f] + file_bytes_;
+  for (std::size_t f = bases.size(); f-- > 0;) {
+    std::int64_t position = bases[f];
+    const std::int64_t file_end = bases[f] + files_.file_bytes();
     written_bytes_.store(file_end);  // read_units() looks no farther than this
     std::size_t some = kFirstUnits;  // most queues of a store with many are short
     for (bool ended = false; position < file_end && !ended; some = std::min(some * 8, kScanUnits)) {
@@ -145,7 +68,7 @@ Result<Ok> ConsumeQueue::load(bool clean) {
     lost_entries = lost_entries || std::ranges::any_of(*behind, [&](const QueueEntry& unit) {
                      return is_valid(unit);
                    });
-    if (position > bases_[f] || f == 0) {
+    if (position > bases[f] || f == 0) {
       end = position;
       break;
     }
@@ -158,7 +81,8 @@ Result<Ok> ConsumeQueue::load(bool clean) {
   take_end(end, last, physical_end);
   // After a clean stop there is nothing behind it, and a store may have a million queues.
   if (!clean || lost_entries)
-    if (auto cut = cut_to(end); !cut) return cut;
+    if (auto cut = files_.cut_to(end); !cut) return cut;
+  if (auto ended = end_extension(); !ended) return ended;
   const auto first = read_units(first_unit(), 1);
   if (!first) return first.error();
   min_ = first->empty() ? max_offset() : first->front().queue_offset;
@@ -182,39 +106,13 @@ void ConsumeQueue::take_end(std::int64_t end, const std::optional<QueueEntry>& l
   synced_bytes_ = std::min(synced_bytes_.load(), end);
 }
 
-Result<std::shared_ptr<File>> ConsumeQueue::file_at(std::int64_t position, bool create) {
-  const std::int64_t base = position / file_bytes_ * file_bytes_;
-  {
-    std::lock_guard lock{files_mutex_};
-    if (std::binary_search(bases_.begin(), bases_.end(), base))
-      return cache_.open(path_of(base), FileSystem::Open::kExisting);
-  }
-  if (!create) return Error{Errc::kNotFound, path_of(base)};
-  if (auto made = env_.files.create_directories(directory_); !made) return made.error();
-  auto file = cache_.open(path_of(base), FileSystem::Open::kCreate);
-  if (!file) return file;
-  // A file of another length stops a Java broker at load.
-  if (auto sized = (*file)->resize(static_cast<std::uint64_t>(file_bytes_)); !sized)
-    return sized.error();
-  names_synced_.store(false, std::memory_order_relaxed);
-  std::lock_guard lock{files_mutex_};
-  bases_.push_back(base);
-  return file;
-}
-
-Result<Ok> ConsumeQueue::write(std::int64_t position, std::string_view bytes) {
-  while (!bytes.empty()) {
-    auto file = file_at(position, true);
-    if (!file) return file.error();
-    const std::int64_t inside = position % file_bytes_;
-    const std::string_view part = bytes.substr(0, static_cast<std::size_t>(file_bytes_ - inside));
-    if (auto written = (*file)->write_at(static_cast<std::uint64_t>(inside), as_bytes(part));
-        !written)
-      return written;
-    position += static_cast<std::int64_t>(part.size());
-    bytes.remove_prefix(part.size());
-  }
-  return Ok{};
+/// It ends where the queue does.
+Result<Ok> ConsumeQueue::end_extension() {
+  if (!extension_) return Ok{};
+  const auto last = read_units(end_unit() - 1, 1);
+  if (!last) return last.error();
+  const bool leads = !last->empty() && last->front().tags_elsewhere();
+  return extension_->end_behind(leads ? std::optional{last->front().tags_code} : std::nullopt);
 }
 
 /// No CRC covers a record's queue offset. Believing any number would fill the disk, or hide the
@@ -236,7 +134,9 @@ void ConsumeQueue::begin_anew() {
 
 Result<Ok> ConsumeQueue::write_pending() {
   if (pending_.empty()) return Ok{};
-  if (auto written = write(pending_position_, pending_); !written) return written;
+  if (extension_)
+    if (auto written = extension_->write_pending(); !written) return written;
+  if (auto written = files_.write(pending_position_, pending_); !written) return written;
   pending_position_ += static_cast<std::int64_t>(pending_.size());
   pending_.clear();
   if (pending_.capacity() > 64 << 10) pending_.shrink_to_fit();
@@ -251,52 +151,14 @@ Result<std::vector<QueueEntry>> ConsumeQueue::read_units(std::int64_t index,
   std::vector<QueueEntry> entries;
   const std::int64_t end = end_unit();
   if (index < 0 || index >= end) return entries;
-  const std::int64_t position = index * unit_bytes_;
-  const std::int64_t inside = position % file_bytes_;
-  count = std::min({count, static_cast<std::size_t>(end - index),
-                    static_cast<std::size_t>((file_bytes_ - inside) / unit_bytes_)});
-  const std::int64_t base = position - inside;
-  {
-    std::lock_guard lock{files_mutex_};
-    if (!std::binary_search(bases_.begin(), bases_.end(), base))
-      return Error{Errc::kNotFound, path_of(base)};
-  }
-  auto file = cache_.open(path_of(base), FileSystem::Open::kExisting);
-  if (!file) return file.error();
   const auto unit = static_cast<std::size_t>(unit_bytes_);
-  std::string bytes(count * unit, '\0');
-  auto got = (*file)->read_at(static_cast<std::uint64_t>(inside),
-                              std::as_writable_bytes(std::span{bytes.data(), bytes.size()}));
-  if (!got) return got.error();
+  count = std::min(count, static_cast<std::size_t>(end - index));
+  const auto bytes = files_.read(index * unit_bytes_, count * unit);
+  if (!bytes) return bytes.error();
   entries.reserve(count);
-  for (std::size_t i = 0; i + unit <= *got; i += unit)
-    entries.push_back(decode(index++, as_bytes(bytes).subspan(i, unit)));
+  for (std::size_t at = 0; at + unit <= bytes->size(); at += unit)
+    entries.push_back(decode(index++, as_bytes(*bytes).subspan(at, unit)));
   return entries;
-}
-
-/// Removes files behind `end` and zeroes what follows it in its file.
-Result<Ok> ConsumeQueue::cut_to(std::int64_t end) {
-  std::vector<std::int64_t> removed;
-  bool last_is_partial = false;
-  std::int64_t base = 0;
-  {
-    std::lock_guard lock{files_mutex_};
-    while (!bases_.empty() && bases_.back() >= end && (bases_.back() > end || bases_.size() > 1)) {
-      removed.push_back(bases_.back());
-      bases_.pop_back();
-    }
-    last_is_partial = !bases_.empty() && end < bases_.back() + file_bytes_;
-    if (last_is_partial) base = bases_.back();
-  }
-  for (const std::int64_t each : removed) {
-    cache_.forget(path_of(each));
-    if (auto done = env_.files.remove(path_of(each)); !done) return done;
-  }
-  if (!last_is_partial) return Ok{};
-  auto file = cache_.open(path_of(base), FileSystem::Open::kExisting);
-  if (!file) return file.error();
-  if (auto done = (*file)->resize(static_cast<std::uint64_t>(end - base)); !done) return done;
-  return (*file)->resize(static_cast<std::uint64_t>(file_bytes_));
 }
 
 Result<Ok> ConsumeQueue::truncate_behind(std::int64_t physical_offset) {
@@ -307,7 +169,7 @@ Result<Ok> ConsumeQueue::truncate_behind(std::int64_t physical_offset) {
   while (end > first && !last) {
     // Backwards in chunks that do not cross a file.
     const std::int64_t file_first =
-        (end - 1) * unit_bytes_ / file_bytes_ * file_bytes_ / unit_bytes_;
+        (end - 1) * unit_bytes_ / files_.file_bytes() * files_.file_bytes() / unit_bytes_;
     const std::int64_t from =
         std::max({first, file_first, end - static_cast<std::int64_t>(kScanUnits)});
     auto units = read_units(from, static_cast<std::size_t>(end - from));
@@ -327,36 +189,23 @@ Result<Ok> ConsumeQueue::truncate_behind(std::int64_t physical_offset) {
   }
   if (end == end_unit()) return Ok{};
   take_end(end * unit_bytes_, last, physical_end);
-  return cut_to(end * unit_bytes_);
+  if (auto cut = files_.cut_to(end * unit_bytes_); !cut) return cut;
+  return end_extension();
 }
 
 Result<Ok> ConsumeQueue::correct_min_offset(std::int64_t physical_offset) {
   // Whole files first: a file goes when its last entry's record has left the log. The last file
   // stays.
-  for (;;) {
-    std::int64_t base;
-    {
-      std::lock_guard lock{files_mutex_};
-      if (bases_.empty()) return Ok{};
-      if (bases_.size() == 1) break;
-      base = bases_.front();
-    }
-    auto last = read_units((base + file_bytes_) / unit_bytes_ - 1, 1);
+  auto bases = files_.bases();
+  for (; bases.size() > 1; bases.erase(bases.begin())) {
+    auto last = read_units((bases.front() + files_.file_bytes()) / unit_bytes_ - 1, 1);
     if (!last || last->empty() || last->front().physical_offset >= physical_offset) break;
-    {
-      std::lock_guard lock{files_mutex_};
-      bases_.erase(bases_.begin());
-    }
-    cache_.forget(path_of(base));
-    if (auto done = env_.files.remove(path_of(base)); !done) return done;
+    if (auto done = files_.remove_first(); !done) return done;
   }
+  if (bases.empty()) return Ok{};
   // Then the first entry inside the first file, by halving: offsets only grow.
-  std::int64_t low, high;
-  {
-    std::lock_guard lock{files_mutex_};
-    low = bases_.front() / unit_bytes_;
-    high = std::min((bases_.front() + file_bytes_) / unit_bytes_, end_unit());
-  }
+  std::int64_t low = bases.front() / unit_bytes_;
+  std::int64_t high = std::min((bases.front() + files_.file_bytes()) / unit_bytes_, end_unit());
   const std::int64_t end = high;
   while (low < high) {
     const std::int64_t middle = low + (high - low) / 2;
@@ -370,6 +219,8 @@ Result<Ok> ConsumeQueue::correct_min_offset(std::int64_t physical_offset) {
   auto real = first_real(low, end);
   if (!real) return real.error();
   min_.store(real->second ? real->second->queue_offset : max_offset(), std::memory_order_release);
+  if (extension_ && real->second && real->second->tags_elsewhere())
+    return extension_->remove_before(real->second->tags_code);
   return Ok{};
 }
 
@@ -391,40 +242,21 @@ Result<std::pair<std::int64_t, std::optional<QueueEntry>>> ConsumeQueue::first_r
 }
 
 Result<Ok> ConsumeQueue::remove_all() {
-  std::vector<std::int64_t> bases;
-  {
-    std::lock_guard lock{files_mutex_};
-    bases.swap(bases_);
-  }
   written_bytes_ = 0;
   max_ = 0;
   min_ = 0;
-  cache_.forget(directory_ + "/");
-  return remove_tree(env_.files, directory_);
+  if (extension_)
+    if (auto removed = extension_->remove_all(); !removed) return removed;
+  return files_.remove_all();
 }
 
 Result<Ok> ConsumeQueue::sync(std::int64_t least_bytes) {
   const std::int64_t end = written_bytes_.load(std::memory_order_acquire),
                      from = synced_bytes_.load(std::memory_order_relaxed);
   if (end - from < std::max<std::int64_t>(least_bytes, 1)) return Ok{};
-  for (std::int64_t base = from / file_bytes_ * file_bytes_; base < end; base += file_bytes_) {
-    auto file = file_at(base, false);
-    if (!file) {
-      if (file.error().code == Errc::kNotFound) continue;  // removed meanwhile
-      return file.error();
-    }
-    if (auto done = (*file)->sync(); !done) return done;
-  }
-  if (!names_synced_.exchange(true, std::memory_order_relaxed)) {
-    // The file, the queue's and the topic's directory, each in its parent.
-    std::string directory = directory_;
-    for (int level = 0; level < 3; ++level, directory.resize(directory.rfind('/'))) {
-      if (auto done = env_.files.sync_directory(directory); !done) {
-        names_synced_.store(false, std::memory_order_relaxed);
-        return done;
-      }
-    }
-  }
+  if (extension_)
+    if (auto done = extension_->sync(); !done) return done;
+  if (auto done = files_.sync(from, end); !done) return done;
   synced_bytes_.store(end, std::memory_order_relaxed);
   return Ok{};
 }
@@ -441,11 +273,12 @@ void append_unit(std::string& out, const QueueEntry& entry) {
 
 }  // namespace
 
-SimpleConsumeQueue::SimpleConsumeQueue(Env& env, FileCache& cache, std::string directory,
-                                       std::string topic, std::int32_t queue_id,
-                                       std::int64_t file_bytes)
-    : ConsumeQueue{env,      cache,      std::move(directory), std::move(topic),
-                   queue_id, file_bytes, QueueEntry::kBytes} {}
+SimpleConsumeQueue::SimpleConsumeQueue(Env& env, FileCache& cache, Place place, std::string topic,
+                                       std::int32_t queue_id,
+                                       std::unique_ptr<QueueExtension> extension)
+    : ConsumeQueue{env, cache, std::move(place), std::move(topic), queue_id, QueueEntry::kBytes} {
+  extension_ = std::move(extension);
+}
 
 QueueEntry SimpleConsumeQueue::decode(std::int64_t index, Bytes unit) const {
   return {.physical_offset = read_big<std::int64_t>(unit, 0),
@@ -476,7 +309,7 @@ void SimpleConsumeQueue::put(std::int64_t queue_offset, const QueueEntry& entry)
   if (position > end) {
     if (!has_files() && pending_.empty()) {
       // A queue that begins late: its first file is filled up to the first message.
-      pending_position_ = position / file_bytes_ * file_bytes_;
+      pending_position_ = position / files_.file_bytes() * files_.file_bytes();
       end = pending_position_;
       min_.store(queue_offset, std::memory_order_release);
     } else if ((position - end) / unit_bytes_ >
@@ -494,7 +327,14 @@ void SimpleConsumeQueue::put(std::int64_t queue_offset, const QueueEntry& entry)
       end += unit_bytes_;
     }
   }
-  append_unit(pending_, entry);
+  QueueEntry written = entry;
+  if (extension_)
+    written.tags_code = extension_
+                            ->put({.tags_code = entry.tags_code,
+                                   .store_timestamp = entry.store_timestamp,
+                                   .bit_map = entry.bit_map})
+                            .value_or(entry.tags_code);
+  append_unit(pending_, written);
   pending_physical_end_ = entry.physical_offset + entry.size;
   pending_max_ = queue_offset + 1;
 }
@@ -556,16 +396,19 @@ std::shared_ptr<ConsumeQueue> ConsumeQueues::find_or_create(std::string_view top
   std::unique_lock lock{mutex_};
   auto& queue = topics_[std::string{topic}][queue_id];
   if (!queue) {
-    std::string directory =
-        directory_of(kind) + "/" + std::string{topic} + "/" + std::to_string(queue_id);
-    if (kind == QueueKind::kBatch)
-      queue = std::make_shared<BatchConsumeQueue>(env_, cache_, std::move(directory),
-                                                  std::string{topic}, queue_id,
-                                                  layout_.batch_file_bytes);
-    else
-      queue = std::make_shared<SimpleConsumeQueue>(env_, cache_, std::move(directory),
-                                                   std::string{topic}, queue_id,
-                                                   layout_.simple_file_bytes);
+    const std::string inside = std::string{topic} + "/" + std::to_string(queue_id);
+    if (kind == QueueKind::kBatch) {
+      queue = std::make_shared<BatchConsumeQueue>(env_, cache_, layout_.batch.inside(inside),
+                                                  std::string{topic}, queue_id);
+    } else {
+      std::unique_ptr<QueueExtension> extension;
+      if (layout_.extension)
+        extension =
+            std::make_unique<QueueExtension>(env_, cache_, layout_.extension->inside(inside));
+      queue =
+          std::make_shared<SimpleConsumeQueue>(env_, cache_, layout_.simple.inside(inside),
+                                               std::string{topic}, queue_id, std::move(extension));
+    }
   }
   return queue;
 }
@@ -619,9 +462,10 @@ void ConsumeQueues::remove_topic(std::string_view topic) {
     if (auto removed = queue->remove_all(); !removed)
       env_.log.error("cannot remove a consume queue: {}", removed.error().detail);
   }
-  for (const QueueKind kind : {QueueKind::kSimple, QueueKind::kBatch}) {
-    if (auto removed = remove_tree(env_.files, directory_of(kind) + "/" + std::string{topic});
-        !removed)
+  std::vector<std::string> directories{layout_.simple.directory, layout_.batch.directory};
+  if (layout_.extension) directories.push_back(layout_.extension->directory);
+  for (const std::string& directory : directories) {
+    if (auto removed = remove_tree(env_.files, directory + "/" + std::string{topic}); !removed)
       env_.log.error("cannot remove a topic's directory: {}", removed.error().detail);
   }
 }

@@ -3,7 +3,6 @@
 #include <atomic>
 #include <functional>
 #include <limits>
-#include <list>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -12,7 +11,8 @@
 #include <unordered_map>
 #include <vector>
 
-#include "base/env.h"
+#include "store/file_chain.h"
+#include "store/queue_extension.h"
 
 namespace apogee::store {
 
@@ -29,31 +29,16 @@ struct QueueEntry {
   std::int64_t tags_code = 0;
   std::int64_t queue_offset = 0;              ///< Of its first message.
   std::int32_t messages = 1;                  ///< Queue offsets it stands for.
-  std::int64_t store_timestamp = 0;           ///< Known to entries of batch queues only.
+  std::int64_t store_timestamp = 0;           ///< Read from batch queues only.
+  std::string_view bit_map;                   ///< For put(): of the filters that match.
   static constexpr std::int64_t kBytes = 20;  ///< Of an entry of a simple queue.
   /// Beyond it lies damage, not messages.
   static constexpr std::int64_t kOffsetMax = std::int64_t{1} << 48;
   /// Filler before the first message of a queue that does not begin at 0: (0, 2^31-1, 0).
   bool is_blank() const { return physical_offset == 0 && size == 0x7FFF'FFFF; }
-  /// With enableConsumeQueueExt Apache's broker writes an address in consumequeue_ext instead of
-  /// the tags' code, below all codes (ConsumeQueueExt.isExtAddr): the tags are those of the record.
+  /// With enableConsumeQueueExt an address in consumequeue_ext stands instead of the tags' code,
+  /// below all codes (ConsumeQueueExt.isExtAddr).
   bool tags_elsewhere() const { return tags_code < std::numeric_limits<std::int32_t>::min(); }
-};
-
-/// Open files, at most so many: a store may have a million queues. Any thread; a file in use stays
-/// open until its user is done.
-class FileCache {
- public:
-  FileCache(FileSystem& files, std::size_t most) : files_{files}, most_{most} {}
-  Result<std::shared_ptr<File>> open(const std::string& path, FileSystem::Open mode);
-  void forget(const std::string& path_prefix);
-
- private:
-  FileSystem& files_;
-  const std::size_t most_;
-  std::mutex mutex_;
-  std::list<std::pair<std::string, std::shared_ptr<File>>> recent_;  // front: used last
-  std::unordered_map<std::string, decltype(recent_)::iterator> by_path_;
 };
 
 /// The messages of one queue of a topic, in order: where in the log each is. Files of one length
@@ -62,8 +47,9 @@ class FileCache {
 /// append lock; reads by any thread, which see entries once write_pending() has published them.
 class ConsumeQueue {
  public:
-  ConsumeQueue(Env& env, FileCache& cache, std::string directory, std::string topic,
-               std::int32_t queue_id, std::int64_t file_bytes, std::int64_t unit_bytes);
+  using Place = FileChain::Place;  ///< file_bytes is rounded up to whole units.
+  ConsumeQueue(Env& env, FileCache& cache, Place place, std::string topic, std::int32_t queue_id,
+               std::int64_t unit_bytes);
   virtual ~ConsumeQueue() = default;
   ConsumeQueue(const ConsumeQueue&) = delete;
 
@@ -90,6 +76,10 @@ class ConsumeQueue {
   /// Reads up to `count` entries, the first one that with the message at `offset`; fewer at the end
   /// of the queue or of a file.
   virtual Result<std::vector<QueueEntry>> read(std::int64_t offset, std::size_t count) const = 0;
+  /// What an entry with tags_elsewhere() leads to, if that is there.
+  std::optional<QueueExtension::Found> extended(const QueueEntry& entry) const {
+    return extension_ ? extension_->find(entry.tags_code) : std::nullopt;
+  }
 
   /// Entries of records at or behind `physical_offset` go: the log ends there.
   Result<Ok> truncate_behind(std::int64_t physical_offset);
@@ -117,7 +107,7 @@ class ConsumeQueue {
   std::int64_t end_unit() const {
     return written_bytes_.load(std::memory_order_acquire) / unit_bytes_;
   }
-  bool has_files() const;
+  bool has_files() const { return !files_.bases().empty(); }
   void begin_anew();
   void refuse(std::int64_t queue_offset, std::int64_t end) const;
   std::int64_t pending_end() const {
@@ -127,9 +117,11 @@ class ConsumeQueue {
                                                                         std::int64_t to) const;
 
   Env& env_;
-  const std::string directory_, topic_;
+  const std::string topic_;
   const std::int32_t queue_id_;
-  const std::int64_t file_bytes_, unit_bytes_;
+  const std::int64_t unit_bytes_;
+  FileChain files_;
+  std::unique_ptr<QueueExtension> extension_;  // simple queues, with enableConsumeQueueExt
 
   std::string pending_;                // dispatch thread: encoded entries from pending_position_
   std::int64_t pending_position_ = 0;  // dispatch thread: in bytes
@@ -139,30 +131,21 @@ class ConsumeQueue {
   std::atomic<std::int64_t> min_{0};
 
  private:
-  std::string path_of(std::int64_t base) const;
-  Result<bool> load_files();
-  Result<std::shared_ptr<File>> file_at(std::int64_t position, bool create);
-  Result<Ok> write(std::int64_t position, std::string_view bytes);
-  Result<Ok> cut_to(std::int64_t end);
+  Result<Ok> end_extension();
   void take_end(std::int64_t end, const std::optional<QueueEntry>& last, std::int64_t physical_end);
-
-  FileCache& cache_;
-  mutable std::mutex files_mutex_;
-  std::vector<std::int64_t> bases_;  // files mutex: first byte of each file, ascending
 
   std::atomic<std::int64_t> max_{0}, physical_end_{-1};
   std::atomic<std::int64_t> written_bytes_{0};  // published before max_
   std::atomic<std::int64_t> synced_bytes_{0};
   std::int64_t entries_lost_from_ = -1;  // set by load()
-  std::atomic<bool> names_synced_{
-      true};  // false: a file was made whose name may not survive a power cut
 };
 
 /// 20 bytes a message; a message's place is its queue offset.
 class SimpleConsumeQueue final : public ConsumeQueue {
  public:
-  SimpleConsumeQueue(Env& env, FileCache& cache, std::string directory, std::string topic,
-                     std::int32_t queue_id, std::int64_t file_bytes);
+  /// `extension`: nullptr: entries hold their tags' codes.
+  SimpleConsumeQueue(Env& env, FileCache& cache, Place place, std::string topic,
+                     std::int32_t queue_id, std::unique_ptr<QueueExtension> extension = nullptr);
   QueueKind kind() const override { return QueueKind::kSimple; }
   /// A gap is filled with blanks.
   void put(std::int64_t queue_offset, const QueueEntry& entry) override;
@@ -182,8 +165,8 @@ class SimpleConsumeQueue final : public ConsumeQueue {
 class ConsumeQueues {
  public:
   struct Layout {
-    std::string simple_directory, batch_directory;
-    std::int64_t simple_file_bytes, batch_file_bytes;
+    ConsumeQueue::Place simple, batch;
+    std::optional<ConsumeQueue::Place> extension;  ///< Of simple queues.
     /// Asked when a queue comes into being; any thread.
     std::function<QueueKind(std::string_view topic)> kind_of;
   };
@@ -212,7 +195,7 @@ class ConsumeQueues {
   std::shared_ptr<ConsumeQueue> find_or_create(std::string_view topic, std::int32_t queue_id,
                                                QueueKind kind);
   const std::string& directory_of(QueueKind kind) const {
-    return kind == QueueKind::kBatch ? layout_.batch_directory : layout_.simple_directory;
+    return kind == QueueKind::kBatch ? layout_.batch.directory : layout_.simple.directory;
   }
 
   Env& env_;

@@ -106,6 +106,8 @@ void Dispatcher::take(const protocol::Message& message) {
       last_queue_ = queues_.find_or_create(message.topic, message.queue_id);
     if (!last_queue_->has_pending()) touched_.push_back(last_queue_);
     const std::int64_t tags = tags_code(message, wanted);
+    if (config_.queue_extension)
+      bit_map_ = events_.filter_bit_map(message.topic, message.properties);
     take_into(*last_queue_, message.queue_offset,
               last_queue_->kind() == QueueKind::kBatch ? messages_of(message) : 1, tags, message);
     if (config_.lmq && config_.multi_dispatch && may_name_lmqs(message.topic))
@@ -129,7 +131,8 @@ void Dispatcher::take_into(ConsumeQueue& queue, std::int64_t queue_offset, std::
                            .tags_code = tags_code,
                            .queue_offset = queue_offset,
                            .messages = messages,
-                           .store_timestamp = message.store_timestamp});
+                           .store_timestamp = message.store_timestamp,
+                           .bit_map = bit_map_});
   arrivals_.push_back({.topic = queue.topic(),
                        .queue_id = queue.queue_id(),
                        .queue_offset = queue_offset + messages - 1,

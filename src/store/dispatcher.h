@@ -58,7 +58,8 @@ class Dispatcher {
   std::vector<std::shared_ptr<ConsumeQueue>> touched_;  // dispatch thread
   std::vector<Arrival> arrivals_;                       // dispatch thread
   std::shared_ptr<ConsumeQueue>
-      last_queue_;  // dispatch thread: neighbours in the log are often of one queue
+      last_queue_;       // dispatch thread: neighbours in the log are often of one queue
+  std::string bit_map_;  // dispatch thread: of the record being taken
   std::int64_t taken_timestamp_ =
       0;  // dispatch thread: of the last record, its entry maybe pending
   std::atomic<std::int64_t> position_{0}, last_timestamp_{0};

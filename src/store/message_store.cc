@@ -59,6 +59,12 @@ std::int64_t tags_code_of(Bytes record) {
   return protocol::tags_code(message ? message->property(protocol::property::kTags) : std::nullopt);
 }
 
+std::optional<FileChain::Place> extension_place(const StoreConfig& config) {
+  if (!config.queue_extension) return std::nullopt;
+  return FileChain::Place{config.root + "/consumequeue_ext", config.queue_extension_file_bytes,
+                          "mappedFileSizeConsumeQueueExt"};
+}
+
 class LocalStore final : public MessageStore, private RetentionTarget {
  public:
   LocalStore(Env& env, const StoreConfig& config, StoreEvents& events)
@@ -72,10 +78,11 @@ class LocalStore final : public MessageStore, private RetentionTarget {
         log_{env, config_.now(), commit_log_directory_, events},
         queues_{env,
                 cache_,
-                {.simple_directory = queue_directory_,
-                 .batch_directory = config.root + "/batchconsumequeue",
-                 .simple_file_bytes = config.consume_queue_file_bytes,
-                 .batch_file_bytes = config.batch_queue_file_bytes,
+                {.simple = {queue_directory_, config.consume_queue_file_bytes,
+                            "mappedFileSizeConsumeQueue"},
+                 .batch = {config.root + "/batchconsumequeue", config.batch_queue_file_bytes,
+                           "mapperFileSizeBatchConsumeQueue"},
+                 .extension = extension_place(config),
                  .kind_of =
                      [&events](std::string_view topic) {
                        return events.is_batch_topic(topic) ? QueueKind::kBatch : QueueKind::kSimple;
@@ -670,8 +677,13 @@ GetResult LocalStore::get(const GetRequest& request) {
     }
     result.next_offset = entry.queue_offset + entry.messages;
     if (entry.is_blank() || entry.physical_offset < skip_before) continue;
-    if (request.filter && !entry.tags_elsewhere() &&
-        !request.filter->matches_tags_code(entry.tags_code))
+    // Tags and bits are told by the entry, by what it leads to, or else by the record.
+    const bool elsewhere = request.filter && entry.tags_elsewhere();
+    const auto extended = elsewhere ? queue->extended(entry) : std::nullopt;
+    if (extended && !request.filter->matches_bit_map(extended->bit_map, extended->store_timestamp))
+      continue;
+    if (request.filter && (!elsewhere || extended) &&
+        !request.filter->matches_tags_code(extended ? extended->tags_code : entry.tags_code))
       continue;
     if (!segment || entry.physical_offset < segment->base() ||
         entry.physical_offset >= segment->end())
@@ -692,8 +704,7 @@ GetResult LocalStore::get(const GetRequest& request) {
       }
       continue;
     }
-    if (request.filter && entry.tags_elsewhere() &&
-        !request.filter->matches_tags_code(tags_code_of(record)))
+    if (elsewhere && !extended && !request.filter->matches_tags_code(tags_code_of(record)))
       continue;
     if (request.filter && request.filter->needs_record() && !request.filter->matches_record(record))
       continue;

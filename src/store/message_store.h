@@ -82,6 +82,11 @@ class MessageFilter {
  public:
   virtual ~MessageFilter() = default;
   virtual bool matches_tags_code(std::int64_t tags_code) const = 0;
+  /// What was known about the message when it came, with enableConsumeQueueExt; may only refuse
+  /// what matches_record() refuses, too.
+  virtual bool matches_bit_map(std::string_view, std::int64_t /*store_timestamp*/) const {
+    return true;
+  }
   /// Second stage, with the record; only asked when needs_record().
   virtual bool needs_record() const { return false; }
   virtual bool matches_record(Bytes) const { return true; }
@@ -126,6 +131,11 @@ class StoreEvents {
   /// queue.type=BatchCQ? Asked by any thread, and while the store is opened, when a queue of the
   /// topic comes into being.
   virtual bool is_batch_topic(std::string_view) { return false; }
+  /// The bits of those who want such a message, kept with enableConsumeQueueExt; empty: none are
+  /// kept. Dispatch thread, and while the store is opened.
+  virtual std::string filter_bit_map(std::string_view /*topic*/, std::string_view /*properties*/) {
+    return {};
+  }
   /// One batch has been appended, told by the thread that did it, without the lock.
   struct Appended {
     Clock::Duration lock_wait{}, lock_held{}, write{};

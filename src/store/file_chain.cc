@@ -1,0 +1,213 @@
+#include "store/file_chain.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "store/segment.h"
+
+namespace apogee::store {
+
+// ---- FileCache ---------------------------------------------------------------------------------
+
+Result<std::shared_ptr<File>> FileCache::open(const std::string& path, FileSystem::Open mode) {
+  std::lock_guard lock{mutex_};
+  if (const auto found = by_path_.find(path); found != by_path_.end()) {
+    recent_.splice(recent_.begin(), recent_, found->second);
+    return found->second->second;
+  }
+  auto file = files_.open(path, mode);
+  if (!file) return file.error();
+  recent_.emplace_front(path, std::shared_ptr<File>{*std::move(file)});
+  by_path_[path] = recent_.begin();
+  if (recent_.size() > most_) {
+    by_path_.erase(recent_.back().first);
+    recent_.pop_back();
+  }
+  return recent_.front().second;
+}
+
+void FileCache::forget(const std::string& path_prefix) {
+  std::lock_guard lock{mutex_};
+  for (auto at = recent_.begin(); at != recent_.end();) {
+    if (at->first.starts_with(path_prefix)) {
+      by_path_.erase(at->first);
+      at = recent_.erase(at);
+    } else {
+      ++at;
+    }
+  }
+}
+
+// ---- FileChain ---------------------------------------------------------------------------------
+
+std::string FileChain::path_of(std::int64_t base) const {
+  return place_.directory + "/" + segment_name(base);
+}
+
+std::vector<std::int64_t> FileChain::bases() const {
+  std::lock_guard lock{mutex_};
+  return bases_;
+}
+
+bool FileChain::has(std::int64_t base) const {
+  std::lock_guard lock{mutex_};
+  return std::binary_search(bases_.begin(), bases_.end(), base);
+}
+
+Result<bool> FileChain::load(bool clean) {
+  names_synced_ = clean;
+  auto entries = env_.files.list(place_.directory);
+  if (!entries) return entries.error();
+  // Files of another configuration stand at other offsets.
+  const bool of_this_length = std::ranges::all_of(*entries, [&](const DirectoryEntry& entry) {
+    const std::int64_t base = entry.is_directory ? -1 : base_of_segment_name(entry.name);
+    return base < 0 || base % place_.file_bytes == 0;
+  });
+  bool lost = false;  // from here on the files were not on disk when the power went; the log has
+                      // what they pointed to
+  for (const DirectoryEntry& entry : *entries) {
+    const std::int64_t base = entry.is_directory ? -1 : base_of_segment_name(entry.name);
+    if (base < 0) continue;
+    lost =
+        lost || entry.size == 0 || (!bases_.empty() && base != bases_.back() + place_.file_bytes);
+    if (lost) {
+      env_.log.warn("consume queue file dropped, made again from the log: file={} bytes={}",
+                    path_of(base), entry.size);
+      if (auto removed = env_.files.remove(path_of(base)); !removed) return removed.error();
+      continue;
+    }
+    if (entry.size != static_cast<std::uint64_t>(place_.file_bytes)) {
+      // A short file: a power cut, and what follows was not on disk either.
+      const bool torn =
+          entry.size < static_cast<std::uint64_t>(place_.file_bytes) && of_this_length;
+      if (!torn) {
+        return Error{Errc::kMalformed,
+                     fmt::format("{} has {} bytes, {} says {}; set {} to the size this store was "
+                                 "made with",
+                                 path_of(base), entry.size, place_.size_key, place_.file_bytes,
+                                 place_.size_key)};
+      }
+      lost = true;
+      auto file = cache_.open(path_of(base), FileSystem::Open::kExisting);
+      if (!file) return file.error();
+      if (auto resized = (*file)->resize(static_cast<std::uint64_t>(place_.file_bytes)); !resized)
+        return resized.error();
+    }
+    bases_.push_back(base);
+  }
+  return lost;
+}
+
+Result<std::shared_ptr<File>> FileChain::make_file(std::int64_t base) {
+  if (auto made = env_.files.create_directories(place_.directory); !made) return made.error();
+  auto file = cache_.open(path_of(base), FileSystem::Open::kCreate);
+  if (!file) return file;
+  // A file of another length stops a Java broker at load.
+  if (auto sized = (*file)->resize(static_cast<std::uint64_t>(place_.file_bytes)); !sized)
+    return sized.error();
+  names_synced_.store(false, std::memory_order_relaxed);
+  std::lock_guard lock{mutex_};
+  bases_.push_back(base);
+  return file;
+}
+
+Result<Ok> FileChain::write(std::int64_t position, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const std::int64_t inside = position % place_.file_bytes, base = position - inside;
+    auto file =
+        has(base) ? cache_.open(path_of(base), FileSystem::Open::kExisting) : make_file(base);
+    if (!file) return file.error();
+    const std::string_view part =
+        bytes.substr(0, static_cast<std::size_t>(place_.file_bytes - inside));
+    if (auto written = (*file)->write_at(static_cast<std::uint64_t>(inside), as_bytes(part));
+        !written)
+      return written;
+    position += static_cast<std::int64_t>(part.size());
+    bytes.remove_prefix(part.size());
+  }
+  return Ok{};
+}
+
+Result<std::string> FileChain::read(std::int64_t position, std::size_t bytes) const {
+  const std::int64_t inside = position % place_.file_bytes, base = position - inside;
+  if (!has(base)) return Error{Errc::kNotFound, path_of(base)};
+  auto file = cache_.open(path_of(base), FileSystem::Open::kExisting);
+  if (!file) return file.error();
+  std::string read(std::min(bytes, static_cast<std::size_t>(place_.file_bytes - inside)), '\0');
+  auto got = (*file)->read_at(static_cast<std::uint64_t>(inside),
+                              std::as_writable_bytes(std::span{read.data(), read.size()}));
+  if (!got) return got.error();
+  read.resize(*got);
+  return read;
+}
+
+Result<Ok> FileChain::cut_to(std::int64_t end) {
+  std::vector<std::int64_t> removed;
+  bool last_is_partial = false;
+  std::int64_t base = 0;
+  {
+    std::lock_guard lock{mutex_};
+    while (!bases_.empty() && bases_.back() >= end && (bases_.back() > end || bases_.size() > 1)) {
+      removed.push_back(bases_.back());
+      bases_.pop_back();
+    }
+    last_is_partial = !bases_.empty() && end < bases_.back() + place_.file_bytes;
+    if (last_is_partial) base = bases_.back();
+  }
+  for (const std::int64_t each : removed) {
+    cache_.forget(path_of(each));
+    if (auto done = env_.files.remove(path_of(each)); !done) return done;
+  }
+  if (!last_is_partial) return Ok{};
+  auto file = cache_.open(path_of(base), FileSystem::Open::kExisting);
+  if (!file) return file.error();
+  if (auto done = (*file)->resize(static_cast<std::uint64_t>(end - base)); !done) return done;
+  return (*file)->resize(static_cast<std::uint64_t>(place_.file_bytes));
+}
+
+Result<Ok> FileChain::remove_first() {
+  std::int64_t base = 0;
+  {
+    std::lock_guard lock{mutex_};
+    base = bases_.front();
+    bases_.erase(bases_.begin());
+  }
+  cache_.forget(path_of(base));
+  return env_.files.remove(path_of(base));
+}
+
+Result<Ok> FileChain::remove_all() {
+  {
+    std::lock_guard lock{mutex_};
+    bases_.clear();
+  }
+  cache_.forget(place_.directory + "/");
+  return remove_tree(env_.files, place_.directory);
+}
+
+Result<Ok> FileChain::sync(std::int64_t from, std::int64_t end) {
+  for (std::int64_t base = from / place_.file_bytes * place_.file_bytes; base < end;
+       base += place_.file_bytes) {
+    if (!has(base)) continue;  // removed meanwhile
+    auto file = cache_.open(path_of(base), FileSystem::Open::kExisting);
+    if (!file) {
+      if (file.error().code == Errc::kNotFound) continue;
+      return file.error();
+    }
+    if (auto done = (*file)->sync(); !done) return done;
+  }
+  if (!names_synced_.exchange(true, std::memory_order_relaxed)) {
+    // The file, the queue's and the topic's directory, each in its parent.
+    std::string directory = place_.directory;
+    for (int level = 0; level < 3; ++level, directory.resize(directory.rfind('/'))) {
+      if (auto done = env_.files.sync_directory(directory); !done) {
+        names_synced_.store(false, std::memory_order_relaxed);
+        return done;
+      }
+    }
+  }
+  return Ok{};
+}
+
+}  // namespace apogee::store

@@ -1,0 +1,80 @@
+#pragma once
+
+#include <atomic>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "base/env.h"
+
+namespace apogee::store {
+
+/// Open files, at most so many: a store may have a million queues. Any thread; a file in use stays
+/// open until its user is done.
+class FileCache {
+ public:
+  FileCache(FileSystem& files, std::size_t most) : files_{files}, most_{most} {}
+  Result<std::shared_ptr<File>> open(const std::string& path, FileSystem::Open mode);
+  void forget(const std::string& path_prefix);
+
+ private:
+  FileSystem& files_;
+  const std::size_t most_;
+  std::mutex mutex_;
+  std::list<std::pair<std::string, std::shared_ptr<File>>> recent_;  // front: used last
+  std::unordered_map<std::string, decltype(recent_)::iterator> by_path_;
+};
+
+/// Files of one length that hold one run of bytes, each named after the position of its first; the
+/// directory is that of one queue of a topic.
+/// Threads: one writes, cuts and removes at a time; read() and sync() any.
+class FileChain {
+ public:
+  struct Place {
+    std::string directory;
+    std::int64_t file_bytes = 0;
+    std::string_view size_key;  ///< The configuration's name for file_bytes.
+    Place inside(std::string_view name) const {
+      return {directory + "/" + std::string{name}, file_bytes, size_key};
+    }
+  };
+  FileChain(Env& env, FileCache& cache, Place place)
+      : env_{env}, cache_{cache}, place_{std::move(place)} {}
+
+  /// Takes stock of the files; what was not on disk when the power went is dropped. True: something
+  /// was. Unless the last exit was clean, the names of the files may stand in memory only.
+  Result<bool> load(bool clean);
+
+  std::int64_t file_bytes() const { return place_.file_bytes; }
+  std::vector<std::int64_t> bases() const;  ///< First byte of each file, ascending.
+
+  /// Makes files as they are needed.
+  Result<Ok> write(std::int64_t position, std::string_view bytes);
+  /// From `position` on, at most to the end of its file. kNotFound: there is no such file.
+  Result<std::string> read(std::int64_t position, std::size_t bytes) const;
+  /// Removes files behind `end` and zeroes what follows it in its file.
+  Result<Ok> cut_to(std::int64_t end);
+  Result<Ok> remove_first();
+  Result<Ok> remove_all();
+  /// Makes [from, end) and the files' names durable.
+  Result<Ok> sync(std::int64_t from, std::int64_t end);
+
+ private:
+  std::string path_of(std::int64_t base) const;
+  bool has(std::int64_t base) const;
+  Result<std::shared_ptr<File>> make_file(std::int64_t base);
+
+  Env& env_;
+  FileCache& cache_;
+  const Place place_;
+  mutable std::mutex mutex_;
+  std::vector<std::int64_t> bases_;  // mutex: first byte of each file, ascending
+  std::atomic<bool> names_synced_{
+      true};  // false: a file was made whose name may not survive a power cut
+};
+
+}  // namespace apogee::store

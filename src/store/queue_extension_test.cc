@@ -1,0 +1,227 @@
+#include "store/queue_extension.h"
+
+#include <gtest/gtest.h>
+
+#include "base/clock.h"
+#include "protocol/message.h"
+#include "store/message_store.h"
+#include "testing/disk_env.h"
+
+/// consumequeue_ext: the files, and a store whose entries lead there.
+namespace apogee::store {
+namespace {
+
+class Extended : public ::testing::Test {
+ protected:
+  static constexpr std::string_view kFile = "/store/consumequeue_ext/t/0/00000000000000000000";
+
+  struct Events final : StoreEvents {
+    std::string filter_bit_map(std::string_view topic, std::string_view) override {
+      return topic == "t" ? bit_map : std::string{};
+    }
+    std::string bit_map;
+  };
+  /// Takes one tag and what has a bit in common with `bits`.
+  class OnlyTag final : public MessageFilter {
+   public:
+    explicit OnlyTag(std::string_view tag, char bits = 0)
+        : code_{protocol::tags_code(tag)}, bits_{bits} {}
+    bool matches_tags_code(std::int64_t code) const override { return code == code_; }
+    bool matches_bit_map(std::string_view map, std::int64_t) const override {
+      return bits_ == 0 || map.empty() || (map[0] & bits_) != 0;
+    }
+
+   private:
+    const std::int64_t code_;
+    const char bits_;
+  };
+
+  Extended() {
+    config_.root = "/store";
+    config_.commit_log_file_bytes = 16 << 10;
+    config_.consume_queue_file_bytes = 200;
+    config_.index_slots = 50;
+    config_.index_units = 200;
+    config_.queue_extension = true;
+    config_.queue_extension_file_bytes = 128;  // five units of 21 bytes, six without a bit map
+  }
+  ~Extended() override { close(); }
+
+  void open() {
+    env_ = std::make_unique<Env>(Env{*clock_, outside_.disk.files(), outside_.network, *workers_,
+                                     outside_.random, outside_.log});
+    auto opened = MessageStore::open(*env_, config_, events_);
+    ASSERT_TRUE(opened) << opened.error().detail;
+    store_ = *std::move(opened);
+    store_->start();
+  }
+  void close() { store_.reset(); }
+
+  std::int64_t send(std::string_view body, std::string_view tag) {
+    Buffer properties, record;
+    protocol::append_property(properties, protocol::property::kTags, tag);
+    static constexpr std::array<std::byte, 4> kHost{};
+    EXPECT_TRUE(protocol::encode_message(record, {.born_timestamp = 1,
+                                                  .born_host = kHost,
+                                                  .store_host = kHost,
+                                                  .body = as_bytes(body),
+                                                  .topic = "t",
+                                                  .properties = properties}));
+    Append append{.topic = "t",
+                  .records = std::as_writable_bytes(std::span{record.data(), record.size()})};
+    Append* batch[] = {&append};
+    store_->append(batch);
+    while (store_->status().dispatched_offset < store_->status().commit_log_max_offset)
+      std::this_thread::yield();
+    return append.store_timestamp;
+  }
+  std::string bodies(const MessageFilter& filter) {
+    std::string all;
+    for (std::int64_t offset = store_->min_offset("t", 0);;) {
+      const GetResult got =
+          store_->get({.topic = "t", .queue_id = 0, .offset = offset, .filter = &filter});
+      if (got.next_offset <= offset) return all;
+      offset = got.next_offset;
+      for (const RecordBytes& each : got.records)
+        for (Bytes rest = each.bytes; !rest.empty();) {
+          const auto message = protocol::decode_message(rest);
+          all += as_text(message->body);
+          rest = rest.subspan(static_cast<std::size_t>(message->size));
+        }
+    }
+  }
+  std::string bytes_of(std::string_view path, std::uint64_t from, std::size_t count) {
+    std::string bytes(count, '\0');
+    auto file = outside_.disk.files().open(std::string{path}, FileSystem::Open::kReadOnly);
+    if (!file) return "no file";
+    const auto got =
+        (*file)->read_at(from, std::as_writable_bytes(std::span{bytes.data(), bytes.size()}));
+    bytes.resize(got ? *got : 0);
+    return bytes;
+  }
+  std::vector<std::string> files() {
+    std::vector<std::string> names;
+    const auto entries = outside_.disk.files().list("/store/consumequeue_ext/t/0");
+    if (entries)
+      for (const DirectoryEntry& each : *entries) names.push_back(each.name.substr(16));
+    return names;
+  }
+
+  testing::DiskEnv outside_;
+  std::unique_ptr<Clock> clock_ = make_system_clock();
+  std::unique_ptr<Executor> workers_ = make_thread_pool(1, "work");
+  StoreConfig config_;
+  Events events_;
+  std::unique_ptr<Env> env_;
+  std::unique_ptr<MessageStore> store_;
+};
+
+TEST_F(Extended, UnitsAndEntriesHaveTheLayoutOfThePublishedBroker) {
+  open();
+  events_.bit_map = "\x05";
+  const std::int64_t stored = send("one", "A");
+  events_.bit_map.clear();
+  send("two", "B");
+  std::string wanted;
+  append_big<std::int16_t>(wanted, 21);  // size, tags' code, store time, bytes of the bit map
+  append_big<std::int64_t>(wanted, 65);
+  append_big<std::int64_t>(wanted, stored);
+  append_big<std::int16_t>(wanted, 1);
+  wanted += "\x05";
+  EXPECT_EQ(bytes_of(kFile, 0, 21), wanted);
+  EXPECT_EQ(bytes_of(kFile, 21, 2), std::string("\0\x14", 2));
+  EXPECT_EQ(bytes_of(kFile, 41, 87), std::string(87, '\0'));
+  constexpr std::string_view kQueue = "/store/consumequeue/t/0/00000000000000000000";
+  EXPECT_EQ(bytes_of(kQueue, 12, 8), std::string("\x80\0\0\0\0\0\0\0", 8));
+  EXPECT_EQ(bytes_of(kQueue, 32, 8), std::string("\x80\0\0\0\0\0\0\x15", 8));
+}
+
+TEST_F(Extended, AFullFileEndsWithAMarkAndTheLastFourBytesStayFree) {
+  open();
+  for (const char* body : {"1", "2", "3", "4", "5", "6", "7"}) send(body, "A");
+  EXPECT_EQ(files(), (std::vector<std::string>{"0000", "0128"}));
+  EXPECT_EQ(bytes_of(kFile, 120, 8), std::string("\xFF\xFF\0\0\0\0\0\0", 8));
+  EXPECT_EQ(bodies(OnlyTag{"A"}), "1234567");
+}
+
+TEST_F(Extended, TagsAndBitMapsFilterBeforeTheRecordIsRead) {
+  open();
+  events_.bit_map = "\x01";
+  send("a", "A");
+  events_.bit_map = "\x02";
+  send("b", "A");
+  send("c", "B");
+  EXPECT_EQ(bodies(OnlyTag{"A"}), "ab");
+  EXPECT_EQ(bodies(OnlyTag("A", 2)), "b");
+  EXPECT_EQ(bodies(OnlyTag("B", 1)), "");
+}
+
+TEST_F(Extended, GoesOnAfterAStopAKillAndAPowerCut) {
+  std::string all;
+  char next = 'a';
+  for (int round = 0; round < 6; ++round) {
+    open();
+    ASSERT_EQ(bodies(OnlyTag{"A"}).substr(0, all.size()), all) << round;
+    all = bodies(OnlyTag{"A"});
+    for (int i = 0; i < 4; ++i) {
+      send(std::string(1, next), "A");
+      all += next++;
+      send("-", "B");
+    }
+    ASSERT_EQ(bodies(OnlyTag{"A"}), all) << round;
+    if (round % 3 == 1) outside_.disk.kill_process();
+    if (round % 3 == 2) {
+      outside_.disk.crash(static_cast<std::uint64_t>(round));
+      all.resize(all.size() - 4);  // what nobody synced may be gone
+    }
+    close();
+  }
+}
+
+TEST_F(Extended, ANewUnitNeverStandsWhereAnOldEntryLeads) {
+  open();
+  for (const char* body : {"1", "2", "3"}) send(body, "A");
+  close();
+  ASSERT_TRUE(remove_tree(outside_.disk.files(), "/store/consumequeue_ext"));
+  open();
+  EXPECT_EQ(bodies(OnlyTag{"A"}), "123") << "the records tell";
+  for (const char* body : {"4", "5"}) send(body, "B");
+  EXPECT_EQ(bodies(OnlyTag{"A"}), "123");
+  EXPECT_EQ(bodies(OnlyTag{"B"}), "45");
+  EXPECT_EQ(files(), std::vector<std::string>{"0128"});
+}
+
+TEST_F(Extended, CanBeSwitchedOffAndOnAgain) {
+  for (const bool on : {true, false, true, false}) {
+    config_.queue_extension = on;
+    open();
+    send("a", "A");
+    send("b", "B");
+    close();
+  }
+  for (const bool on : {true, false}) {
+    config_.queue_extension = on;
+    open();
+    EXPECT_EQ(bodies(OnlyTag{"A"}), "aaaa");
+    EXPECT_EQ(bodies(OnlyTag{"B"}), "bbbb");
+    close();
+  }
+}
+
+TEST_F(Extended, FilesGoWithTheEntriesThatLeadThereAndWithTheTopic) {
+  open();
+  for (int i = 0; i < 40; ++i) send(std::string(1'000, 'x'), "A");  // three files of the log
+  EXPECT_EQ(files().front(), "0000");
+  close();
+  ASSERT_TRUE(outside_.disk.files().remove("/store/commitlog/00000000000000000000"));
+  open();
+  EXPECT_GT(store_->min_offset("t", 0), 10);
+  EXPECT_NE(files().front(), "0000");
+  EXPECT_EQ(bodies(OnlyTag{"A"}).size(),
+            static_cast<std::size_t>(40 - store_->min_offset("t", 0)) * 1'000);
+  store_->delete_topic("t");
+  EXPECT_TRUE(files().empty());
+}
+
+}  // namespace
+}  // namespace apogee::store
