@@ -195,6 +195,7 @@ class ForgetfulMapping final : public Mapping {
     return Ok{};
   }
   bool resident(std::size_t, std::size_t) const override { return mount_->disk().resident; }
+  void read_ahead(bool) override {}
   void forget(std::size_t, std::size_t) override {}
 
  private:

@@ -52,6 +52,9 @@ class PosixMapping final : public Mapping {
     }
     return true;
   }
+  void read_ahead(bool ahead) override {
+    ::madvise(address_, length_, ahead ? MADV_NORMAL : MADV_RANDOM);
+  }
   void forget(std::size_t offset, std::size_t length) override {
     const auto [from, size] = pages(offset, length);
     if (size != 0) ::madvise(address_ + from, size, MADV_DONTNEED);

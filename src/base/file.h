@@ -24,6 +24,8 @@ class Mapping {
   virtual Result<Ok> sync(std::size_t offset, std::size_t length) = 0;
   /// Are all pages of the range in memory, so that reading them will not wait for the disk?
   virtual bool resident(std::size_t offset, std::size_t length) const = 0;
+  /// Should the system read more around what it has to read from disk? It does at first.
+  virtual void read_ahead(bool ahead) = 0;
   /// The range will not be needed soon; its pages may go.
   virtual void forget(std::size_t offset, std::size_t length) = 0;
 };

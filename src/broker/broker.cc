@@ -158,6 +158,7 @@ struct Broker::State final : store::StoreEvents {
   SubscriptionGroups groups;
   ConsumerOffsets offsets;
   FilterData filter_data;
+  ColdReads cold_reads{env, config};
   Stats stats;
   Consumers consumers;
   Producers producers;
@@ -228,6 +229,7 @@ void Broker::State::add_processors() {
   add_request_reply(*processors, *context, sending);
   add_assignment(*processors, *context, request_modes, *routes);
   add_clients(*processors, *context);
+  add_cold_reads(*processors, *context);
   add_offsets(*processors, *context);
   add_queries(*processors, *context);
   add_statistics(*processors, *context, [this](auto& table) { add_runtime_info(table); });
@@ -337,7 +339,7 @@ Result<Ok> Broker::State::listen() {
   context = std::make_unique<Context>(Context{
       env, config, *store, topics, groups, consumers, producers, offsets, queue_locks, long_polling,
       stats, config.now().broker_ip1 + ":" + std::to_string(server_config.listen_port), in_flight,
-      &filter_data});
+      &filter_data, &cold_reads});
   popping = std::make_unique<Popping>(*context, sending, config_path("consumerOrderInfo.json"));
   if (auto loaded = popping->load(); !loaded) return loaded;
   transactions =
@@ -380,6 +382,7 @@ void Broker::State::begin_upkeep() {
   every(10s, std::chrono::milliseconds{config.now().flush_consumer_offset_interval_ms},
         [this] { persist(); });
   every(Consumers::kScanPeriod, Consumers::kScanPeriod, [this] { drop_silent_clients(*context); });
+  every(ColdReads::kPeriod, ColdReads::kPeriod, [this] { cold_reads.end_period(); });
   every(LongPolling::kCheckPeriod, LongPolling::kCheckPeriod, [this] { long_polling.check(); });
 }
 

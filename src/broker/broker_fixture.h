@@ -29,6 +29,7 @@ class BrokerFixture : public ::testing::Test, public store::StoreEvents {
     add_send_back(processors_, context_, send_settings_);
     add_pulling(processors_, context_);
     add_clients(processors_, context_);
+    add_cold_reads(processors_, context_);
     add_offsets(processors_, context_);
     add_queries(processors_, context_);
     add_statistics(processors_, context_, {});
@@ -145,9 +146,10 @@ class BrokerFixture : public ::testing::Test, public store::StoreEvents {
                               return store_.max_offset(topic, queue_id);
                             }};
   InFlight in_flight_;
-  Context context_{env_,       config_,          store_,    topics_,      groups_,
-                   consumers_, producers_,       offsets_,  queue_locks_, long_polling_,
-                   stats_,     "10.0.0.1:10911", in_flight_};
+  ColdReads cold_reads_{env_, config_};
+  Context context_{env_,       config_,          store_,     topics_,      groups_,
+                   consumers_, producers_,       offsets_,   queue_locks_, long_polling_,
+                   stats_,     "10.0.0.1:10911", in_flight_, nullptr,      &cold_reads_};
   SendSettings send_settings_{protocol::host_from("10.0.0.1", 10'911),
                               *DelayLevels::parse(store::StoreConfig{}.delay_levels)};
   remoting::Processors processors_{env_};

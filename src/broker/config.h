@@ -87,6 +87,8 @@ struct BrokerConfig {
   std::int32_t bloom_error_percent = 20;
   std::int32_t bloom_consumers = 32;
   bool filter_bit_maps = false;
+  bool cold_flow_control = false;
+  std::int64_t cold_group_bytes = 3 << 20, cold_all_bytes = 100 << 20;
   std::int64_t filter_data_kept_ms = 24 * 3'600 * 1'000;
   MetricsExporter metrics_exporter = MetricsExporter::kProm;
   std::string metrics_host = "127.0.0.1";
@@ -227,6 +229,15 @@ struct BrokerConfig {
           "Evaluate the SQL92 filters of all groups when a message comes, and keep the bits "
           "of those that match in consumequeue_ext (enableConsumeQueueExt): pulls then "
           "leave records alone that do not match."},
+      PlainOption{"coldDataFlowControlEnable", &Self::cold_flow_control,
+                  "Slow groups down that read too much from disk: push consumers are answered "
+                  "SYSTEM_BUSY, pull consumers wait some seconds and get one message.",
+                  Change::kAtRunTime},
+      Option{"cgColdReadThreshold", &Self::cold_group_bytes, 0, std::int64_t{1} << 50,
+             "Bytes one group may read from disk in 5 s, unless it has a threshold of its own.",
+             Change::kAtRunTime},
+      Option{"globalColdReadThreshold", &Self::cold_all_bytes, 0, std::int64_t{1} << 50,
+             "Bytes all groups together may read from disk in 5 s.", Change::kAtRunTime},
       Option{"filterDataCleanTimeSpan", &Self::filter_data_kept_ms, 0, std::int64_t{1} << 40,
              "How long the SQL92 subscription of a group that has left is kept in "
              "consumerFilter.json, in ms.",

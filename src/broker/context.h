@@ -4,6 +4,7 @@
 
 #include "base/env.h"
 #include "base/in_flight.h"
+#include "broker/cold_reads.h"
 #include "broker/config.h"
 #include "broker/consumer_offsets.h"
 #include "broker/consumers.h"
@@ -36,6 +37,7 @@ struct Context {
   /// Requests whose work goes on beyond their callback; waited for before anything above ends.
   InFlight& in_flight;
   FilterData* filter_data = nullptr;  ///< Absent where nobody keeps it.
+  ColdReads* cold_reads = nullptr;    ///< Absent where nobody is slowed down.
 
   const BrokerConfig& settings() const { return config.now(); }
 };

@@ -39,7 +39,8 @@ struct Pull {
   PullMessageRequest header;
   Responder responder;
   bool lite;
-  bool first_pass;  ///< False: it has waited and is answered whatever it finds.
+  bool first_pass;      ///< False: it has waited and is answered whatever it finds.
+  bool slowed = false;  ///< It has waited because its group reads too much from disk.
   Clock::Instant begun;
 };
 
@@ -315,6 +316,37 @@ SubscriptionFilter by_expression(const Context& context, const Pull& pull,
                                                  subscription->data.sub_string)};
 }
 
+/// The group reads too much from disk: its push consumers come again later by themselves, a pull
+/// consumer is kept waiting and then gets little (PullMessageProcessor.processRequest).
+void slow_down(Context& context, const Pull& pull) {
+  const auto view =
+      context.consumers.find_for_pull(std::string{pull.header.consumer_group}, pull.header.topic);
+  if (view.group_online && view.mode.type == protocol::ConsumeType::kPassively)
+    return pull.responder.reply(
+        code::kSystemBusy, "This consumer group is reading cold data. It has been flow control",
+        protocol::NoFields{});
+  auto kept = std::make_shared<KeptPull>(pull);
+  kept->pull.slowed = true;
+  kept->pull.header.max_messages = 1;
+  const auto go_on = [&context, kept] {
+    const auto token = context.in_flight.enter();
+    if (token) run(context, kept->pull);
+  };
+  if (!context.cold_reads->hold(go_on)) go_on();
+}
+
+/// On a thread that may wait for the disk, unless the group is to wait itself.
+void read_cold(Context& context, const Pull& pull, const Accepted& accepted) {
+  const SubscriptionFilter filter = by_expression(context, pull, accepted.subscription);
+  const bool limited = !pull.slowed && context.cold_reads &&
+                       context.cold_reads->is_over_limit(pull.header.consumer_group);
+  GetResult result = read(context, pull, filter, /*only_resident=*/limited);
+  if (!result.resident && limited) return slow_down(context, pull);
+  if (!result.resident && context.cold_reads)
+    context.cold_reads->count(pull.header.consumer_group, result.total_bytes);
+  answer(context, pull, accepted, result, /*copy=*/!result.resident);
+}
+
 void run(Context& context, const Pull& pull) {
   auto checked = check(context, pull);
   if (const auto* refusal = std::get_if<Refusal>(&checked)) {
@@ -324,18 +356,13 @@ void run(Context& context, const Pull& pull) {
   }
   const auto& accepted = std::get<Accepted>(checked);
   const SubscriptionFilter filter{accepted.subscription};
-  if (filter.needs_record()) {
-    return on_worker(context, pull, [accepted](Context& on, const Pull& kept) {
-      GetResult result = read(on, kept, by_expression(on, kept, accepted.subscription), false);
-      answer(on, kept, accepted, result, /*copy=*/!result.resident);
-    });
+  if (!filter.needs_record()) {
+    GetResult result = read(context, pull, filter, true);
+    if (result.resident) return answer(context, pull, accepted, result, /*copy=*/false);
   }
-  GetResult result = read(context, pull, filter, true);
-  if (result.resident) return answer(context, pull, accepted, result, /*copy=*/false);
   on_worker(context, pull, [accepted](Context& on, const Pull& kept) {
     // Checking and copying wait for the disk here, so that no io thread does.
-    GetResult cold = read(on, kept, SubscriptionFilter{accepted.subscription}, false);
-    answer(on, kept, accepted, cold, /*copy=*/true);
+    read_cold(on, kept, accepted);
   });
 }
 

@@ -18,8 +18,6 @@ const std::vector<Refusal>& refusals() {
       {"this is a broker, not a container of brokers", {902, 903}},
       {"replication is not supported", {906}},
       {"this broker has no controller", {1008}},
-      {"cold reads have threads of their own and are not throttled", {2001, 2002}},
-      {"how the commit log is read ahead is not switched while running", {2004}},
       {"consume queues and configuration are not kept in RocksDB", {354, 355}},
       {"lite topics are not supported",
        {200'070, 200'071, 200'072, 200'073, 200'074, 200'075, 200'076, 200'077, 200'078, 200'079}},

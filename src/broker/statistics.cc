@@ -345,8 +345,6 @@ void add_statistics(remoting::Processors& processors, Context& context, MoreRunt
   plain(request_code::kResetMasterFlushOffset, [] { return Answer{}; });
   // Nothing is kept in RocksDB that could be moved out of it.
   plain(request_code::kPopRollback, [] { return Answer{}; });
-  plain(request_code::kGetColdDataFlowCtrInfo,
-        [] { return Answer::with_body(encode_body(protocol::ColdDataFlow{})); });
   with(request_code::kNotifyMinBrokerIdChange, min_broker_id);
   with(request_code::kGetTopicStatsInfo, topic_stats);
   with(request_code::kGetConsumeStats, consume_stats);

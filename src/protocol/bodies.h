@@ -651,12 +651,19 @@ struct HaRuntimeInfo {
       Field{"inSyncSlaveNums", &Self::in_sync_slave_nums}, Field{"master", &Self::master},
       Field{"masterCommitLogMaxOffset", &Self::master_commit_log_max_offset}};
 };
+/// What one group has read from disk in this period (AccAndTimeStamp).
+struct ColdReadsOfGroup {
+  std::int64_t bytes = 0, created_ms = 0, last_ms = 0;
+  using Self = ColdReadsOfGroup;
+  static constexpr auto kFields =
+      MemberList{Field{"coldAcc", &Self::bytes}, Field{"createTimeMills", &Self::created_ms},
+                 Field{"lastColdReadTimeMills", &Self::last_ms}};
+};
 /// GET_COLD_DATA_FLOW_CTR_INFO: whose cold reads are throttled.
 struct ColdDataFlow {
-  std::map<std::string, Json> runtime_table, config_table;
-  std::int64_t group_threshold = std::numeric_limits<std::int64_t>::max();  // never reached
-  std::int64_t global_threshold = std::numeric_limits<std::int64_t>::max();
-  std::int64_t global_accumulated = 0;
+  std::map<std::string, ColdReadsOfGroup> runtime_table;
+  std::map<std::string, std::int64_t> config_table;
+  std::int64_t group_threshold = 0, global_threshold = 0, global_accumulated = 0;
   using Self = ColdDataFlow;
   static constexpr auto kFields = MemberList{
       Field{"runtimeTable", &Self::runtime_table}, Field{"configTable", &Self::config_table},

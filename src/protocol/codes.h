@@ -42,9 +42,10 @@ inline constexpr std::int32_t
     kRecallMessage = 370, kQueryAssignment = 400, kSetMessageRequestMode = 401,
     kGetAllMessageRequestMode = 402, kGetBrokerMemberGroup = 901, kBrokerHeartbeat = 904,
     kNotifyMinBrokerIdChange = 905, kGetBrokerHaStatus = 907, kResetMasterFlushOffset = 908,
-    kGetColdDataFlowCtrInfo = 2003, kPopMessage = 200050, kAckMessage = 200051,
-    kPeekMessage = 200052, kChangeMessageInvisibleTime = 200053, kNotification = 200054,
-    kPollingInfo = 200055, kPopRollback = 200056, kBatchAckMessage = 200151;
+    kUpdateColdDataFlowCtrConfig = 2001, kRemoveColdDataFlowCtrConfig = 2002,
+    kGetColdDataFlowCtrInfo = 2003, kSetCommitLogReadMode = 2004, kPopMessage = 200050,
+    kAckMessage = 200051, kPeekMessage = 200052, kChangeMessageInvisibleTime = 200053,
+    kNotification = 200054, kPollingInfo = 200055, kPopRollback = 200056, kBatchAckMessage = 200151;
 }  // namespace request_code
 
 namespace response_code {

@@ -319,6 +319,13 @@ struct QueryMessageResponse {
       MemberList{Field{"indexLastUpdateTimestamp", &Self::index_last_update_timestamp},
                  Field{"indexLastUpdatePhyoffset", &Self::index_last_update_physical_offset}};
 };
+/// Is the commit log read ahead? madvise()'s numbers.
+struct ReadAheadRequest {
+  static constexpr std::int32_t kCode = request_code::kSetCommitLogReadMode;
+  std::int32_t mode = 0;
+  using Self = ReadAheadRequest;
+  static constexpr auto kFields = MemberList{Field{"READ_AHEAD_MODE", &Self::mode}};
+};
 struct QueryConsumeQueueRequest {
   static constexpr std::int32_t kCode = request_code::kQueryConsumeQueue;
   std::string topic;

@@ -31,7 +31,8 @@ CommitLog::CommitLog(Env& env, const StoreConfig& config, std::string directory,
       config_{config},
       directory_{std::move(directory)},
       segment_bytes_{static_cast<std::size_t>(config.commit_log_file_bytes)},
-      events_{events} {}
+      events_{events},
+      read_ahead_{config.read_ahead} {}
 
 CommitLog::~CommitLog() {
   stop();
@@ -68,8 +69,21 @@ Result<Ok> CommitLog::load() {
   return Ok{};
 }
 
-Result<Ok> CommitLog::open_last(std::int64_t base) {
+Result<std::shared_ptr<Segment>> CommitLog::open_segment(std::int64_t base) {
   auto segment = Segment::open(env_.files, path_of(base), base, segment_bytes_);
+  if (segment && !read_ahead_.load()) (*segment)->read_ahead(false);
+  return segment;
+}
+
+void CommitLog::read_ahead(bool ahead) {
+  read_ahead_ = ahead;
+  for (const auto& segment : segments()) segment->read_ahead(ahead);
+  std::lock_guard lock{prepare_mutex_};
+  if (prepared_) prepared_->read_ahead(ahead);
+}
+
+Result<Ok> CommitLog::open_last(std::int64_t base) {
+  auto segment = open_segment(base);
   if (!segment) return segment.error();
   (*segment)->set_written(segment_bytes_);  // recovery finds the true end
   segments_.push_back(*std::move(segment));
@@ -155,7 +169,7 @@ void CommitLog::prepare() {
     if (stopping_) return;
     const std::int64_t base = prepare_base_;
     lock.unlock();
-    auto segment = Segment::open(env_.files, path_of(base), base, segment_bytes_);
+    auto segment = open_segment(base);
     Result<Ok> named = segment ? env_.files.sync_directory(directory_) : segment.error();
     lock.lock();
     if (!named) {
@@ -186,7 +200,7 @@ Result<Ok> CommitLog::roll(std::shared_ptr<Segment>& current) {
   }
   prepare_wanted_.notify_one();
   if (!next) {
-    auto made = Segment::open(env_.files, path_of(base), base, segment_bytes_);
+    auto made = open_segment(base);
     if (!made) return made.error();
     // Slow under the lock, but a message in a file without a durable name would not survive a power
     // cut.

@@ -54,7 +54,8 @@ class CommitLog {
 
   std::shared_ptr<Segment> segment_of(std::int64_t offset) const;  ///< nullptr: not in the log.
   std::vector<std::shared_ptr<Segment>> segments()
-      const;  ///< Written or loaded; not one that is only prepared.
+      const;                    ///< Written or loaded; not one that is only prepared.
+  void read_ahead(bool ahead);  ///< dataReadAheadEnable has changed.
   Result<Ok> remove_first(std::int64_t base_offset);
   /// Frees up to kReleaseBytes of the removed segments' space. False: none is left that nobody
   /// reads. Like remove_first(), by one thread at a time.
@@ -64,6 +65,7 @@ class CommitLog {
  private:
   void append_locked(std::span<Slot> batch, Clock::Duration& write);
   void tell(const Result<Ok>& done);
+  Result<std::shared_ptr<Segment>> open_segment(std::int64_t base);
   Result<Ok> open_last(std::int64_t base);
   Result<Ok> fill_gap(std::int64_t base);
   Result<Ok> remove_last(const std::string& path);
@@ -96,6 +98,7 @@ class CommitLog {
 
   std::atomic<std::int64_t> end_{0}, last_timestamp_{0};
   std::atomic<std::int64_t> lock_since_ms_{0};
+  std::atomic<bool> read_ahead_;
 
   std::mutex prepare_mutex_;
   std::condition_variable prepare_wanted_;

@@ -82,6 +82,7 @@ struct StoreConfig {
   std::string delay_levels = "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h";
   std::int32_t delay_offset_flush_interval_ms = 10'000;
   std::int32_t batch_queue_file_bytes = 13'800'000;
+  bool read_ahead = true;
   bool queue_extension = false;
   std::int32_t queue_extension_file_bytes = 48 << 20;
   bool lmq = false;
@@ -205,6 +206,9 @@ struct StoreConfig {
       Option{"mapperFileSizeBatchConsumeQueue", &Self::batch_queue_file_bytes, 46, 2'147'483'600,
              "Bytes per file of a topic with queue.type=BatchCQ, rounded up to a multiple of 46. "
              "Cannot change once the store has files."},
+      PlainOption{"dataReadAheadEnable", &Self::read_ahead,
+                  "Let the system read more of the log than is asked for when it reads from disk.",
+                  Change::kAtRunTime},
       PlainOption{"enableConsumeQueueExt", &Self::queue_extension,
                   "Write the tags' code, store time and filter bit map of each message into "
                   "consumequeue_ext; entries of consume queues lead there."},

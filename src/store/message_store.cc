@@ -135,7 +135,11 @@ class LocalStore final : public MessageStore, private RetentionTarget {
   void delete_expired_segments() override { retention_.trigger(); }
   StoreStatus status() override;
   const StoreConfig& config() const override { return config_.now(); }
-  void change_config(StoreConfig next) override { config_.change(std::move(next)); }
+  void change_config(StoreConfig next) override {
+    const bool ahead = next.read_ahead, changed = ahead != config_.now().read_ahead;
+    config_.change(std::move(next));
+    if (changed) log_.read_ahead(ahead);
+  }
 
  private:
   // Recovery.

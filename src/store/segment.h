@@ -40,6 +40,7 @@ class Segment {
   /// In the page cache? What was seen there stays believed for a second: asking the system for each
   /// record costs more than the record. A page that is evicted meanwhile costs its reader one wait.
   bool resident(std::size_t position, std::size_t length, Clock::Instant now) const;
+  void read_ahead(bool ahead) { mapping_->read_ahead(ahead); }
   Result<Ok> sync() { return file_->sync(); }
   void start_writeback(std::size_t position, std::size_t length) {
     file_->start_writeback(position, length);

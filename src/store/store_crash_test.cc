@@ -37,12 +37,44 @@ struct Sent {
   bool acknowledged = false, durable = false;
 };
 
+/// The bit map of a message is its key.
+struct KeysAsBitMaps final : StoreEvents {
+  std::string filter_bit_map(std::string_view, std::string_view properties) override {
+    return std::string{
+        protocol::find_property(properties, protocol::property::kUniqueKey).value_or("")};
+  }
+};
+
+/// Takes all; what an entry leads to in consumequeue_ext has to be its own.
+class OwnBitMaps final : public MessageFilter {
+ public:
+  bool matches_tags_code(std::int64_t) const override { return true; }
+  bool matches_bit_map(std::string_view bit_map, std::int64_t) const override {
+    last_ = bit_map;
+    return true;
+  }
+  bool needs_record() const override { return true; }
+  bool matches_record(Bytes record) const override {
+    const auto message = protocol::decode_message(record);
+    if (message && last_) {
+      EXPECT_EQ(message->property(protocol::property::kUniqueKey), *last_);
+    }
+    last_.reset();
+    return true;
+  }
+
+ private:
+  mutable std::optional<std::string> last_;
+};
+
 class CrashingStore {
  public:
   explicit CrashingStore(std::uint64_t seed) : random_{seed} {
     config_.root = "/store";
     config_.commit_log_file_bytes = 8 << 10;
     config_.consume_queue_file_bytes = 400;
+    config_.queue_extension = random_() % 2 == 0;
+    config_.queue_extension_file_bytes = 256;
     config_.index_slots = 20;
     config_.index_units = 50 + static_cast<std::int32_t>(random_() % 100);
     config_.flush_interval_ms = 5;
@@ -257,8 +289,10 @@ class CrashingStore {
     const std::int64_t min = store_->min_offset("T", queue);
     if (min < 0) return bodies;
     EXPECT_EQ(min, 0);
+    const OwnBitMaps own;
     for (std::int64_t offset = 0; offset < store_->max_offset("T", queue);) {
-      const GetResult got = store_->get({.topic = "T", .queue_id = queue, .offset = offset});
+      const GetResult got =
+          store_->get({.topic = "T", .queue_id = queue, .offset = offset, .filter = &own});
       EXPECT_EQ(got.status, GetStatus::kFound) << "queue " << queue << " offset " << offset;
       if (got.status != GetStatus::kFound) return bodies;
       for (const RecordBytes& each : got.records) {
@@ -311,7 +345,7 @@ class CrashingStore {
   Random env_random_{1};
   apogee::testing::RecordingLogger log_;
   std::string history_;
-  StoreEvents events_;
+  KeysAsBitMaps events_;
   std::unique_ptr<Env> env_;
   std::unique_ptr<MessageStore> store_;
   std::string error_;

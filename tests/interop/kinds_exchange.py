@@ -7,6 +7,7 @@ import programs
 
 KINDS = ["delayed messages", "messages sent back", "LMQs", "batch queues", "popped messages", "messages popped in order", "offsets", "expressions"]
 CONFIGURATION = "enableLmq=true\nenableMultiDispatch=true\nmessageDelayLevel=1s 20s 40s\n"
+EXTENSION = "enableConsumeQueueExt=true\nmappedFileSizeConsumeQueueExt=1024\nenableCalcFilterBitMap=true\n"
 
 
 def tell(story, first, second, how):

@@ -23,14 +23,9 @@ POLICY = '{"type":"CUSTOMIZED","customizedRetryPolicy":{"next":[1000,5000,10000]
 
 
 ROCKSDB = "Neither queues nor configuration are kept in RocksDB; the request is refused by name."
-COLD_READS = "Cold reads have threads of their own and are not throttled, so there is no limit to set; refused by name."
 ACCESS = "Both refuse while access control is off; Apogee gives the cause, where Apache writes it to its log."
 DIFFERENCES = {
     "checkRocksdbCqWriteProgress": ROCKSDB,
-    "updateColdDataFlowCtrGroupConfig": COLD_READS,
-    "removeColdDataFlowCtrGroupConfig": COLD_READS,
-    "setCommitLogReadAheadMode": "How the log is read ahead is not switched while running; refused by name.",
-    "getColdDataFlowCtrInfo": "Nothing is throttled: the thresholds are never reached.",
     "exportConfigs": "Without msgTraceTopicName and useTLS, which the broker's configuration does not have.",
     "exportMetrics": "Without cpuNum, which the tool reads from a setting of Netty's threads.",
     "getBrokerConfig": "Only keys that mean something here are listed, and the keys of this broker alone.",

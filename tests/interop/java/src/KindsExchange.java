@@ -14,6 +14,7 @@ import java.util.concurrent.ConcurrentHashMap;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.MessageSelector;
+import org.apache.rocketmq.client.consumer.PullResult;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.common.TopicConfig;
@@ -268,9 +269,15 @@ public class KindsExchange extends Pop {
         if (chapter > 1) {
             String kept = Files.readString(Path.of("store/config/consumerFilter.json")).replaceAll("\\s+", "");
             check(kept.contains("\"expression\":\"a>5\"") && kept.contains("\"" + group + "\""), "consumerFilter.json has it not: " + kept);
+            // What it has had comes again, chosen by whatever the other broker kept about it.
+            DefaultMQPullConsumer back = puller(group);
+            back.updateConsumeOffset(queue(topic), 0);
+            back.getOffsetStore().persist(queue(topic));
+            eventually(10, () -> back.fetchConsumeOffset(queue(topic), true) == 0, "the group's offset");
+            back.shutdown();
         }
         for (int i = 0; i < 10; i++) {
-            Message message = new Message(topic, bytes(chapter + "-" + i));
+            Message message = new Message(topic, "T" + i % 2, bytes(chapter + "-" + i));
             message.putUserProperty("a", String.valueOf(i));
             PRODUCER.send(message);
         }
@@ -283,11 +290,22 @@ public class KindsExchange extends Pop {
         });
         consumer.start();
         Map<String, Integer> wanted = new HashMap<>();
-        for (int i = 6; i < 10; i++) wanted.put(chapter + "-" + i, 1);
+        for (int of = 1; of <= chapter; of++) for (int i = 6; i < 10; i++) wanted.put(of + "-" + i, 1);
         eventually(60, () -> got.size() >= wanted.size(), "what it chooses; came " + got);
         Thread.sleep(1_000);
         consumer.shutdown();
         equal(wanted, new HashMap<>(got), "what it chooses");
+        DefaultMQPullConsumer even = puller("ExchangeEven");
+        Set<String> tagged = new TreeSet<>();
+        for (int of = 1; of <= chapter; of++) for (int i = 0; i < 10; i += 2) tagged.add(of + "-" + i);
+        List<String> chosen = new ArrayList<>();
+        for (long at = 0; at < 10L * chapter;) {
+            PullResult pulled = even.pull(queue(topic), "T0", at, 32);
+            if (pulled.getMsgFoundList() != null) chosen.addAll(texts(pulled.getMsgFoundList()));
+            at = pulled.getNextBeginOffset();
+        }
+        even.shutdown();
+        equal(new ArrayList<>(tagged), chosen, "what has the tag");
     }
 
     public static void main(String[] arguments) throws Exception {
