@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <atomic>
-#include <coroutine>
 #include <cstdlib>
 #include <future>
 #include <latch>
@@ -11,6 +10,7 @@
 #include <unistd.h>
 
 #include "suite.h"
+#include "testing/detached.h"
 
 /// What a program sees of the producer, whoever wrote the broker.
 namespace suite {
@@ -281,20 +281,11 @@ void sends_with_a_callback_arrive(const Context& c) {
   same(bodies_of(inbox.take(3)), std::set<std::string>{"plain", "queue", "selector"}, "bodies");
 }
 
-struct Detached {
-  struct promise_type {
-    Detached get_return_object() { return {}; }
-    std::suspend_never initial_suspend() { return {}; }
-    std::suspend_never final_suspend() noexcept { return {}; }
-    void return_void() {}
-    void unhandled_exception() { std::terminate(); }
-  };
-};
-
 void awaited_sends_arrive(const Context& c) {
   Sending s{c};
   std::promise<std::string> done;
-  const auto coroutine = [](Sending& with, std::promise<std::string>& out) -> Detached {
+  const auto coroutine = [](Sending& with,
+                            std::promise<std::string>& out) -> apogee::testing::Detached {
     Message one = with.message("plain"), two = with.message("selector"),
             three = with.message("queue");
     QueueSelector select = by_key("k");
