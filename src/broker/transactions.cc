@@ -203,8 +203,9 @@ void Transactions::add(Queue& queue, const Message& half) {
   if (offset < queue.next_half) return;
   queue.next_half = offset + 1;
   OfTopic& topic = topics_[std::string{half.property(property::kRealTopic).value_or("")}];
-  queue.open[offset] = {
-      .due = due_of(half), .topic = &topic, .ending = queue.ending_unread.erase(offset) > 0};
+  queue.open[offset] = {.due = due_of(half),
+                        .topic = &topic,
+                        .claimed = queue.ending_unread.erase(offset) > 0 ? By::kEnd : By::kNobody};
   count(topic, 1);
   if (const auto earlier = number_of(half.property(property::kPreparedQueueOffset));
       earlier && *earlier < offset) {
@@ -260,22 +261,29 @@ void Transactions::commit_offsets(std::int32_t id, Queue& queue) {
 
 // ---- Ends --------------------------------------------------------------------------------------
 
-/// nullopt: it has ended, or somebody else is about to end it.
-std::optional<Transactions::Claim> Transactions::claim(std::int32_t id, std::int64_t offset) {
+/// nullopt: it has ended, or somebody else is about to end it. An end that comes in the middle of a
+/// question waits until the half stands at its new place.
+std::optional<Transactions::Claim> Transactions::claim(std::int32_t id, std::int64_t offset,
+                                                       By by) {
   // What has ended before this start must be known: what is not read from here on is new.
   if (!caught_up_.load(std::memory_order_acquire)) follow();
-  std::lock_guard lock{mutex_};
+  std::unique_lock lock{mutex_};
   Queue& queue = queues_[id];
   if (queue.next_half < 0) begin(id, queue);
-  if (const auto moved = queue.moved.find(offset); moved != queue.moved.end())
-    offset = moved->second.offset;
-  const auto half = queue.open.find(offset);
-  if (half != queue.open.end()) {
-    if (std::exchange(half->second.ending, true)) return std::nullopt;
-    return Claim{id, offset};
+  for (;; settled_.wait(lock)) {
+    const auto moved = queue.moved.find(offset);
+    const std::int64_t present = moved == queue.moved.end() ? offset : moved->second.offset;
+    const auto half = queue.open.find(present);
+    if (half == queue.open.end()) {
+      const bool is_new = present >= queue.next_half && queue.ending_unread.insert(present).second;
+      return is_new ? std::optional{Claim{id, present}} : std::nullopt;
+    }
+    if (half->second.claimed == By::kNobody) {
+      half->second.claimed = by;
+      return Claim{id, present};
+    }
+    if (half->second.claimed == By::kEnd || by == By::kQuestion) return std::nullopt;
   }
-  if (offset < queue.next_half || !queue.ending_unread.insert(offset).second) return std::nullopt;
-  return Claim{id, offset};
 }
 
 /// The end of a claimed half is in the log, or could not be stored.
@@ -289,10 +297,11 @@ void Transactions::settle_locked(Queue& queue, std::int64_t offset, bool ended) 
     if (ended)
       remove(queue, offset);
     else
-      half->second.ending = false;
+      half->second.claimed = By::kNobody;
   } else if (!ended) {
     queue.ending_unread.erase(offset);
   }  // else: read as one that is ending, and then its end
+  settled_.notify_all();
 }
 
 /// A claimed half ends at its place because its copy is at `to`.
@@ -367,7 +376,7 @@ Answer Transactions::end(const EndTransactionRequest& request) {
   if (commit)  // one that is to be delivered later begins to wait now
     if (auto refused = put_off(topic, queue_id, properties, context_, sending_))
       return Answer::error(refused->code, std::move(refused->remark));
-  const auto claimed = claim(half->queue_id, request.tran_state_table_offset);
+  const auto claimed = claim(half->queue_id, request.tran_state_table_offset, By::kEnd);
   if (!claimed) return {};  // it has ended before: an end may come twice, its effect must not
 
   store::PutStatus status = store::PutStatus::kOk;
@@ -430,7 +439,7 @@ std::size_t Transactions::ask_about_old(std::int32_t id) {
   {
     std::lock_guard lock{mutex_};
     for (const auto& [offset, half] : queues_[id].open)
-      if (half.due <= now && !half.ending) due.push_back(offset);
+      if (half.due <= now && half.claimed == By::kNobody) due.push_back(offset);
   }
   std::size_t asked = 0;
   for (std::span<const std::int64_t> rest = due; !rest.empty() && !stopping_;) {
@@ -446,7 +455,7 @@ std::size_t Transactions::ask_about_old(std::int32_t id) {
 /// The renewed copy of a half, or the one that is given up. nullopt: it is gone, or ending.
 std::optional<Transactions::Question> Transactions::question_of(std::int32_t id,
                                                                 std::int64_t offset) {
-  const auto claimed = claim(id, offset);
+  const auto claimed = claim(id, offset, By::kQuestion);
   if (!claimed) return std::nullopt;
   const store::RecordBytes bytes = context_.store.record_at(protocol::kHalfTopic, id, offset);
   const auto half = protocol::decode_message(bytes.bytes);

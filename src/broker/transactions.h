@@ -2,6 +2,7 @@
 
 #include <array>
 #include <atomic>
+#include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -89,10 +90,12 @@ class Transactions {
   Topics topics() const;  ///< By real topic; those the file knows too.
 
  private:
+  /// Who is about to store something about a half that nobody else may store meanwhile.
+  enum class By : std::uint8_t { kNobody, kEnd, kQuestion };
   struct Half {
-    std::int64_t due;     // Unix ms from which on it may be asked about
-    OfTopic* topic;       // of the real one, in topics_
-    bool ending = false;  // its end is being stored
+    std::int64_t due;  // Unix ms from which on it may be asked about
+    OfTopic* topic;    // of the real one, in topics_
+    By claimed = By::kNobody;
   };
   /// Where a half is now that the producer knows by an earlier offset. `by_itself`: the half says
   /// so (Apache puts halves back during their immunity), and an end of either offset ends it.
@@ -126,7 +129,7 @@ class Transactions {
   void remove(Queue& queue, std::int64_t offset);
   void apply_op(Queue& queue, const protocol::Message& op);
   void commit_offsets(std::int32_t id, Queue& queue);
-  std::optional<Claim> claim(std::int32_t id, std::int64_t offset);
+  std::optional<Claim> claim(std::int32_t id, std::int64_t offset, By by);
   void settle(const Claim& claim, bool ended);
   void settle_locked(Queue& queue, std::int64_t offset, bool ended);
   void move(const Claim& claim, std::int64_t to);
@@ -146,6 +149,7 @@ class Transactions {
   std::mutex run_mutex_;  // one round at a time
   bool refused_ = false;  // guarded by run_mutex_: so that it is said once
   mutable std::mutex mutex_;
+  std::condition_variable settled_;       // mutex_: a claim is over
   std::map<std::int32_t, Queue> queues_;  // guarded by mutex_
   Topics topics_;                         // guarded by mutex_; nothing is ever taken out
   protocol::DataVersion version_;         // guarded by mutex_; of topics_

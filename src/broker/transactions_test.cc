@@ -1,5 +1,6 @@
 #include "broker/transactions.h"
 
+#include <future>
 #include <random>
 
 #include <malloc.h>
@@ -122,8 +123,14 @@ class TransactionsTest : public BrokerFixture {
     return offsets_.find(protocol::kTransactionGroup, topic, 0).value_or(-1);
   }
 
+  void on_arrivals(std::span<const store::Arrival> arrivals) override {
+    BrokerFixture::on_arrivals(arrivals);
+    if (const auto hook = std::exchange(on_next_arrival_, nullptr)) hook();
+  }
+
   std::shared_ptr<FakePeer> producer_ = connect();
   std::unique_ptr<Transactions> transactions_;
+  std::function<void()> on_next_arrival_;
 };
 
 using Bodies = std::vector<std::string>;
@@ -264,6 +271,26 @@ TEST_F(TransactionsTest, TakesTheEndOfAHalfThatWasRenewedSeveralTimes) {
   transactions_->check();
   EXPECT_EQ(end(last, kRollback, true).code, 0);  // answered while it was asked about again
   end(other, kCommit);
+  EXPECT_EQ(delivered(), Bodies{"pay"});
+  transactions_->follow();
+  EXPECT_EQ(transactions_->open(), 0);
+}
+
+TEST_F(TransactionsTest, AnEndInTheMiddleOfAQuestionWaitsForTheHalfsNewPlace) {
+  const Known first = send_half("pay");
+  disk_.clock.advance(6s);
+  std::future<remoting::Answer> ended;
+  on_next_arrival_ = [&] {  // the copy is stored, the end of the one before is not
+    ended = std::async(std::launch::async, [&] {
+      return transactions_->end({.producer_group = "p",
+                                 .tran_state_table_offset = first.queue_offset,
+                                 .commit_log_offset = first.physical_offset,
+                                 .commit_or_rollback = kCommit});
+    });
+    EXPECT_EQ(ended.wait_for(20ms), std::future_status::timeout);
+  };
+  EXPECT_EQ(transactions_->check(), 1);
+  EXPECT_EQ(ended.get().code, 0);
   EXPECT_EQ(delivered(), Bodies{"pay"});
   transactions_->follow();
   EXPECT_EQ(transactions_->open(), 0);
