@@ -5,7 +5,7 @@
 #include <mutex>
 #include <thread>
 
-#include <pthread.h>
+#include "base/thread_name.h"
 
 namespace apogee {
 namespace {
@@ -13,9 +13,11 @@ namespace {
 /// Timers in one ordered map under one mutex; the clock's thread sleeps until the first is due.
 class SystemClock final : public Clock {
  public:
-  SystemClock() : thread_{[this] { run(); }} {
-    pthread_setname_np(thread_.native_handle(), "clock");
-  }
+  SystemClock()
+      : thread_{[this] {
+          name_this_thread("clock");
+          run();
+        }} {}
   ~SystemClock() override {
     {
       std::lock_guard lock{mutex_};

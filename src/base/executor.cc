@@ -3,10 +3,11 @@
 #include <condition_variable>
 #include <deque>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <vector>
 
-#include <pthread.h>
+#include "base/thread_name.h"
 
 namespace apogee {
 namespace {
@@ -15,8 +16,10 @@ class ThreadPool final : public Executor {
  public:
   ThreadPool(std::size_t threads, const char* name) {
     for (std::size_t i = 0; i < threads; ++i) {
-      threads_.emplace_back([this] { run(); });
-      pthread_setname_np(threads_.back().native_handle(), name);
+      threads_.emplace_back([this, name = std::string{name}] {
+        name_this_thread(name.c_str());
+        run();
+      });
     }
   }
   ~ThreadPool() override {

@@ -24,6 +24,57 @@ Error error_of(int number, const std::string& what) {
   return Error{code, what + ": " + std::generic_category().message(number)};
 }
 
+// ---- What systems have by different names
+// ----------------------------------------
+
+/// The content and what finds it again are on the disk.
+int sync_content(int descriptor) {
+#if defined(__APPLE__)
+  return ::fcntl(descriptor, F_FULLFSYNC);  // fsync() there stops at the drive's cache
+#else
+  return ::fdatasync(descriptor);
+#endif
+}
+
+/// A hint; without one the system writes back when it likes.
+void begin_writeback([[maybe_unused]] int descriptor, [[maybe_unused]] std::uint64_t offset,
+                     [[maybe_unused]] std::uint64_t length) {
+#if defined(__linux__)
+  ::sync_file_range(descriptor, static_cast<off64_t>(offset), static_cast<off64_t>(length),
+                    SYNC_FILE_RANGE_WRITE);
+#endif
+}
+
+/// Room for what will be written there; the size stays. Without it, and where a file system cannot,
+/// a full disk is reported at the write.
+int reserve([[maybe_unused]] int descriptor, [[maybe_unused]] std::uint64_t offset,
+            [[maybe_unused]] std::uint64_t length) {
+#if defined(__linux__)
+  const int result = ::fallocate(descriptor, FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
+                                 static_cast<off_t>(length));
+  return result != 0 && errno == EOPNOTSUPP ? 0 : result;
+#else
+  return 0;
+#endif
+}
+
+timespec modified(const struct stat& status) {
+#if defined(__APPLE__)
+  return status.st_mtimespec;
+#else
+  return status.st_mtim;
+#endif
+}
+
+#if defined(__linux__)
+using Residency = unsigned char;  // as mincore() wants it
+#else
+using Residency = char;
+#endif
+
+// ---- Files
+// ------------------------------------------------------------------------------
+
 std::size_t page_size() {
   static const auto size = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
   return size;
@@ -45,9 +96,9 @@ class PosixMapping final : public Mapping {
   bool resident(std::size_t offset, std::size_t length) const override {
     const auto [from, size] = pages(offset, length);
     const std::size_t count = (size + page_size() - 1) / page_size();
-    std::vector<unsigned char> present(count);
+    std::vector<Residency> present(count);
     if (count == 0 || ::mincore(address_ + from, size, present.data()) != 0) return true;
-    for (const unsigned char page : present) {
+    for (const Residency page : present) {
       if ((page & 1) == 0) return false;
     }
     return true;
@@ -119,12 +170,11 @@ class PosixFile final : public File {
   }
 
   Result<Ok> sync() override {
-    if (::fdatasync(descriptor_) != 0) return error_of(errno, "sync " + path_);
+    if (sync_content(descriptor_) != 0) return error_of(errno, "sync " + path_);
     return Ok{};
   }
   void start_writeback(std::uint64_t offset, std::uint64_t length) override {
-    ::sync_file_range(descriptor_, static_cast<off64_t>(offset), static_cast<off64_t>(length),
-                      SYNC_FILE_RANGE_WRITE);
+    begin_writeback(descriptor_, offset, length);
   }
   Result<Ok> resize(std::uint64_t size) override {
     if (::ftruncate(descriptor_, static_cast<off_t>(size)) != 0)
@@ -132,11 +182,8 @@ class PosixFile final : public File {
     return Ok{};
   }
   Result<Ok> allocate(std::uint64_t offset, std::uint64_t length) override {
-    if (::fallocate(descriptor_, FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
-                    static_cast<off_t>(length)) == 0)
-      return Ok{};
-    if (errno == EOPNOTSUPP) return Ok{};  // such a file system reports a full disk at the write
-    return error_of(errno, "allocate " + path_);
+    if (reserve(descriptor_, offset, length) != 0) return error_of(errno, "allocate " + path_);
+    return Ok{};
   }
   Result<std::unique_ptr<Mapping>> map(std::uint64_t offset, std::size_t length,
                                        Access access) override {
@@ -249,7 +296,7 @@ class PosixFiles final : public FileSystem {
         .name = path.substr(path.rfind('/') + 1),
         .is_directory = S_ISDIR(status.st_mode),
         .size = static_cast<std::uint64_t>(status.st_size),
-        .modified_ms = status.st_mtim.tv_sec * 1000 + status.st_mtim.tv_nsec / 1'000'000};
+        .modified_ms = modified(status).tv_sec * 1000 + modified(status).tv_nsec / 1'000'000};
   }
   Result<DiskSpace> space(const std::string& path) override {
     struct statvfs status{};

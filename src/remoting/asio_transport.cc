@@ -1,8 +1,8 @@
 #define ASIO_STANDALONE
 #define ASIO_NO_DEPRECATED
 #include <asio.hpp>
-#include <pthread.h>
 
+#include "base/thread_name.h"
 #include "remoting/client.h"
 
 namespace apogee::remoting {
@@ -28,9 +28,10 @@ Endpoint endpoint_of(const tcp::endpoint& endpoint) {
 class AsioLoop final : public Loop {
  public:
   explicit AsioLoop(std::size_t index)
-      : work_{asio::make_work_guard(io)}, thread_{[this] { io.run(); }} {
-    pthread_setname_np(thread_.native_handle(), ("io-" + std::to_string(index)).c_str());
-  }
+      : work_{asio::make_work_guard(io)}, thread_{[this, index] {
+          name_this_thread(("io-" + std::to_string(index)).c_str());
+          io.run();
+        }} {}
   ~AsioLoop() override {
     work_.reset();
     io.stop();
