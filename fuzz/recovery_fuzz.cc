@@ -5,10 +5,11 @@
 #include "protocol/message.h"
 #include "store/inspect.h"
 #include "store/message_store.h"
+#include "store/segment.h"
 #include "testing/disk_env.h"
-#include "testing/store_builder.h"
 
-/// A small sound store, then damage as the input says, then opening it. Laws:
+/// A small sound store with a plain topic, one of batch queues and one whose entries lead into
+/// consumequeue_ext, then damage as the input says, then opening it. Laws:
 ///   - nothing crashes or runs forever;
 ///   - the store opens or says why not;
 ///   - after an unclean exit with nothing the checkpoint vouches for, all of the log is read again,
@@ -23,7 +24,6 @@ using namespace apogee;
 using namespace apogee::store;
 using apogee::testing::DiskEnv;
 using apogee::testing::ForgetfulDisk;
-using apogee::testing::StoreBuilder;
 
 constexpr std::int64_t kNow = 1'700'000'000'000;
 
@@ -32,28 +32,71 @@ StoreConfig small() {
   config.root = "store";
   config.commit_log_file_bytes = 2'048;
   config.consume_queue_file_bytes = 200;
+  config.batch_queue_file_bytes = 46 * 4;
   config.index_slots = 5;
   config.index_units = 20;
   return config;
 }
 
+struct Kinds final : StoreEvents {
+  bool is_batch_topic(std::string_view topic) override { return topic == "B"; }
+};
+
+void append(MessageStore& store, std::string_view topic, std::int32_t queue, int number) {
+  const bool batch = topic == "B";
+  Buffer properties, record;
+  protocol::append_property(properties, "UNIQ_KEY", "K" + std::to_string(number));
+  if (number % 3 == 0) protocol::append_property(properties, "TAGS", "A");
+  if (batch) protocol::append_property(properties, "INNER_NUM", std::to_string(1 + number % 4));
+  static constexpr std::array<std::byte, 4> kHost{};
+  const std::string_view body = "a body to be damaged, of some length";
+  const std::int32_t flags =
+      batch ? protocol::sys_flag::kInnerBatch | protocol::sys_flag::kNeedUnwrap : 0;
+  require(protocol::encode_message(
+              record, {.queue_id = queue,
+                       .sys_flag = flags,
+                       .born_host = kHost,
+                       .store_host = kHost,
+                       .body = as_bytes(body.substr(static_cast<std::size_t>(number % 20))),
+                       .topic = topic,
+                       .properties = properties})
+              .has_value());
+  Append append{
+      .topic = topic, .queue_id = queue, .records = std::as_writable_bytes(std::span{record})};
+  Append* all[] = {&append};
+  store.append(all);
+  require(append.status == PutStatus::kOk);
+}
+
+/// The tags of X stand in consumequeue_ext, as an older broker may have left them.
+void lead_elsewhere(FileSystem& files) {
+  auto file = files.open("store/consumequeue/X/0/" + segment_name(0), FileSystem::Open::kExisting);
+  require(file.has_value());
+  std::array<std::byte, 8> address{};
+  for (std::uint64_t i = 0; i < 4; ++i) {
+    write_big<std::int64_t>(
+        address, 0, std::numeric_limits<std::int64_t>::min() + static_cast<std::int64_t>(i));
+    require((*file)->write_at(i * 20 + 12, Bytes{address}).has_value());
+  }
+}
+
 /// Made once; every input damages a copy.
 const ForgetfulDisk& sound_store() {
-  static const auto disk = [] {
-    auto made = std::make_unique<ForgetfulDisk>();
-    StoreBuilder builder{"store", 2'048, 200};
-    for (int i = 0; i < 35; ++i) {
-      const std::string key = "K" + std::to_string(i);
-      builder.put({.queue_id = i % 2,
-                   .body = std::string_view{"a body to be damaged, of some length"}.substr(i % 20),
-                   .tags = i % 3 == 0 ? "A" : "",
-                   .unique_key = key,
-                   .store_timestamp = kNow + i});
-    }
-    builder.write(made->files());
+  static const auto world = [] {
+    auto made = std::make_unique<DiskEnv>();
+    made->clock.advance(1s);
+    Kinds events;
+    auto store = MessageStore::open(*made->env, small(), events);
+    require(store.has_value());
+    (*store)->start();
+    for (int i = 0; i < 35; ++i) append(**store, "T", i % 2, i);
+    for (int i = 0; i < 10; ++i) append(**store, "B", 0, i);
+    for (int i = 0; i < 4; ++i) append(**store, "X", 0, i);
+    (*store)->stop();
+    lead_elsewhere(made->env->files);
     return made;
   }();
-  return *disk;
+  return world->disk;
 }
 
 const std::vector<std::string>& paths() {
@@ -61,7 +104,8 @@ const std::vector<std::string>& paths() {
     std::vector<std::string> found{"store/checkpoint"};
     auto disk = sound_store().clone();
     for (const char* directory :
-         {"store/commitlog", "store/consumequeue/T/0", "store/consumequeue/T/1"}) {
+         {"store/commitlog", "store/consumequeue/T/0", "store/consumequeue/T/1",
+          "store/consumequeue/X/0", "store/batchconsumequeue/B/0", "store/index"}) {
       const auto entries = disk->files().list(directory);
       for (const auto& entry : *entries) found.push_back(std::string{directory} + "/" + entry.name);
     }
@@ -121,7 +165,9 @@ void check_served(MessageStore& store) {
           const auto check = protocol::check_record(rest, true);
           require(check.kind == protocol::RecordKind::kRecord);
           require(check.message.topic == queue.topic && check.message.queue_id == queue.queue_id);
-          require(check.message.queue_offset >= next && check.message.queue_offset < offset);
+          require(check.message.queue_offset < offset);
+          // The batch that the first offset lies in comes whole.
+          require(check.message.queue_offset >= next || queue.topic == "B");
           next = check.message.queue_offset + 1;
           rest = rest.subspan(static_cast<std::size_t>(check.size));
         }
@@ -160,7 +206,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     (void)inspection->check([](const Finding&) {});
   }
   DiskEnv world;
-  StoreEvents events;
+  Kinds events;
   Env env{world.clock, files, world.network, world.workers, world.random, world.log};
   auto opened = MessageStore::open(env, small(), events);
   if (!opened) {
