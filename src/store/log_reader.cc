@@ -1,7 +1,9 @@
 #include "store/log_reader.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
+#include <cstring>
 
 #include "protocol/record_crc.h"
 
@@ -13,6 +15,8 @@ using protocol::RecordCheck;
 using protocol::RecordKind;
 
 constexpr std::size_t kWindow = 1 << 20;
+constexpr std::size_t kPage = 4'096;
+constexpr std::array<std::byte, kPage> kZeros{};  // most of a log file that is not full
 constexpr std::size_t kNameDigits = 20;
 /// Larger claims are damage: 64 MiB is the largest body there can be configured.
 constexpr std::int32_t kRecordBytesMax = (64 << 20) + (1 << 20);
@@ -35,6 +39,13 @@ Result<std::optional<std::uint64_t>> find_record(FileWindow& window, const Segme
     const std::uint64_t chunk_at = at;
     std::vector<std::uint64_t> candidates;
     for (std::size_t i = 0; i < chunk->size(); ++i) {
+      if (word == 0 && i % kPage == 0) {
+        const Bytes page = chunk->subspan(i, std::min(kPage, chunk->size() - i));
+        if (std::memcmp(page.data(), kZeros.data(), page.size()) == 0) {
+          i += page.size() - 1;
+          continue;
+        }
+      }
       const auto byte = static_cast<std::uint8_t>((*chunk)[i]);
       if (byte != 0) last_byte = chunk_at + i + 1;
       word = word << 8 | byte;

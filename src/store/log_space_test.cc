@@ -183,5 +183,47 @@ TEST(StandingDisk, HoldsUpOneSenderAndTheOthersAreRefused) {
   EXPECT_EQ(send(**store, "after"), PutStatus::kOk);
 }
 
+/// Counts what is read.
+class CountedFiles : public testing::WrappedFiles {
+ public:
+  using WrappedFiles::WrappedFiles;
+  Result<std::unique_ptr<File>> open(const std::string& path, Open mode) override {
+    auto file = WrappedFiles::open(path, mode);
+    if (!file) return file;
+    return std::unique_ptr<File>{std::make_unique<CountedFile>(*std::move(file), bytes)};
+  }
+  std::atomic<std::uint64_t> bytes{0};
+
+ private:
+  struct CountedFile : testing::WrappedFile {
+    CountedFile(std::unique_ptr<File> real, std::atomic<std::uint64_t>& to)
+        : WrappedFile{std::move(real)}, to_{to} {}
+    Result<std::size_t> read_at(std::uint64_t offset, MutableBytes out) const override {
+      to_ += out.size();
+      return WrappedFile::read_at(offset, out);
+    }
+    std::atomic<std::uint64_t>& to_;
+  };
+};
+
+TEST(LogSpace, TheEmptyRestOfALogIsNotReadAtAStart) {
+  testing::DiskEnv world;
+  CountedFiles files{world.env->files};
+  Env env{world.clock, files, world.network, world.workers, world.random, world.log};
+  StoreEvents events;
+  StoreConfig config;
+  config.root = "/store";
+  config.commit_log_file_bytes = 32 << 20;
+  for (int start = 0; start < 2; ++start) {
+    const std::uint64_t before = files.bytes;
+    auto store = MessageStore::open(env, config, events);
+    ASSERT_TRUE(store) << store.error().detail;
+    EXPECT_LT(files.bytes - before, 1u << 20);
+    (*store)->start();
+    ASSERT_EQ(send(**store, "one"), PutStatus::kOk);
+    (*store)->stop();
+  }
+}
+
 }  // namespace
 }  // namespace apogee::store

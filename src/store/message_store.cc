@@ -145,7 +145,7 @@ class LocalStore final : public MessageStore, private RetentionTarget {
   // Recovery.
   std::int64_t first_segment_to_scan(const std::vector<std::shared_ptr<Segment>>& segments,
                                      bool clean) const;
-  Result<std::optional<std::int64_t>> durable_behind(std::int64_t offset) const;
+  Result<std::optional<std::int64_t>> durable_behind(std::int64_t offset, bool nothing_there) const;
   Result<Ok> recover(bool clean);
   Result<Ok> mark_open();
 
@@ -253,13 +253,18 @@ std::int64_t LocalStore::first_segment_to_scan(
   return 0;
 }
 
-/// The log holds no whole record at `offset`: where does it go on? nullopt: nowhere, a power cut
-/// took what follows, which nobody was promised. What the checkpoint vouches for was on disk, so
-/// behind it there is damage, which takes no more than itself.
-Result<std::optional<std::int64_t>> LocalStore::durable_behind(std::int64_t offset) const {
+/// The log holds no whole record at `offset`, or nothing at all: where does it go on? nullopt:
+/// nowhere, a power cut took what follows, which nobody was promised. What the checkpoint vouches
+/// for was on disk, so behind it there is damage, which takes no more than itself.
+Result<std::optional<std::int64_t>> LocalStore::durable_behind(std::int64_t offset,
+                                                               bool nothing_there) const {
   std::optional<std::int64_t> found;
-  // Of one millisecond some may be flushed and some not, unless all were.
-  const std::int64_t on_disk_before = checkpoint_->physical_timestamp.load() + (recovered_ ? 0 : 1);
+  // Of one millisecond some may be flushed and some not, unless all were. The log's end looks like
+  // one of the last millisecond's records that is gone whole: to tell them apart, each start would
+  // read the empty rest of the last file.
+  const bool all_of_the_last = !recovered_ && !nothing_there;
+  const std::int64_t on_disk_before =
+      checkpoint_->physical_timestamp.load() + (all_of_the_last ? 1 : 0);
   if (dispatcher_.last_taken() >= on_disk_before) return found;
   std::vector<SegmentFile> files;
   for (const auto& segment : log_.segments())
@@ -329,10 +334,11 @@ Result<Ok> LocalStore::recover(bool clean) {
     if (check.kind == RecordKind::kBad || check.message.physical_offset != at ||
         !is_whole(segment->whole().subspan(position, static_cast<std::size_t>(check.size))) ||
         (!clean && is_torn(segment->whole(), position, check.message))) {
-      const auto next = durable_behind(at);
+      const bool nothing_there = read_big<std::int64_t>(segment->whole(), position) == 0;
+      const auto next = durable_behind(at, nothing_there);
       if (!next) return next.error();
       if (!*next) {
-        if (read_big<std::int32_t>(segment->whole(), position) != 0)
+        if (!nothing_there)
           env_.log.warn(
               "the log ends at a damaged record: file={} offset={}; what follows is cut off",
               segment->path(), at);
