@@ -109,7 +109,9 @@ void ConsumeQueue::take_end(std::int64_t end, const std::optional<QueueEntry>& l
 /// It ends where the queue does.
 Result<Ok> ConsumeQueue::end_extension() {
   if (!extension_) return Ok{};
-  const auto last = read_units(end_unit() - 1, 1);
+  const std::int64_t end = end_unit();
+  if (end <= first_unit()) return extension_->end_behind(std::nullopt);  // no entry is left
+  const auto last = read_units(end - 1, 1);
   if (!last) return last.error();
   const bool leads = !last->empty() && last->front().tags_elsewhere();
   return extension_->end_behind(leads ? std::optional{last->front().tags_code} : std::nullopt);
