@@ -86,6 +86,8 @@ Result<Ok> ConsumeQueue::load(bool clean) {
   const auto first = read_units(first_unit(), 1);
   if (!first) return first.error();
   min_ = first->empty() ? max_offset() : first->front().queue_offset;
+  if (!first->empty() && !first->front().is_blank())
+    first_physical_ = first->front().physical_offset;
   synced_bytes_ = end;
   return Ok{};
 }
@@ -104,6 +106,7 @@ void ConsumeQueue::take_end(std::int64_t end, const std::optional<QueueEntry>& l
   pending_physical_end_ = physical_end;
   pending_max_ = max;
   synced_bytes_ = std::min(synced_bytes_.load(), end);
+  first_physical_ = -1;
 }
 
 /// It ends where the queue does.
@@ -164,7 +167,9 @@ Result<std::vector<QueueEntry>> ConsumeQueue::read_units(std::int64_t index,
 }
 
 Result<Ok> ConsumeQueue::truncate_behind(std::int64_t physical_offset) {
-  if (!has_files()) return Ok{};
+  // Offsets only grow, so that the last entry answers for all: a store may have a million queues.
+  const bool ends_before = physical_end() >= 0 && physical_end() <= physical_offset;
+  if (ends_before || !has_files()) return Ok{};
   std::int64_t end = end_unit(), physical_end = -1;
   const std::int64_t first = first_unit();
   std::optional<QueueEntry> last;
@@ -196,6 +201,7 @@ Result<Ok> ConsumeQueue::truncate_behind(std::int64_t physical_offset) {
 }
 
 Result<Ok> ConsumeQueue::correct_min_offset(std::int64_t physical_offset) {
+  if (!extension_ && first_physical_ >= physical_offset && min_offset() < max_offset()) return Ok{};
   // Whole files first: a file goes when its last entry's record has left the log. The last file
   // stays.
   auto bases = files_.bases();
@@ -247,6 +253,7 @@ Result<Ok> ConsumeQueue::remove_all() {
   written_bytes_ = 0;
   max_ = 0;
   min_ = 0;
+  first_physical_ = -1;
   if (extension_)
     if (auto removed = extension_->remove_all(); !removed) return removed;
   return files_.remove_all();

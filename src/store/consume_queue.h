@@ -137,6 +137,7 @@ class ConsumeQueue {
   std::atomic<std::int64_t> max_{0}, physical_end_{-1};
   std::atomic<std::int64_t> written_bytes_{0};  // published before max_
   std::atomic<std::int64_t> synced_bytes_{0};
+  std::atomic<std::int64_t> first_physical_{-1};  // of the first unit; -1: not known
   std::int64_t entries_lost_from_ = -1;  // set by load()
 };
 
