@@ -194,9 +194,10 @@ Result<Ok> ConsumeQueue::truncate_behind(std::int64_t physical_offset) {
       physical_end = last->is_blank() ? -1 : last->physical_offset + last->size;
     }
   }
-  if (end == end_unit()) return Ok{};
+  const std::int64_t old_end = end_unit();
+  if (end == old_end) return Ok{};
   take_end(end * unit_bytes_, last, physical_end);
-  if (auto cut = files_.cut_to(end * unit_bytes_); !cut) return cut;
+  if (auto cut = files_.cut_to(end * unit_bytes_, old_end * unit_bytes_); !cut) return cut;
   return end_extension();
 }
 

@@ -7,6 +7,11 @@
 #include "store/segment.h"
 
 namespace apogee::store {
+namespace {
+
+constexpr std::int64_t kOverwrittenMax = 64 << 10;
+
+}  // namespace
 
 // ---- FileCache ---------------------------------------------------------------------------------
 
@@ -142,7 +147,9 @@ Result<std::string> FileChain::read(std::int64_t position, std::size_t bytes) co
   return read;
 }
 
-Result<Ok> FileChain::cut_to(std::int64_t end) {
+/// A little is written over, as what follows will be: giving its block back can cost a disk
+/// milliseconds, and a store may have a million queues.
+Result<Ok> FileChain::cut_to(std::int64_t end, std::optional<std::int64_t> old_end) {
   std::vector<std::int64_t> removed;
   bool last_is_partial = false;
   std::int64_t base = 0;
@@ -162,6 +169,10 @@ Result<Ok> FileChain::cut_to(std::int64_t end) {
   if (!last_is_partial) return Ok{};
   auto file = cache_.open(path_of(base), FileSystem::Open::kExisting);
   if (!file) return file.error();
+  if (old_end && *old_end <= base + place_.file_bytes && *old_end - end <= kOverwrittenMax) {
+    const std::string zeros(static_cast<std::size_t>(*old_end - end), '\0');
+    return (*file)->write_at(static_cast<std::uint64_t>(end - base), as_bytes(zeros));
+  }
   if (auto done = (*file)->resize(static_cast<std::uint64_t>(end - base)); !done) return done;
   return (*file)->resize(static_cast<std::uint64_t>(place_.file_bytes));
 }

@@ -4,6 +4,7 @@
 #include <list>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -56,8 +57,9 @@ class FileChain {
   Result<Ok> write(std::int64_t position, std::string_view bytes);
   /// From `position` on, at most to the end of its file. kNotFound: there is no such file.
   Result<std::string> read(std::int64_t position, std::size_t bytes) const;
-  /// Removes files behind `end` and zeroes what follows it in its file.
-  Result<Ok> cut_to(std::int64_t end);
+  /// Removes files behind `end` and zeroes what follows it in its file, up to `old_end` if one
+  /// knows that there are zeros behind.
+  Result<Ok> cut_to(std::int64_t end, std::optional<std::int64_t> old_end = {});
   Result<Ok> remove_first();
   Result<Ok> remove_all();
   /// Makes [from, end) and the files' names durable.
