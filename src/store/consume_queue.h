@@ -138,7 +138,7 @@ class ConsumeQueue {
   std::atomic<std::int64_t> written_bytes_{0};  // published before max_
   std::atomic<std::int64_t> synced_bytes_{0};
   std::atomic<std::int64_t> first_physical_{-1};  // of the first unit; -1: not known
-  std::int64_t entries_lost_from_ = -1;  // set by load()
+  std::int64_t entries_lost_from_ = -1;           // set by load()
 };
 
 /// 20 bytes a message; a message's place is its queue offset.
