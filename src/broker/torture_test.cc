@@ -282,7 +282,12 @@ TEST_F(Torture, ThousandsOfSilentConnectionsCostLittle) {
   }
   serves();
   const std::size_t now = resident_bytes();
-  EXPECT_LT((now - std::min(before, now)) / kConnections, 8u << 10) << "bytes a connection";
+#if defined(__SANITIZE_THREAD__)
+  constexpr std::size_t kMost = 16 << 10;  // with what the sanitizer keeps of each byte
+#else
+  constexpr std::size_t kMost = 8 << 10;
+#endif
+  EXPECT_LT((now - std::min(before, now)) / kConnections, kMost) << "bytes a connection";
 }
 
 TEST_F(Torture, DisconnectsInTheMiddleOfAnythingAreHarmless) {

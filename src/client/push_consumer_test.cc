@@ -437,9 +437,11 @@ TEST_F(Consuming, EndsFromInsideItsOwnFunction) {
                                 .from = StartFrom::kFirst,
                                 .on_messages = [&](std::span<const ReceivedMessage>) {
                                   if (once.exchange(true)) return Consumed::kDone;
-                                  std::lock_guard inner{mutex};
-                                  c.reset();
-                                  if (round % 2 == 0) client.reset();
+                                  {
+                                    std::lock_guard inner{mutex};
+                                    c.reset();
+                                    if (round % 2 == 0) client.reset();
+                                  }
                                   done.set_value();
                                   return Consumed::kDone;
                                 }});
