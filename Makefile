@@ -101,6 +101,10 @@ scale: build  ## How costs grow: topics, connections, waiting pulls, large bodie
 tail: build  ## The tail of steady sends while files roll, are deleted, are read cold and fill up
 	@bench/tail --json build/tail.json
 
+.PHONY: overload
+overload: build  ## A broker that has more to do than it can (three of its cases need root)
+	@tests/overload/run
+
 .PHONY: micro
 micro: bench-tools  ## Micro-benchmarks of the hot paths, and their instruction counts beside the kept ones
 	@tools/install-packages counting
