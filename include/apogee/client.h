@@ -3,8 +3,10 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "apogee/consumer.h"
@@ -39,6 +41,16 @@ struct Credentials {
 };
 
 /// Defaults and names of settings are the Java client's, where operators know them by.
+/// What an rpc hook sees of a request to a broker or name server; valid during the call.
+struct RpcEvent {
+  std::string_view address;              ///< host:port of the other end.
+  std::int32_t code = 0;                 ///< RocketMQ's request code.
+  std::optional<std::int32_t> response;  ///< After an answer: its code.
+  const Error* error = nullptr;          ///< After a failure: kTimeout, kDisconnected.
+};
+/// Extension fields of a request: names and texts.
+using ExtFields = std::vector<std::pair<std::string, std::string>>;
+
 struct ClientConfig {
   /// "host:port" each. Empty: the environment's NAMESRV_ADDR ("a:9876;b:9876"), and without it the
   /// address server below.
@@ -63,6 +75,11 @@ struct ClientConfig {
   bool heartbeat_v2 = false;       ///< Fingerprints instead of subscriptions; brokers of 5.1.4 on.
   TlsConfig tls;
   Credentials credentials;
+  /// Before each request of this client leaves. What it returns goes along with the request's own
+  /// fields, under the same signature. Any thread; must not block.
+  std::function<ExtFields(const RpcEvent&)> before_request;
+  /// After the answer or the failure of each that has one. Any thread; must not block.
+  std::function<void(const RpcEvent&)> after_response;
   /// Where the client says what happens to it. Any thread; must not block. Empty: nowhere.
   std::function<void(Severity, std::string_view)> log;
 };

@@ -165,10 +165,21 @@ class APOGEE_API Producer {
 /// What became of the local part of a transaction. kUnknown: the broker asks again later.
 enum class Outcome { kCommit, kRollback, kUnknown };
 
+/// What a hook sees of the end of a transaction; valid during the call.
+struct EndTransactionEvent {
+  const std::string& group;
+  const std::string& broker_address;
+  const std::string& message_id;
+  Outcome outcome;
+  bool broker_asked;  ///< By on_check; otherwise the local part has just ended.
+};
+
 struct TransactionalProducerConfig {
   ProducerConfig producer;
   /// Asked by the broker about messages whose outcome it has not heard. On a worker thread.
   std::function<Outcome(const ReceivedMessage&)> on_check;
+  /// Before a broker is told an outcome. On the thread that found it.
+  std::function<void(const EndTransactionEvent&)> before_end;
 };
 
 struct TransactionReceipt {

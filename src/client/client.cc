@@ -74,14 +74,13 @@ const std::string& Client::id() const {
 }
 
 Result<Producer> Client::producer(ProducerConfig config) {
-  auto core = client::ProducerCore::start(instance_, std::move(config), {});
+  auto core = client::ProducerCore::start(instance_, {.producer = std::move(config)});
   if (!core) return core.error();
   return Producer{*std::move(core)};
 }
 
 Result<TransactionalProducer> Client::transactional_producer(TransactionalProducerConfig config) {
-  auto core = client::ProducerCore::start(instance_, std::move(config.producer),
-                                          std::move(config.on_check));
+  auto core = client::ProducerCore::start(instance_, std::move(config));
   if (!core) return core.error();
   return TransactionalProducer{Producer{*std::move(core)}};
 }

@@ -252,13 +252,39 @@ void Instance::unregister(const std::string& producer_group, const std::string& 
 // ---- Requests
 // ------------------------------------------------------------------------------------
 
-void Instance::sign(Prepared& prepared) const {
+Instance::Prepared Instance::completed(const std::string& address, Prepared prepared) const {
+  if (config_.before_request)
+    std::ranges::move(config_.before_request({.address = address, .code = prepared.code}),
+                      std::back_inserter(prepared.fields));
   const Credentials& credentials = config_.credentials;
+  if (credentials.access_key.empty()) return prepared;
   prepared.fields.emplace_back(acl::kAccessKey, credentials.access_key);
   if (!credentials.security_token.empty())
     prepared.fields.emplace_back(acl::kSecurityToken, credentials.security_token);
   prepared.fields.emplace_back(
       acl::kSignature, signature(credentials.secret_key, prepared.fields, as_bytes(prepared.body)));
+  return prepared;
+}
+
+std::shared_ptr<const Instance::Prepared> Instance::completed(
+    const std::string& address, std::shared_ptr<const Prepared> prepared) const {
+  if (adds_no_fields()) return prepared;
+  return std::make_shared<const Prepared>(completed(address, *prepared));
+}
+
+Instance::Answered Instance::observed(const std::string& address, std::int32_t code,
+                                      Answered done) const {
+  if (!config_.after_response) return done;
+  return [tell = config_.after_response, address, code,
+          done = std::move(done)](Result<OwnedCommand> answer) {
+    RpcEvent event{.address = address, .code = code};
+    if (answer)
+      event.response = answer->code;
+    else
+      event.error = &answer.error();
+    tell(event);
+    done(std::move(answer));
+  };
 }
 
 void Instance::encode(const Prepared& prepared, Buffer& out, std::int32_t opaque, bool oneway) {
@@ -272,25 +298,25 @@ void Instance::encode(const Prepared& prepared, Buffer& out, std::int32_t opaque
   out += prepared.body;
 }
 
-void Instance::send_prepared(const std::string& address, std::shared_ptr<Prepared> prepared,
+void Instance::send_prepared(const std::string& address, std::shared_ptr<const Prepared> prepared,
                              std::chrono::milliseconds timeout, Answered done) {
+  done = observed(address, prepared->code, std::move(done));
   connections_->call_frame(
       address,
-      [prepared = std::move(prepared)](Buffer& out, std::int32_t opaque) {
+      [prepared = completed(address, std::move(prepared))](Buffer& out, std::int32_t opaque) {
         encode(*prepared, out, opaque, false);
       },
       timeout, std::move(done));
 }
 
 void Instance::send_prepared_oneway(const std::string& address,
-                                    std::shared_ptr<Prepared> prepared) {
-  connections_->oneway_frame(address,
-                             [prepared = std::move(prepared)](Buffer& out, std::int32_t opaque) {
-                               encode(*prepared, out, opaque, true);
-                             });
+                                    std::shared_ptr<const Prepared> prepared) {
+  connections_->oneway_frame(
+      address, [prepared = completed(address, std::move(prepared))](
+                   Buffer& out, std::int32_t opaque) { encode(*prepared, out, opaque, true); });
 }
 
-void Instance::ask_prepared(std::shared_ptr<Prepared> prepared, Clock::Instant deadline,
+void Instance::ask_prepared(std::shared_ptr<const Prepared> prepared, Clock::Instant deadline,
                             std::size_t attempts, Answered done) {
   const std::string address = name_servers_.current();
   if (address.empty())

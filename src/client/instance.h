@@ -108,14 +108,21 @@ class Instance final : public std::enable_shared_from_this<Instance> {
     ask_prepared(std::make_shared<Prepared>(prepare(code, header, {})), env_.clock.now() + timeout,
                  name_servers_.all().size(), std::move(done));
   }
-  /// The fields of a header, then those that sign it and the body.
-  template <class Header, class Sink>
-  void for_each_signed_field(const Header& header, Bytes body, Sink sink) const {
-    for (const auto& [name, text] : prepare(0, header, body).fields) sink(name, text);
-  }
-  /// The way of messages, which encode themselves.
+  // The way of messages, which encode themselves.
   remoting::Client& connections() { return *connections_; }
-  bool signs() const { return !config_.credentials.access_key.empty(); }
+  /// Nothing is added to the fields of a request's header.
+  bool adds_no_fields() const {
+    return config_.credentials.access_key.empty() && !config_.before_request;
+  }
+  /// The fields of a header, then those of the program's hook and of the signature.
+  template <class Header, class Sink>
+  void for_each_field(const std::string& address, std::int32_t code, const Header& header,
+                      Bytes body, Sink sink) const {
+    for (const auto& [name, text] : completed(address, prepare(code, header, body)).fields)
+      sink(name, text);
+  }
+  /// Tells the program's hook of the answer first.
+  Answered observed(const std::string& address, std::int32_t code, Answered done) const;
   void close_connection(const std::string& address) { connections_->close(address); }
 
   // ---- Routes
@@ -159,7 +166,7 @@ class Instance final : public std::enable_shared_from_this<Instance> {
     std::int32_t code = 0;
     protocol::Language language = protocol::Language::kCpp;
     std::string remark;
-    std::vector<std::pair<std::string, std::string>> fields;
+    ExtFields fields;
     Buffer body;
   };
   struct Expected {
@@ -181,15 +188,16 @@ class Instance final : public std::enable_shared_from_this<Instance> {
     protocol::write_fields(header, [&](std::string_view name, std::string_view text) {
       prepared.fields.emplace_back(name, text);
     });
-    if (!config_.credentials.access_key.empty()) sign(prepared);
     return prepared;
   }
-  void sign(Prepared& prepared) const;
+  Prepared completed(const std::string& address, Prepared prepared) const;
   static void encode(const Prepared& prepared, Buffer& out, std::int32_t opaque, bool oneway);
-  void send_prepared(const std::string& address, std::shared_ptr<Prepared> prepared,
+  void send_prepared(const std::string& address, std::shared_ptr<const Prepared> prepared,
                      std::chrono::milliseconds timeout, Answered done);
-  void send_prepared_oneway(const std::string& address, std::shared_ptr<Prepared> prepared);
-  void ask_prepared(std::shared_ptr<Prepared> prepared, Clock::Instant deadline,
+  void send_prepared_oneway(const std::string& address, std::shared_ptr<const Prepared> prepared);
+  std::shared_ptr<const Prepared> completed(const std::string& address,
+                                            std::shared_ptr<const Prepared> prepared) const;
+  void ask_prepared(std::shared_ptr<const Prepared> prepared, Clock::Instant deadline,
                     std::size_t attempts, Answered done);
   void route_answered(const std::string& topic, Result<remoting::OwnedCommand> answer);
   void find_default_route(const std::string& topic, std::int32_t default_queues,

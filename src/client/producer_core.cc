@@ -58,8 +58,8 @@ std::string uuid(Random& random) {
 }  // namespace
 
 Result<std::shared_ptr<ProducerCore>> ProducerCore::start(
-    std::shared_ptr<Instance> instance, ProducerConfig config,
-    std::function<Outcome(const ReceivedMessage&)> on_check) {
+    std::shared_ptr<Instance> instance, TransactionalProducerConfig transactional) {
+  const ProducerConfig& config = transactional.producer;
   if (auto checked = check_group(config.group); !checked) return checked.error();
   if (config.max_message_bytes == 0 || config.default_topic_queues <= 0 || config.retries < 0 ||
       config.retries_async < 0 || config.send_timeout <= 0ms)
@@ -71,7 +71,7 @@ Result<std::shared_ptr<ProducerCore>> ProducerCore::start(
       return checked.error();
   }
   std::shared_ptr<ProducerCore> core{
-      new ProducerCore{std::move(instance), std::move(config), std::move(on_check)}};
+      new ProducerCore{std::move(instance), std::move(transactional)}};
   if (auto added = core->instance_->add(core); !added) return added.error();
   if (core->config_.avoid_slow_brokers && core->config_.detect_slow_brokers) {
     Env& env = core->instance_->env();
@@ -83,12 +83,12 @@ Result<std::shared_ptr<ProducerCore>> ProducerCore::start(
   return core;
 }
 
-ProducerCore::ProducerCore(std::shared_ptr<Instance> instance, ProducerConfig config,
-                           std::function<Outcome(const ReceivedMessage&)> on_check)
+ProducerCore::ProducerCore(std::shared_ptr<Instance> instance, TransactionalProducerConfig config)
     : instance_{std::move(instance)},
-      config_{std::move(config)},
+      config_{std::move(config.producer)},
       group_{wrapped(config_.group, instance_->config().name_space)},
-      on_check_{std::move(on_check)},
+      on_check_{std::move(config.on_check)},
+      before_end_{std::move(config.before_end)},
       faults_{instance_->env().clock,
               {.avoid_slow_brokers = config_.avoid_slow_brokers,
                .detect = config_.detect_slow_brokers}} {
@@ -318,11 +318,10 @@ void ProducerCore::end_transaction(const SendReceipt& receipt, Outcome outcome) 
   header.producer_group = group_;
   header.tran_state_table_offset = receipt.queue_offset;
   header.commit_log_offset = where->physical_offset;
-  header.commit_or_rollback = wire_outcome(outcome);
   header.from_transaction_check = false;
   header.message_id = receipt.message_id;
   header.transaction_id = receipt.transaction_id;
-  instance_->oneway(address, request_code::kEndTransaction, header);
+  tell(address, std::move(header), outcome);
   if (trace_)
     trace_->add(
         end_transaction_record({instance_->env().clock.wall_ms(), receipt.region, config_.group},
@@ -352,11 +351,24 @@ void ProducerCore::check_transaction(const std::string& broker, ReceivedMessage 
   header.producer_group = group_;
   header.tran_state_table_offset = tran_state_table_offset;
   header.commit_log_offset = commit_log_offset;
-  header.commit_or_rollback = wire_outcome(outcome);
   header.from_transaction_check = true;
   header.message_id = message.message_id;
   header.transaction_id =
       std::string{message.property("__transactionId__").value_or(message.message_id)};
+  tell(broker, std::move(header), outcome);
+}
+
+void ProducerCore::tell(const std::string& broker, protocol::EndTransactionRequest header,
+                        Outcome outcome) {
+  header.commit_or_rollback = wire_outcome(outcome);
+  if (before_end_) {
+    const CallbackScope scope{CallbackScope::Where::kOwnThread};
+    before_end_({.group = config_.group,
+                 .broker_address = broker,
+                 .message_id = *header.message_id,
+                 .outcome = outcome,
+                 .broker_asked = *header.from_transaction_check});
+  }
   instance_->oneway(broker, request_code::kEndTransaction, header);
 }
 
@@ -500,7 +512,7 @@ Result<std::shared_ptr<ProducerCore>> inner_producer(const std::shared_ptr<Insta
   for (int attempt = 0; attempt < 2; ++attempt) {
     if (auto known = std::dynamic_pointer_cast<ProducerCore>(instance->producer(group)))
       return known;
-    auto started = ProducerCore::start(instance, {.group = kGroup}, {});
+    auto started = ProducerCore::start(instance, {.producer = {.group = kGroup}});
     if (started || started.error().code != Errc::kExists) return started;
   }
   return Error{Errc::kStopped, "the client is shut down"};

@@ -31,9 +31,8 @@ class ProducerCore final : public ProducerRole, public std::enable_shared_from_t
   using Done = std::function<void(Result<SendReceipt>)>;
 
   /// Registers with the instance. kExists: the group is there already.
-  static Result<std::shared_ptr<ProducerCore>> start(
-      std::shared_ptr<Instance> instance, ProducerConfig config,
-      std::function<Outcome(const ReceivedMessage&)> on_check);
+  static Result<std::shared_ptr<ProducerCore>> start(std::shared_ptr<Instance> instance,
+                                                     TransactionalProducerConfig config);
   ~ProducerCore() override;
 
   /// The message is checked, encoded and sent inside this call if nothing has to be waited for.
@@ -76,9 +75,9 @@ class ProducerCore final : public ProducerRole, public std::enable_shared_from_t
  private:
   friend class SendOperation;
 
-  ProducerCore(std::shared_ptr<Instance> instance, ProducerConfig config,
-               std::function<Outcome(const ReceivedMessage&)> on_check);
+  ProducerCore(std::shared_ptr<Instance> instance, TransactionalProducerConfig config);
   void end_transaction(const SendReceipt& receipt, Outcome outcome);
+  void tell(const std::string& broker, protocol::EndTransactionRequest header, Outcome outcome);
   void launch(std::shared_ptr<class SendOperation> operation);
   /// False: `member` is untouched and goes alone.
   bool gather(Accumulator::Member& member, const std::optional<MessageQueue>& queue);
@@ -93,6 +92,7 @@ class ProducerCore final : public ProducerRole, public std::enable_shared_from_t
   const ProducerConfig config_;
   const std::string group_;  // with the namespace
   const std::function<Outcome(const ReceivedMessage&)> on_check_;
+  const std::function<void(const EndTransactionEvent&)> before_end_;
   FaultTolerance faults_;
   std::atomic<bool> stopped_{false};
   std::atomic<std::uint64_t> sent_{0}, failed_{0}, retried_{0}, in_flight_{0}, in_flight_bytes_{0};

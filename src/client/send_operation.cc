@@ -256,9 +256,10 @@ void SendOperation::transmit(const std::string& master) {
       address_, [this](Buffer& out, std::int32_t opaque) { write(out, opaque); },  // see below
       limit,
       // Who has this has the other function, too: it keeps the operation for both.
-      [self = shared_from_this()](Result<remoting::OwnedCommand> answer) {
-        self->answered(std::move(answer));
-      });
+      instance.observed(address_, out_.code,
+                        [self = shared_from_this()](Result<remoting::OwnedCommand> answer) {
+                          self->answered(std::move(answer));
+                        }));
 }
 
 /// In the binary encoding: a fraction of the work of JSON for either side. Apache's brokers read
@@ -285,10 +286,11 @@ void SendOperation::write(Buffer& out, std::int32_t opaque) const {
                                    .serialization = protocol::Serialization::kBinary};
   constexpr std::size_t kFieldsBytes = 256;  // without the properties, usually
   out.reserve(out.size() + kFieldsBytes + properties.size() + out_.body.size());
-  if (!instance.signs()) return protocol::encode_command(out, head, header, as_bytes(out_.body));
+  if (instance.adds_no_fields())
+    return protocol::encode_command(out, head, header, as_bytes(out_.body));
   protocol::CommandWriter writer{out, head};
-  instance.for_each_signed_field(
-      header, as_bytes(out_.body),
+  instance.for_each_field(
+      address_, out_.code, header, as_bytes(out_.body),
       [&](std::string_view name, std::string_view text) { writer.field(name, text); });
   writer.finish(out_.body.size());
   out += out_.body;

@@ -1,10 +1,13 @@
+#include <algorithm>
 #include <optional>
+#include <set>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "client/producer_core.h"
 #include "client/send_back.h"
+#include "client/signing.h"
 #include "protocol/codes.h"
 #include "protocol/message.h"
 #include "remoting/server.h"
@@ -125,7 +128,7 @@ class SendingRules : public ::testing::Test {
   ProducerCore& producer(ProducerConfig config = {}) {
     client();
     config.group = "g" + std::to_string(producers_.size());
-    producers_.push_back(*ProducerCore::start(instance_, std::move(config), {}));
+    producers_.push_back(*ProducerCore::start(instance_, {.producer = std::move(config)}));
     return *producers_.back();
   }
   using Sent = std::shared_ptr<std::optional<Result<SendReceipt>>>;
@@ -149,6 +152,65 @@ class SendingRules : public ::testing::Test {
   std::shared_ptr<Instance> instance_;
   std::vector<std::shared_ptr<ProducerCore>> producers_;
 };
+
+// ---- Hooks of requests
+// ---------------------------------------------------------------------------
+
+TEST_F(SendingRules, AHookAddsFieldsToEveryRequestUnderItsSignature) {
+  start_brokers();
+  std::vector<std::pair<std::string, std::string>> fields;
+  a_->answer = b_->answer = [&](const Request& request) {
+    if (request.command.code == request::kSendMessageV2)
+      for (const auto& [name, value] : request.command.ext) fields.emplace_back(name, value);
+    store(request);
+  };
+  // The client says goodbye when the test is over.
+  const auto asked = std::make_shared<std::set<std::pair<std::string, std::int32_t>>>();
+  ClientConfig config;
+  config.credentials = {.access_key = "reader", .secret_key = "12345678"};
+  config.before_request = [asked](const RpcEvent& event) {
+    asked->emplace(event.address, event.code);
+    return ExtFields{{"zone", "north"}};
+  };
+  client(std::move(config));
+  const Sent sent = send(producer(), Mode::kSync);
+  ASSERT_TRUE(*sent && **sent);
+  EXPECT_THAT(fields, ::testing::Contains(::testing::Pair("zone", "north")));
+  const auto signature_at =
+      std::ranges::find(fields, "Signature", [](const auto& each) { return each.first; });
+  ASSERT_NE(signature_at, fields.end());
+  const std::string given = signature_at->second;
+  fields.erase(signature_at);
+  EXPECT_EQ(given, signature("12345678", fields, as_bytes("x")));
+  EXPECT_TRUE(asked->contains({"10.0.0.1:9876", request::kGetRouteInfoByTopic}));
+  EXPECT_TRUE(asked->contains({(**sent)->queue.broker == "a" ? "10.0.0.2:10911" : "10.0.0.3:10911",
+                               request::kSendMessageV2}));
+}
+
+TEST_F(SendingRules, AHookIsToldOfEveryAnswerAndFailure) {
+  start_brokers();
+  struct Told {
+    std::vector<std::int32_t> answers;
+    std::vector<Errc> failures;
+  };
+  const auto told = std::make_shared<Told>();
+  ClientConfig config;
+  config.after_response = [told](const RpcEvent& event) {
+    if (event.code != request::kSendMessageV2) return;
+    if (event.response) told->answers.push_back(*event.response);
+    if (event.error != nullptr) told->failures.push_back(event.error->code);
+  };
+  client(std::move(config));
+  ProducerCore& by = producer();
+  send(by, Mode::kSync);
+  a_->answer = b_->answer = refuse(response::kMessageIllegal);
+  send(by, Mode::kSync);
+  a_->answer = b_->answer = hang;
+  send(by, Mode::kSync, 2s);
+  network_.advance(2s);
+  EXPECT_EQ(told->answers, (std::vector<std::int32_t>{0, response::kMessageIllegal}));
+  EXPECT_EQ(told->failures, std::vector<Errc>{Errc::kTimeout});
+}
 
 TEST_F(SendingRules, ABlockingSendGoesToAnotherBrokerAfterACodeOfTheList) {
   start_brokers();

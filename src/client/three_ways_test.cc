@@ -107,6 +107,7 @@ TEST_F(ThreeWays, WaitingInsideACallbackIsRefused) {
 TEST_F(ThreeWays, SendingBack) {
   send_to(0, "again");
   const MessageQueue queue{"orders", "broker-a", 0};
+  ASSERT_TRUE(eventually([&] { return *client_->admin().max_offset(queue, 3s) == 1; }));
   ASSERT_TRUE(client_->admin().create_group(broker_->address(), {.name = "puller"}, 3s));
   PullConsumer consumer = *client_->pull_consumer({.group = "puller"});
   const auto found = consumer.pull(queue, all(), 0, 1);
@@ -229,9 +230,18 @@ TEST_F(ThreeWays, RepliesAndRecalls) {
 }
 
 TEST_F(ThreeWays, Transactions) {
+  std::mutex mutex;
+  std::vector<std::pair<std::string, Outcome>> ends;
   TransactionalProducer producer = *client_->transactional_producer(
       {.producer = {.group = "transfers"},
-       .on_check = [](const ReceivedMessage&) { return Outcome::kUnknown; }});
+       .on_check = [](const ReceivedMessage&) { return Outcome::kUnknown; },
+       .before_end =
+           [&](const EndTransactionEvent& event) {
+             EXPECT_EQ(event.group, "transfers");
+             EXPECT_FALSE(event.broker_asked);
+             std::lock_guard lock{mutex};
+             ends.emplace_back(event.message_id, event.outcome);
+           }});
   const auto here = std::this_thread::get_id();
   std::atomic<bool> elsewhere{false};
   const auto local = [&](const Message& message, const SendReceipt&) {
@@ -248,6 +258,12 @@ TEST_F(ThreeWays, Transactions) {
   EXPECT_EQ(awaited(producer.send_async(bad, local, 3s))->outcome, Outcome::kRollback);
   Message none{.topic = "orders"};
   EXPECT_EQ(awaited(producer.send_async(none, local, 3s)).error().code, Errc::kInvalidArgument);
+  {
+    std::lock_guard lock{mutex};
+    ASSERT_EQ(ends.size(), 2u) << "a hook sees each end";
+    EXPECT_EQ(ends[0], (std::pair{receipt->sent.message_id, Outcome::kCommit}));
+    EXPECT_EQ(ends[1].second, Outcome::kRollback);
+  }
   PushConsumer c = consumer({.from = StartFrom::kFirst, .on_messages = received_.keep()});
   ASSERT_TRUE(received_.wait_for(1));
   EXPECT_THAT(received_.bodies(), ::testing::ElementsAre("good"));
