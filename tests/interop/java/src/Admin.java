@@ -66,7 +66,7 @@ public class Admin {
 
     /**
      * @join GROUP TOPIC; @produce GROUP TOPIC COUNT; @traced GROUP TOPIC: one message with a trace; @consumed COUNT waits until so many
-     * were consumed; @leave. Each prints how many messages were consumed or sent.
+     * were consumed and no more come, and stores the offsets; @leave. Each prints how many messages were consumed or sent.
      */
     private static void own(String[] words) throws Exception {
         String nameServer = words[words.length - 1];
@@ -106,6 +106,8 @@ public class Admin {
             for (int i = 0; i < 300 && CONSUMED.get() < wanted; i++) {
                 Thread.sleep(100);
             }
+            for (int before = -1; before != CONSUMED.get(); Thread.sleep(500)) before = CONSUMED.get();
+            for (DefaultMQPushConsumer each : CONSUMERS) each.getDefaultMQPushConsumerImpl().persistConsumerOffset();
             System.out.println("consumed " + CONSUMED.get());
         } else if (words[0].equals("@leave")) {
             CONSUMERS.forEach(DefaultMQPushConsumer::shutdown);
