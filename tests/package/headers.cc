@@ -44,9 +44,15 @@ bool client() {
 bool pull_consumers() {
   using L = apogee::LitePullConsumer;
   using P = apogee::PullConsumer;
-  return there(&L::subscribe) && there(&L::assign) && there(&L::seek) && there(&L::committed) &&
-         there(&L::pause) && there(&L::on_queues_changed) && there(&P::pull_async) &&
-         there(&P::fetch_offset) && there(&P::send_back);
+  using apogee::ReceivedMessage;
+  return there(&L::subscribe) && there(&L::assign) && there(&L::pause) &&
+         there(&L::on_queues_changed) && there(&L::poll_async) && there(&L::seek_async) &&
+         there(&L::committed_async) && there(&L::queues_async) &&
+         there<Result<Ok> (L::*)(const MessageQueue&, std::int64_t)>(&L::seek) &&
+         there<void (L::*)(Ms, L::Callback<L::Messages>)>(&L::poll) && there(&P::pull_async) &&
+         there(&P::fetch_offset_async) && there(&P::min_offset_async) &&
+         there(&P::send_back_async) &&
+         there<Result<Ok> (P::*)(const ReceivedMessage&, std::int32_t)>(&P::send_back);
 }
 
 bool push_consumer() {
