@@ -1,7 +1,6 @@
 #include "store/commit_log.h"
 
-#include <pthread.h>
-
+#include "base/thread_name.h"
 #include "protocol/message.h"
 #include "protocol/record_crc.h"
 
@@ -142,8 +141,10 @@ void CommitLog::start() {
     std::lock_guard lock{prepare_mutex_};
     prepare_base_ = segments_.empty() ? 0 : segments_.back()->end();
   }
-  prepare_thread_ = std::thread{[this] { prepare(); }};
-  pthread_setname_np(prepare_thread_.native_handle(), "prepare");
+  prepare_thread_ = std::thread{[this] {
+    name_this_thread("prepare");
+    prepare();
+  }};
 }
 
 void CommitLog::stop() {

@@ -2,8 +2,7 @@
 
 #include <charconv>
 
-#include <pthread.h>
-
+#include "base/thread_name.h"
 #include "protocol/field.h"
 #include "protocol/message.h"
 #include "protocol/names.h"
@@ -26,8 +25,10 @@ Dispatcher::~Dispatcher() {
 void Dispatcher::start(std::int64_t position, std::function<std::int64_t()> limit) {
   position_ = position;
   limit_ = std::move(limit);
-  thread_ = std::thread{[this] { run(); }};
-  pthread_setname_np(thread_.native_handle(), "dispatch");
+  thread_ = std::thread{[this] {
+    name_this_thread("dispatch");
+    run();
+  }};
 }
 
 void Dispatcher::stop() {

@@ -1,6 +1,6 @@
 #include "store/flusher.h"
 
-#include <pthread.h>
+#include "base/thread_name.h"
 
 namespace apogee::store {
 namespace {
@@ -18,8 +18,10 @@ void Flusher::start(std::int64_t flushed_offset) {
   flushed_ = flushed_offset;
   written_back_ = flushed_offset;
   last_flush_ = env_.clock.now();
-  thread_ = std::thread{[this] { run(); }};
-  pthread_setname_np(thread_.native_handle(), "flush");
+  thread_ = std::thread{[this] {
+    name_this_thread("flush");
+    run();
+  }};
   expiry_ =
       std::make_unique<Periodic>(env_.clock, env_.workers, 100ms, 100ms, [this] { expire(); });
 }
