@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "apogee/awaitable.h"
 #include "apogee/consumer.h"
 #include "apogee/export.h"
 #include "apogee/producer.h"
@@ -97,6 +98,10 @@ class APOGEE_API Client {
   /// in flight end with their answer or kStopped. Idempotent; may be called from anywhere, also
   /// from inside a callback (then it does not wait for that callback).
   void shutdown();
+  /// The same without waiting: `done` is told once all has ended, on a thread of its own, where it
+  /// may block and destroy what it likes. Always Ok.
+  void shutdown(std::function<void(Result<Ok>)> done);
+  Awaitable<Ok> shutdown_async();
 
   /// kExists: this client has a producer of that group already. kInvalidArgument: a bad group.
   Result<Producer> producer(ProducerConfig config);
@@ -104,6 +109,10 @@ class APOGEE_API Client {
   /// Consumes from here on. Waits for routes and for brokers to check SQL filters. kExists: this
   /// client has a consumer of that group already. kInvalidArgument names the setting that is wrong.
   Result<PushConsumer> push_consumer(PushConsumerConfig config);
+  /// The same without waiting: `done` runs on a thread of its own, where it may block. A client
+  /// that ends meanwhile: kStopped.
+  void push_consumer(PushConsumerConfig config, std::function<void(Result<PushConsumer>)> done);
+  Awaitable<PushConsumer> push_consumer_async(PushConsumerConfig config);
   Result<LitePullConsumer> lite_pull_consumer(LitePullConsumerConfig config);
   Result<PullConsumer> pull_consumer(PullConsumerConfig config);
 

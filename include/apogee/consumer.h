@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "apogee/awaitable.h"
 #include "apogee/export.h"
 #include "apogee/message.h"
 #include "apogee/result.h"
@@ -242,6 +243,9 @@ class APOGEE_API PushConsumer {
   /// Pulls no more, waits for calls that run (shutdown_wait), stores the offsets, leaves the group.
   /// After it returns the program's functions are not called any more. Idempotent.
   void shutdown();
+  /// The same without waiting, as Client's.
+  void shutdown(std::function<void(Result<Ok>)> done);
+  Awaitable<Ok> shutdown_async();
 
   void suspend();  ///< Pulls no more; what is here is still consumed.
   void resume();

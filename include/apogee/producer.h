@@ -95,14 +95,19 @@ class APOGEE_API Producer {
   Producer(Producer&&) noexcept;
   Producer& operator=(Producer&&) noexcept;
   ~Producer();
-  void shutdown();  ///< Idempotent, from anywhere.
+  /// Waits for the brokers to hear of it, a second at most. Idempotent, from anywhere.
+  void shutdown();
+  /// The same without waiting, as Client's.
+  void shutdown(std::function<void(Result<Ok>)> done);
+  Awaitable<Ok> shutdown_async();
 
   /// To a queue of the client's choice; tried again as configured.
   Result<SendReceipt> send(const Message& message);
   Result<SendReceipt> send(const Message& message, Milliseconds timeout);
   void send(Message message, Milliseconds timeout, Callback done);
   Awaitable<SendReceipt> send_async(Message message, Milliseconds timeout);
-  /// Writes and forgets: no answer, no retry. An error says it was not even written.
+  /// Writes and forgets: no answer, no retry. An error says it will not even be written; Ok
+  /// promises nothing, as a route may have to be learned first.
   Result<Ok> send_oneway(const Message& message);
 
   /// To the queue the selector picks; not tried again elsewhere.
@@ -192,6 +197,7 @@ class APOGEE_API TransactionalProducer {
  public:
   using Milliseconds = std::chrono::milliseconds;
   using Local = std::function<Outcome(const Message&, const SendReceipt&)>;
+  using Callback = std::function<void(Result<TransactionReceipt>)>;
 
   /// Stores the message invisibly, runs `local`, tells the broker the outcome. An error: nothing
   /// was stored (or perhaps_done), and `local` did not run.
@@ -200,11 +206,15 @@ class APOGEE_API TransactionalProducer {
                                   Milliseconds timeout);
   /// The same without waiting: `local` and then `done` run on a worker thread (worker_threads),
   /// where they may block; `done` on an io thread if the message was not stored.
-  void send(Message message, Local local, Milliseconds timeout,
-            std::function<void(Result<TransactionReceipt>)> done);
+  void send(Message message, Local local, Milliseconds timeout, Callback done);
+  void send(Message message, std::function<Outcome()> local, Milliseconds timeout, Callback done);
   Awaitable<TransactionReceipt> send_async(Message message, Local local, Milliseconds timeout);
+  Awaitable<TransactionReceipt> send_async(Message message, std::function<Outcome()> local,
+                                           Milliseconds timeout);
   Producer& producer() { return producer_; }  ///< For everything else.
   void shutdown() { producer_.shutdown(); }
+  void shutdown(std::function<void(Result<Ok>)> done) { producer_.shutdown(std::move(done)); }
+  Awaitable<Ok> shutdown_async() { return producer_.shutdown_async(); }
 
   explicit TransactionalProducer(Producer producer) : producer_{std::move(producer)} {}
 

@@ -77,6 +77,9 @@ class APOGEE_API LitePullConsumer {
   LitePullConsumer& operator=(LitePullConsumer&&) noexcept;
   ~LitePullConsumer();
   void shutdown();  ///< Idempotent, from anywhere.
+  /// The same without waiting, as Client's.
+  void shutdown(Callback<Ok> done);
+  Awaitable<Ok> shutdown_async();
 
   /// Queues are divided among the members of the group. kInvalidArgument: not beside assign().
   Result<Ok> subscribe(const std::string& topic, Filter filter = all());
@@ -176,6 +179,9 @@ class APOGEE_API PullConsumer {
   PullConsumer& operator=(PullConsumer&&) noexcept;
   ~PullConsumer();
   void shutdown();  ///< Offsets are stored. Idempotent, from anywhere.
+  /// The same without waiting, as Client's.
+  void shutdown(Callback<Ok> done);
+  Awaitable<Ok> shutdown_async();
 
   /// At most `max` messages from `offset` on.
   Result<PullResult> pull(const MessageQueue& queue, const Filter& filter, std::int64_t offset,

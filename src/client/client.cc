@@ -2,6 +2,7 @@
 
 #include "client/instance.h"
 #include "client/producer_core.h"
+#include "client/waiting.h"
 
 namespace apogee {
 namespace {
@@ -67,6 +68,12 @@ Client::~Client() {
 
 void Client::shutdown() {
   if (instance_) instance_->shutdown();
+}
+void Client::shutdown(std::function<void(Result<Ok>)> done) {
+  client::shut_down(instance_, std::move(done));
+}
+Awaitable<Ok> Client::shutdown_async() {
+  return client::shut_down(instance_);
 }
 
 const std::string& Client::id() const {

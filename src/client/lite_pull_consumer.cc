@@ -32,6 +32,12 @@ LitePullConsumer::~LitePullConsumer() {
 void LitePullConsumer::shutdown() {
   if (core_) core_->shutdown();
 }
+void LitePullConsumer::shutdown(std::function<void(Result<Ok>)> done) {
+  client::shut_down(core_, std::move(done));
+}
+Awaitable<Ok> LitePullConsumer::shutdown_async() {
+  return client::shut_down(core_);
+}
 
 Result<Ok> LitePullConsumer::subscribe(const std::string& topic, Filter filter) {
   return core_->subscribe(topic, filter);

@@ -1,5 +1,6 @@
 #include "apogee/producer.h"
 
+#include <future>
 #include <random>
 
 #include "client/producer_core.h"
@@ -22,11 +23,20 @@ Target to(QueueSelector select) {
   return {.select = std::move(select), .queue = {}};
 }
 
+/// What is known when the call returns.
 Result<Ok> oneway(ProducerCore& core, const Message& message, Target target) {
-  Result<Ok> sent = Ok{};
+  const auto promise = std::make_shared<std::promise<Result<SendReceipt>>>();
+  auto known = promise->get_future();
   core.send(message, std::move(target), Mode::kOneway, core.config().send_timeout,
-            [](Result<SendReceipt>) {});
-  return sent;
+            [promise](Result<SendReceipt> sent) { promise->set_value(std::move(sent)); });
+  if (known.wait_for(std::chrono::seconds{0}) != std::future_status::ready) return Ok{};
+  const auto sent = known.get();
+  if (!sent) return sent.error();
+  return Ok{};
+}
+
+TransactionalProducer::Local local_of(std::function<Outcome()> local) {
+  return [local = std::move(local)](const Message&, const SendReceipt&) { return local(); };
 }
 
 }  // namespace
@@ -79,6 +89,12 @@ Producer::~Producer() {
 }
 void Producer::shutdown() {
   if (core_) core_->shutdown();
+}
+void Producer::shutdown(std::function<void(Result<Ok>)> done) {
+  client::shut_down(core_, std::move(done));
+}
+Awaitable<Ok> Producer::shutdown_async() {
+  return client::shut_down(core_);
 }
 
 Result<SendReceipt> Producer::send(const Message& message) {
@@ -236,13 +252,17 @@ Result<TransactionReceipt> TransactionalProducer::send(const Message& message, c
 Result<TransactionReceipt> TransactionalProducer::send(const Message& message,
                                                        const std::function<Outcome()>& local,
                                                        Milliseconds timeout) {
-  return send(message, [&](const Message&, const SendReceipt&) { return local(); }, timeout);
+  return send(message, local_of(local), timeout);
 }
 
 void TransactionalProducer::send(Message message, Local local, Milliseconds timeout,
-                                 std::function<void(Result<TransactionReceipt>)> done) {
+                                 Callback done) {
   producer_.core()->send_in_transaction(std::move(message), std::move(local), timeout,
                                         std::move(done));
+}
+void TransactionalProducer::send(Message message, std::function<Outcome()> local,
+                                 Milliseconds timeout, Callback done) {
+  send(std::move(message), local_of(std::move(local)), timeout, std::move(done));
 }
 Awaitable<TransactionReceipt> TransactionalProducer::send_async(Message message, Local local,
                                                                 Milliseconds timeout) {
@@ -250,6 +270,11 @@ Awaitable<TransactionReceipt> TransactionalProducer::send_async(Message message,
                                         local = std::move(local), timeout](auto done) mutable {
     core->send_in_transaction(std::move(message), std::move(local), timeout, std::move(done));
   }};
+}
+Awaitable<TransactionReceipt> TransactionalProducer::send_async(Message message,
+                                                                std::function<Outcome()> local,
+                                                                Milliseconds timeout) {
+  return send_async(std::move(message), local_of(std::move(local)), timeout);
 }
 
 }  // namespace apogee

@@ -212,6 +212,12 @@ PullConsumer::~PullConsumer() {
 void PullConsumer::shutdown() {
   if (core_) core_->shutdown();
 }
+void PullConsumer::shutdown(std::function<void(Result<Ok>)> done) {
+  client::shut_down(core_, std::move(done));
+}
+Awaitable<Ok> PullConsumer::shutdown_async() {
+  return client::shut_down(core_);
+}
 
 Result<PullResult> PullConsumer::pull(const MessageQueue& queue, const Filter& filter,
                                       std::int64_t offset, std::int32_t max) {

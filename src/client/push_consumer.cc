@@ -109,6 +109,7 @@ PushConsumerCore::~PushConsumerCore() = default;
 Result<Ok> PushConsumerCore::begin_work() {
   learn_routes(topics());
   if (auto checked = check_filters(); !checked) return checked;
+  if (ended()) return Error{Errc::kStopped, "the client was shut down while the consumer started"};
   instance_->forget_heartbeats();
   instance_->heartbeat_to_all();
   consumption_->begin();

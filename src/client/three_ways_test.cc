@@ -269,6 +269,118 @@ TEST_F(ThreeWays, Transactions) {
   EXPECT_THAT(received_.bodies(), ::testing::ElementsAre("good"));
 }
 
+TEST_F(ThreeWays, ALocalPartThatNeedsNothing) {
+  TransactionalProducer producer = *client_->transactional_producer(
+      {.producer = {.group = "transfers"},
+       .on_check = [](const ReceivedMessage&) { return Outcome::kUnknown; }});
+  const auto local = [] { return Outcome::kRollback; };
+  const Message message{.topic = "orders", .body = "x"};
+  EXPECT_EQ(producer.send(message, local, 3s)->outcome, Outcome::kRollback);
+  Kept<TransactionReceipt> kept;
+  producer.send(message, local, 3s, kept.done());
+  EXPECT_EQ(kept.get()->outcome, Outcome::kRollback);
+  EXPECT_EQ(awaited(producer.send_async(message, local, 3s))->outcome, Outcome::kRollback);
+}
+
+TEST_F(ThreeWays, AOnewaySendThatCannotBeWrittenSaysSo) {
+  EXPECT_EQ(producer_->send_oneway({.topic = "orders"}).error().code, Errc::kInvalidArgument);
+  EXPECT_TRUE(producer_->send_oneway({.topic = "orders", .body = "x"}));
+  producer_->shutdown();
+  EXPECT_EQ(producer_->send_oneway({.topic = "orders", .body = "x"}).error().code, Errc::kStopped);
+}
+
+TEST_F(ThreeWays, StartsOfAPushConsumer) {
+  send({.body = "x"});
+  const auto config = [&](const std::string& group) {
+    return PushConsumerConfig{.group = group,
+                              .subscriptions = {{"orders"}},
+                              .from = StartFrom::kFirst,
+                              .on_messages = received_.keep()};
+  };
+  Kept<PushConsumer> kept;
+  client_->push_consumer(config("by-callback"), kept.done());
+  auto first = kept.get();
+  ASSERT_TRUE(first) << first.error().detail;
+  ASSERT_TRUE(received_.wait_for(1));
+  auto second = awaited(client_->push_consumer_async(config("awaited")));
+  ASSERT_TRUE(second) << second.error().detail;
+  ASSERT_TRUE(received_.wait_for(2));
+  Kept<PushConsumer> again;
+  client_->push_consumer(config("awaited"), again.done());
+  EXPECT_EQ(again.get().error().code, Errc::kExists);
+  EXPECT_EQ(awaited(client_->push_consumer_async({.group = "none"})).error().code,
+            Errc::kInvalidArgument);
+}
+
+TEST_F(ThreeWays, AConsumerIsStartedFromACallbackOnAnIoThread) {
+  Kept<PushConsumer> kept;
+  producer_->send({.topic = "orders", .body = "x"}, 3s, [&](const Result<SendReceipt>&) {
+    client_->push_consumer({.group = "late",
+                            .subscriptions = {{"orders"}},
+                            .from = StartFrom::kFirst,
+                            .on_messages = received_.keep()},
+                           kept.done());
+  });
+  const auto late = kept.get();
+  ASSERT_TRUE(late) << late.error().detail;
+  EXPECT_TRUE(received_.wait_for(1));
+}
+
+TEST_F(ThreeWays, AStartEndsWithItsClient) {
+  broker_->freeze(true);  // nobody answers for a route
+  Client short_lived = client();
+  Kept<PushConsumer> kept;
+  short_lived.push_consumer(
+      {.group = "late", .subscriptions = {{"orders"}}, .on_messages = received_.keep()},
+      kept.done());
+  short_lived.shutdown();
+  EXPECT_EQ(kept.get().error().code, Errc::kStopped);
+}
+
+TEST_F(ThreeWays, EndsOfWhateverHasOne) {
+  const auto ends = [](auto& handle) {
+    Kept<Ok> kept;
+    handle.shutdown(kept.done());
+    EXPECT_TRUE(kept.get());
+    EXPECT_TRUE(awaited(handle.shutdown_async())) << "once more does no harm";
+  };
+  TransactionalProducer transactional = *client_->transactional_producer(
+      {.producer = {.group = "transfers"},
+       .on_check = [](const ReceivedMessage&) { return Outcome::kUnknown; }});
+  LitePullConsumer lite = *client_->lite_pull_consumer({.group = "replay"});
+  PullConsumer pull = *client_->pull_consumer({.group = "puller"});
+  PushConsumer push = consumer({.on_messages = received_.keep()});
+  ends(push);
+  ends(lite);
+  ends(pull);
+  ends(transactional);
+  ends(*producer_);
+  EXPECT_EQ(producer_->send({.topic = "orders", .body = "x"}, 3s).error().code, Errc::kStopped);
+  ends(*client_);
+  EXPECT_EQ(client_->producer({.group = "late"}).error().code, Errc::kStopped);
+}
+
+/// What blocks there does not wait for the function it is called from; this waits for all.
+TEST_F(ThreeWays, AnEndFromInsideTheConsumingFunctionIsToldAfterIt) {
+  send({.body = "last"});
+  std::atomic<bool> over{false};
+  Kept<Ok> kept;
+  std::promise<PushConsumer*> known;
+  PushConsumer consuming = consumer(
+      {.from = StartFrom::kFirst,
+       .on_messages = [&, me = known.get_future().share()](std::span<const ReceivedMessage>) {
+         me.get()->shutdown([&, done = kept.done()](Result<Ok> ended) {
+           EXPECT_TRUE(over);
+           done(std::move(ended));
+         });
+         std::this_thread::yield();
+         over = true;
+         return Consumed::kDone;
+       }});
+  known.set_value(&consuming);
+  EXPECT_TRUE(kept.get());
+}
+
 TEST_F(ThreeWays, Administration) {
   const Admin admin = client_->admin();
   Kept<std::set<std::string>> kept;

@@ -2,6 +2,8 @@
 
 #include <functional>
 #include <future>
+#include <memory>
+#include <thread>
 #include <utility>
 
 #include "apogee/awaitable.h"
@@ -37,6 +39,34 @@ template <class T, class Start>
 Awaitable<T> awaitable(Start start) {
   return Awaitable<T>{[start = std::move(start)](std::function<void(Result<T>)> done) mutable {
     start(called_back<T>(std::move(done)));
+  }};
+}
+
+/// A start or an end that nobody waits for: both are rare, and may take long, so each has a thread
+/// of its own. `done` runs there; it may block, and destroy anything: what `wait` held is let go of
+/// by then.
+template <class T>
+void without_waiting(std::function<Result<T>()> wait, std::function<void(Result<T>)> done) {
+  std::thread{[wait = std::move(wait), done = std::move(done)]() mutable {
+    Result<T> result = std::exchange(wait, nullptr)();
+    done(std::move(result));
+  }}.detach();
+}
+
+/// `core` is what stands behind a handle; null: it has been moved from.
+template <class Core>
+void shut_down(std::shared_ptr<Core> core, std::function<void(Result<Ok>)> done) {
+  without_waiting<Ok>(
+      [core = std::move(core)]() -> Result<Ok> {
+        if (core) core->shutdown();
+        return Ok{};
+      },
+      std::move(done));
+}
+template <class Core>
+Awaitable<Ok> shut_down(std::shared_ptr<Core> core) {
+  return Awaitable<Ok>{[core = std::move(core)](std::function<void(Result<Ok>)> done) mutable {
+    shut_down(std::move(core), std::move(done));
   }};
 }
 

@@ -18,8 +18,9 @@ using apogee::Message, apogee::MessageQueue, apogee::Ok, apogee::QueueSelector, 
     apogee::SendReceipt;
 
 bool producer() {
-  return there(&P::shutdown) && there(&P::reply_async) && there(&P::recall_async) &&
-         there(&P::queues_async) && there(&P::statistics) && there(&P::request_async) &&
+  return there(&P::shutdown_async) && there<void (P::*)()>(&P::shutdown) &&
+         there(&P::reply_async) && there(&P::recall_async) && there(&P::queues_async) &&
+         there(&P::statistics) && there(&P::request_async) &&
          there<Result<SendReceipt> (P::*)(const Message&)>(&P::send) &&
          there<Result<SendReceipt> (P::*)(const Message&, Ms)>(&P::send) &&
          there<void (P::*)(Message, Ms, P::Callback)>(&P::send) &&
@@ -35,8 +36,13 @@ bool producer() {
 
 bool client() {
   using apogee::Client;
-  return there(&Client::start) && there(&Client::shutdown) && there(&Client::producer) &&
-         there(&Client::transactional_producer) && there(&Client::push_consumer) &&
+  using apogee::PushConsumer, apogee::PushConsumerConfig;
+  using Started = std::function<void(Result<PushConsumer>)>;
+  return there(&Client::start) && there<void (Client::*)()>(&Client::shutdown) &&
+         there(&Client::shutdown_async) && there(&Client::producer) &&
+         there(&Client::transactional_producer) && there(&Client::push_consumer_async) &&
+         there<Result<PushConsumer> (Client::*)(PushConsumerConfig)>(&Client::push_consumer) &&
+         there<void (Client::*)(PushConsumerConfig, Started)>(&Client::push_consumer) &&
          there(&Client::admin) && there(&Client::id) && there(&apogee::by_key) &&
          there(&apogee::by_random);
 }
@@ -45,9 +51,10 @@ bool pull_consumers() {
   using L = apogee::LitePullConsumer;
   using P = apogee::PullConsumer;
   using apogee::ReceivedMessage;
-  return there(&L::subscribe) && there(&L::assign) && there(&L::pause) &&
-         there(&L::on_queues_changed) && there(&L::poll_async) && there(&L::seek_async) &&
-         there(&L::committed_async) && there(&L::queues_async) &&
+  return there(&L::shutdown_async) && there(&P::shutdown_async) && there(&L::subscribe) &&
+         there(&L::assign) && there(&L::pause) && there(&L::on_queues_changed) &&
+         there(&L::poll_async) && there(&L::seek_async) && there(&L::committed_async) &&
+         there(&L::queues_async) &&
          there<Result<Ok> (L::*)(const MessageQueue&, std::int64_t)>(&L::seek) &&
          there<void (L::*)(Ms, L::Callback<L::Messages>)>(&L::poll) && there(&P::pull_async) &&
          there(&P::fetch_offset_async) && there(&P::min_offset_async) &&
@@ -57,9 +64,9 @@ bool pull_consumers() {
 
 bool push_consumer() {
   using P = apogee::PushConsumer;
-  return there(&P::shutdown) && there(&P::suspend) && there(&P::resume) && there(&P::subscribe) &&
-         there(&P::unsubscribe) && there(&P::queues) && there(&P::statistics) &&
-         there(&apogee::average) && there(&apogee::average_by_circle) &&
+  return there(&P::shutdown_async) && there<void (P::*)()>(&P::shutdown) && there(&P::suspend) &&
+         there(&P::resume) && there(&P::subscribe) && there(&P::unsubscribe) && there(&P::queues) &&
+         there(&P::statistics) && there(&apogee::average) && there(&apogee::average_by_circle) &&
          there(&apogee::by_config) && there(&apogee::by_machine_room) &&
          there(&apogee::consistent_hash) && there(&apogee::by_nearby_room);
 }
