@@ -41,17 +41,19 @@ struct Credentials {
   std::string access_key, secret_key, security_token;
 };
 
-/// Defaults and names of settings are the Java client's, where operators know them by.
-/// What an rpc hook sees of a request to a broker or name server; valid during the call.
+/// What an rpc hook sees of a request to a broker or name server, or of a broker's to this client;
+/// valid during the call.
 struct RpcEvent {
   std::string_view address;              ///< host:port of the other end.
   std::int32_t code = 0;                 ///< RocketMQ's request code.
+  bool inbound = false;                  ///< The other end asks: to check a transaction, for one.
   std::optional<std::int32_t> response;  ///< After an answer: its code.
   const Error* error = nullptr;          ///< After a failure: kTimeout, kDisconnected.
 };
 /// Extension fields of a request: names and texts.
 using ExtFields = std::vector<std::pair<std::string, std::string>>;
 
+/// Defaults and names of settings are the Java client's, where operators know them.
 struct ClientConfig {
   /// "host:port" each. Empty: the environment's NAMESRV_ADDR ("a:9876;b:9876"), and without it the
   /// address server below.
@@ -76,10 +78,12 @@ struct ClientConfig {
   bool heartbeat_v2 = false;       ///< Fingerprints instead of subscriptions; brokers of 5.1.4 on.
   TlsConfig tls;
   Credentials credentials;
-  /// Before each request of this client leaves. What it returns goes along with the request's own
-  /// fields, under the same signature. Any thread; must not block.
+  /// Before each request of this client leaves, and before each of a broker's is worked on. What it
+  /// returns goes along with the request's own fields, under the same signature; of a broker's
+  /// request it is ignored. Any thread; must not block.
   std::function<ExtFields(const RpcEvent&)> before_request;
-  /// After the answer or the failure of each that has one. Any thread; must not block.
+  /// After the answer or the failure of each that has one, and after the work on each of a broker's
+  /// with the code it will be answered with. Any thread; must not block.
   std::function<void(const RpcEvent&)> after_response;
   /// Where the client says what happens to it. Any thread; must not block. Empty: nowhere.
   std::function<void(Severity, std::string_view)> log;

@@ -614,8 +614,28 @@ void Instance::on_worker(std::function<void(Instance&)> work) {
   });
 }
 
+/// `process` between the program's hooks, where Java's RPCHook stands.
+template <class Process>
+auto Instance::hooked(std::int32_t code, Process process) const {
+  return [this, code, process = std::move(process)](const auto& header, const auto& request,
+                                                    const remoting::PeerPtr& peer) {
+    RpcEvent event{.address = peer->remote_text(), .code = code, .inbound = true};
+    if (config_.before_request) (void)config_.before_request(event);
+    Answer answer = process(header, request, peer);
+    event.response = answer.code;
+    if (config_.after_response) config_.after_response(event);
+    return answer;
+  };
+}
+
+template <class Header, class Process>
+void Instance::serve(std::int32_t code, Process process) {
+  processors_.on_worker_code<Header>(code, hooked(code, std::move(process)));
+}
+
 void Instance::add_processors() {
-  processors_.on_worker<protocol::CheckTransactionStateRequest>(
+  serve<protocol::CheckTransactionStateRequest>(
+      request::kCheckTransactionState,
       [this](const protocol::CheckTransactionStateRequest& header, const OwnedCommand& command,
              const remoting::PeerPtr& peer) {
         const auto message = protocol::decode_message(as_bytes(command.body));
@@ -633,13 +653,14 @@ void Instance::add_processors() {
         }
         return Answer{};
       });
-  processors_.on_worker_code<protocol::ConsumerGroupRequest>(
-      request::kNotifyConsumerIdsChanged, [this](const protocol::ConsumerGroupRequest& header,
-                                                 const OwnedCommand&, const remoting::PeerPtr&) {
-        if (const auto role = consumer(header.consumer_group)) role->members_changed();
-        return Answer{};
-      });
-  processors_.on_worker_code<protocol::ResetOffsetRequest>(
+  serve<protocol::ConsumerGroupRequest>(request::kNotifyConsumerIdsChanged,
+                                        [this](const protocol::ConsumerGroupRequest& header,
+                                               const OwnedCommand&, const remoting::PeerPtr&) {
+                                          if (const auto role = consumer(header.consumer_group))
+                                            role->members_changed();
+                                          return Answer{};
+                                        });
+  serve<protocol::ResetOffsetRequest>(
       request::kResetConsumerClientOffset,
       [this](const protocol::ResetOffsetRequest& header, const OwnedCommand& command,
              const remoting::PeerPtr&) {
@@ -648,7 +669,7 @@ void Instance::add_processors() {
         if (const auto role = consumer(header.group)) role->reset_offsets(header.topic, *offsets);
         return Answer{};
       });
-  processors_.on_worker_code<protocol::ConsumerStatusRequest>(
+  serve<protocol::ConsumerStatusRequest>(
       request::kGetConsumerStatusFromClient, [this](const protocol::ConsumerStatusRequest& header,
                                                     const OwnedCommand&, const remoting::PeerPtr&) {
         protocol::ConsumerStatusBody body;
@@ -658,9 +679,9 @@ void Instance::add_processors() {
         }
         return Answer::with_body(protocol::encode_body(body));
       });
-  processors_.on_worker<protocol::ConsumerRunningInfoRequest>(
-      [this](const protocol::ConsumerRunningInfoRequest& header, const OwnedCommand&,
-             const remoting::PeerPtr&) {
+  serve<protocol::ConsumerRunningInfoRequest>(
+      request::kGetConsumerRunningInfo, [this](const protocol::ConsumerRunningInfoRequest& header,
+                                               const OwnedCommand&, const remoting::PeerPtr&) {
         const auto role = consumer(header.consumer_group);
         if (!role)
           return Answer::error(response::kSystemError,
@@ -668,7 +689,8 @@ void Instance::add_processors() {
                                            header.consumer_group));
         return Answer::with_body(protocol::write_json(role->running_info()));
       });
-  processors_.on_worker<protocol::ConsumeMessageDirectlyRequest>(
+  serve<protocol::ConsumeMessageDirectlyRequest>(
+      request::kConsumeMessageDirectly,
       [this](const protocol::ConsumeMessageDirectlyRequest& header, const OwnedCommand& command,
              const remoting::PeerPtr& peer) {
         const auto message = protocol::decode_message(as_bytes(command.body));
@@ -685,25 +707,31 @@ void Instance::add_processors() {
 }
 
 void Instance::add_reply_processor() {
+  const auto take = hooked(request::kPushReplyMessageToClient,
+                           [this](const protocol::PushReplyMessageRequest& header,
+                                  const remoting::Request& asked, const remoting::PeerPtr&) {
+                             take_reply(received(header, asked.command.body, config_.name_space));
+                             return Answer{};
+                           });
   processors_.on<protocol::PushReplyMessageRequest>(
-      [this](const protocol::PushReplyMessageRequest& header, const remoting::Request& command) {
-        ReceivedMessage reply = received(header, command.command.body, config_.name_space);
-        const auto id = reply.property("CORRELATION_ID");
-        Replied done;
-        {
-          std::lock_guard lock{mutex_};
-          const auto found = id ? replies_.find(std::string{*id}) : replies_.end();
-          if (found != replies_.end()) {
-            done = std::move(found->second.done);
-            replies_.erase(found);
-          }
-        }
-        if (done)
-          run_callback(done, Result<ReceivedMessage>{std::move(reply)});
-        else
-          env_.log.warn("a reply nobody waits for: topic={}", header.topic);
-        return Answer{};
+      [take](const protocol::PushReplyMessageRequest& header, const remoting::Request& asked) {
+        return take(header, asked, asked.peer());
       });
+}
+
+void Instance::take_reply(ReceivedMessage reply) {
+  const auto id = reply.property("CORRELATION_ID");
+  Replied done;
+  {
+    std::lock_guard lock{mutex_};
+    const auto found = id ? replies_.find(std::string{*id}) : replies_.end();
+    if (found != replies_.end()) {
+      done = std::move(found->second.done);
+      replies_.erase(found);
+    }
+  }
+  if (!done) return env_.log.warn("a reply nobody waits for: topic={}", reply.topic);
+  run_callback(done, Result<ReceivedMessage>{std::move(reply)});
 }
 
 }  // namespace apogee::client

@@ -181,6 +181,11 @@ class Instance final : public std::enable_shared_from_this<Instance> {
   void teardown();
   void add_processors();
   void add_reply_processor();
+  void take_reply(ReceivedMessage reply);
+  template <class Process>
+  auto hooked(std::int32_t code, Process process) const;
+  template <class Header, class Process>
+  void serve(std::int32_t code, Process process);
 
   template <class Header>
   Prepared prepare(std::int32_t code, const Header& header, Bytes body) const {

@@ -212,6 +212,46 @@ TEST_F(SendingRules, AHookIsToldOfEveryAnswerAndFailure) {
   EXPECT_EQ(told->failures, std::vector<Errc>{Errc::kTimeout});
 }
 
+TEST_F(SendingRules, HooksStandAroundWhatABrokerAsks) {
+  start_brokers();
+  remoting::PeerPtr broker;
+  a_->answer = b_->answer = [&](const Request& request) {
+    broker = request.peer();
+    store(request);
+  };
+  const auto told = std::make_shared<std::vector<std::string>>();
+  ClientConfig config;
+  config.before_request = [told](const RpcEvent& event) {
+    if (event.inbound) told->push_back(fmt::format("{} asks {}", event.address, event.code));
+    return ExtFields{};
+  };
+  config.after_response = [told](const RpcEvent& event) {
+    if (event.inbound) told->push_back(fmt::format("{}: {}", event.code, *event.response));
+  };
+  client(std::move(config));
+  const Sent sent = send(producer(), Mode::kSync);
+  ASSERT_TRUE(*sent && **sent);
+  const auto ask = [&](std::int32_t code, const auto& header) {
+    broker->call(code, header, {}, 3s, [](const Result<remoting::OwnedCommand>&) {});
+    network_.run();
+    return std::exchange(*told, {});
+  };
+  const std::string from = brokers_.at((**sent)->queue.broker);
+  protocol::ConsumerGroupRequest changed;
+  changed.consumer_group = "billing";
+  EXPECT_THAT(ask(request::kNotifyConsumerIdsChanged, changed),
+              ::testing::ElementsAre(from + " asks 40", "40: 0"));
+  protocol::ConsumerRunningInfoRequest info;
+  info.consumer_group = "billing";
+  info.client_id = "somebody";
+  EXPECT_THAT(ask(request::kGetConsumerRunningInfo, info),
+              ::testing::ElementsAre(from + " asks 307", "307: 1"));
+  protocol::PushReplyMessageRequest reply;
+  EXPECT_THAT(ask(request::kPushReplyMessageToClient, reply),
+              ::testing::ElementsAre(from + " asks 326", "326: 0"));
+  EXPECT_THAT(ask(4'711, changed), ::testing::IsEmpty()) << "nobody works on it";
+}
+
 TEST_F(SendingRules, ABlockingSendGoesToAnotherBrokerAfterACodeOfTheList) {
   start_brokers();
   a_->answer = refuse(response::kSystemBusy);
