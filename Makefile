@@ -95,7 +95,8 @@ bench-tools: build
 
 .PHONY: scale
 scale: build  ## How costs grow: topics, connections, waiting pulls, large bodies, cold reads
-	@bench/scale --json build/scale.json
+	@tools/install-packages plots
+	@bench/scale --json build/scale.json --plots build/plots
 
 .PHONY: tail
 tail: build  ## The tail of steady sends while files roll, are deleted, are read cold and fill up

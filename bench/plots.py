@@ -49,6 +49,35 @@ def finish(figure, axes, path):
     plot.close(figure)
 
 
+def growth(rows_of, name, path):
+    """A small plot a figure of bench/scale's rows, over the number of units; a line a broker."""
+    rows = next(iter(rows_of.values()))
+    if len(rows) < 2:
+        return
+    units, *figures = rows[0]
+    columns = 3
+    lines = (len(figures) + columns - 1) // columns
+    figure, grid = plot.subplots(lines, columns, figsize=(10, 2.3 * lines), squeeze=False)
+    for axes in grid.flat[len(figures):]:
+        axes.set_visible(False)
+    for axes, each in zip(grid.flat, figures):
+        for target, of_target in rows_of.items():
+            axes.plot([row[units] for row in of_target], [row[each] for row in of_target], marker="o", markersize=3.5, color=COLOURS[target], label=LABELS[target])
+        axes.set_xscale("log")
+        axes.set_ylim(bottom=0)
+        axes.set_title(each, loc="left", fontsize=9)
+        axes.set_xlabel(units, fontsize=8)
+        axes.tick_params(labelsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", alpha=0.25)
+    if len(rows_of) > 1:
+        grid.flat[0].legend(frameon=False, fontsize=8)
+    figure.suptitle(f"How costs grow: {name}", x=0.01, ha="left", fontsize=11)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+    plot.close(figure)
+
+
 def tails(raw, load, title, path):
     """Latency by percentile, a line a broker."""
     figure, axes = plot.subplots(figsize=(8, 3.6))

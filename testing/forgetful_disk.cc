@@ -5,6 +5,7 @@
 #include <mutex>
 #include <optional>
 #include <random>
+#include <set>
 
 #include <fmt/core.h>
 #include <sys/mman.h>
@@ -121,6 +122,7 @@ struct ForgetfulDisk::State {
   /// The error to give instead of doing the operation. Any thread, with or without the lock.
   std::optional<Fault> fault_for(Operation operation, const std::string& path);
   void change(Change links);
+  void make_names_durable(const std::set<NodePtr>& directories);
   std::vector<Change> survivors(std::mt19937_64* random) const;
   void replace_tree(NodePtr new_root, std::vector<Change> new_pending);
   void crash(std::mt19937_64* random);
@@ -146,6 +148,7 @@ class Mount final : public FileSystem, public std::enable_shared_from_this<Mount
   Result<Ok> rename(const std::string& from, const std::string& to) override;
   Result<Ok> create_directories(const std::string& path) override;
   Result<Ok> sync_directory(const std::string& path) override;
+  Result<Ok> sync_tree(const std::string& path) override;
   Result<std::vector<DirectoryEntry>> list(const std::string& path) override;
   Result<DirectoryEntry> stat(const std::string& path) override;
   Result<DiskSpace> space(const std::string& path) override;
@@ -345,6 +348,16 @@ void ForgetfulDisk::State::change(Change links) {
   pending.push_back(std::move(links));
 }
 
+void ForgetfulDisk::State::make_names_durable(const std::set<NodePtr>& directories) {
+  std::erase_if(pending, [&](const Change& change) {
+    const bool touched = std::ranges::any_of(
+        change, [&](const Link& link) { return directories.contains(link.directory); });
+    if (touched)
+      for (const Link& link : change) link.apply_durably();
+    return touched;
+  });
+}
+
 /// The unsynced changes of names that reached the disk before the crash: none, all up to some
 /// moment, or, as POSIX allows, any of them.
 std::vector<Change> ForgetfulDisk::State::survivors(std::mt19937_64* random) const {
@@ -488,13 +501,25 @@ Result<Ok> Mount::sync_directory(const std::string& path) {
   if (auto error = begin(lock, Operation::kSyncDirectory, path)) return *std::move(error);
   const NodePtr node = disk_.find(path);
   if (!node || !node->is_directory()) return Error{Errc::kNotFound, path + ": no such directory"};
-  std::erase_if(disk_.pending, [&](const Change& change) {
-    const bool touched =
-        std::ranges::any_of(change, [&](const Link& link) { return link.directory == node; });
-    if (touched)
-      for (const Link& link : change) link.apply_durably();
-    return touched;
-  });
+  disk_.make_names_durable({node});
+  return Ok{};
+}
+
+Result<Ok> Mount::sync_tree(const std::string& path) {
+  std::unique_lock<std::mutex> lock;
+  auto error = begin(lock, Operation::kSyncTree, path);
+  if (!lock) return *std::move(error);
+  const NodePtr top = disk_.find(path);
+  if (!top || !top->is_directory()) return Error{Errc::kNotFound, path + ": no such directory"};
+  std::set<NodePtr> directories;
+  const std::function<void(const NodePtr&)> visit = [&](const NodePtr& node) {
+    if (node->is_directory()) directories.insert(node);
+    if (node->content) error ? node->content->fail_sync() : node->content->sync();
+    for (const auto& [name, child] : node->entries) visit(child);
+  };
+  visit(top);
+  if (error) return *std::move(error);
+  disk_.make_names_durable(directories);
   return Ok{};
 }
 

@@ -59,6 +59,7 @@ class ForgetfulDisk {
     kRemove,
     kCreateDirectories,
     kSyncDirectory,
+    kSyncTree,
     kList,
     kSpace,
     kCount

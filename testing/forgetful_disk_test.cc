@@ -107,6 +107,25 @@ TEST(ForgetfulDisk, ADirectoryIsLostWithAllInItUnlessItsParentIsSynced) {
   EXPECT_EQ(disk.files().list("x/z").error().code, Errc::kNotFound);
 }
 
+TEST(ForgetfulDisk, KeepsAllBelowATreeThatWasSyncedAndNothingBesideIt) {
+  ForgetfulDisk disk;
+  ASSERT_TRUE(disk.files().create_directories("x/y"));
+  ASSERT_TRUE(disk.files().create_directories("z"));
+  ASSERT_TRUE(disk.files().sync_directory(""));
+  for (const char* path : {"x/y/a", "x/b", "z/c"}) {
+    auto file = disk.files().open(path, Open::kCreate);
+    ASSERT_TRUE((*file)->write_at(0, as_bytes("content")));
+  }
+  disk.inject({.operation = Operation::kSyncTree, .times = 1});
+  EXPECT_FALSE(disk.files().sync_tree("z"));
+  ASSERT_TRUE(disk.files().sync_tree("x"));
+  EXPECT_EQ(disk.files().sync_tree("nowhere").error().code, Errc::kNotFound);
+  disk.crash();
+  EXPECT_EQ(content_of(disk.files(), "x/y/a"), "content");
+  EXPECT_EQ(content_of(disk.files(), "x/b"), "content");
+  EXPECT_EQ(content_of(disk.files(), "z/c"), "-");
+}
+
 TEST(ForgetfulDisk, ReplacingByRenameWithoutSyncingTheNewFileLosesBoth) {
   ForgetfulDisk disk;
   durable_file(disk.files(), "a", "old");
@@ -337,6 +356,7 @@ TEST(ForgetfulDisk, EveryOperationCanFail) {
   EXPECT_FALSE(files.remove("a"));
   EXPECT_FALSE(files.create_directories("d"));
   EXPECT_FALSE(files.sync_directory(""));
+  EXPECT_FALSE(files.sync_tree(""));
   EXPECT_FALSE(files.list(""));
   EXPECT_FALSE(files.space(""));
   EXPECT_EQ(content_of(files, "a"), std::string(4096, 'a'));

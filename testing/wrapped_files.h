@@ -52,6 +52,7 @@ class WrappedFiles : public FileSystem {
     return real_.create_directories(path);
   }
   Result<Ok> sync_directory(const std::string& path) override { return real_.sync_directory(path); }
+  Result<Ok> sync_tree(const std::string& path) override { return real_.sync_tree(path); }
   Result<std::vector<DirectoryEntry>> list(const std::string& path) override {
     return real_.list(path);
   }

@@ -36,6 +36,16 @@ int sync_content(int descriptor) {
 #endif
 }
 
+/// Everything of the file system the directory is on. Linux tells of writes that failed, too.
+int sync_file_system([[maybe_unused]] int descriptor) {
+#if defined(__linux__)
+  return ::syncfs(descriptor);
+#else
+  errno = ENOSYS;
+  return -1;
+#endif
+}
+
 /// A hint; without one the system writes back when it likes.
 void begin_writeback([[maybe_unused]] int descriptor, [[maybe_unused]] std::uint64_t offset,
                      [[maybe_unused]] std::uint64_t length) {
@@ -236,6 +246,22 @@ class PosixLock final : public FileLock {
   const std::shared_ptr<HeldLocks> held_;
 };
 
+DirectoryEntry describe(std::string name, const struct stat& status) {
+  return {.name = std::move(name),
+          .is_directory = S_ISDIR(status.st_mode),
+          .size = static_cast<std::uint64_t>(status.st_size),
+          .modified_ms = modified(status).tv_sec * 1000 + modified(status).tv_nsec / 1'000'000};
+}
+
+/// What went wrong, 0 if nothing did.
+int with_directory(const std::string& path, int (*act)(int descriptor)) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor < 0) return errno;
+  const int number = act(descriptor) == 0 ? 0 : errno;
+  ::close(descriptor);
+  return number;
+}
+
 class PosixFiles final : public FileSystem {
  public:
   Result<std::unique_ptr<File>> open(const std::string& path, Open mode) override {
@@ -255,23 +281,27 @@ class PosixFiles final : public FileSystem {
     return Ok{};
   }
   Result<Ok> create_directories(const std::string& path) override {
-    for (std::size_t at = 1; at <= path.size(); ++at) {
-      if (at != path.size() && path[at] != '/') continue;
-      if (::mkdir(path.substr(0, at).c_str(), 0755) != 0 && errno != EEXIST && at == path.size())
-        return error_of(errno, "create directory " + path);
+    if (::mkdir(path.c_str(), 0755) == 0) return Ok{};
+    const auto slash = path.rfind('/');
+    if (errno == ENOENT && slash != std::string::npos && slash > 0) {
+      if (auto parent = create_directories(path.substr(0, slash)); !parent) return parent;
+      if (::mkdir(path.c_str(), 0755) == 0) return Ok{};
     }
+    if (errno != EEXIST) return error_of(errno, "create directory " + path);
     struct stat status{};
     if (::stat(path.c_str(), &status) != 0 || !S_ISDIR(status.st_mode))
       return error_of(ENOTDIR, "create directory " + path);
     return Ok{};
   }
   Result<Ok> sync_directory(const std::string& path) override {
-    const int descriptor = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (descriptor < 0) return error_of(errno, "open directory " + path);
-    const int result = ::fsync(descriptor);
-    const int number = errno;
-    ::close(descriptor);
-    if (result != 0 && number != EINVAL) return error_of(number, "sync directory " + path);
+    const int number = with_directory(path, ::fsync);
+    if (number != 0 && number != EINVAL) return error_of(number, "sync directory " + path);
+    return Ok{};
+  }
+  Result<Ok> sync_tree(const std::string& path) override {
+    const int number = with_directory(path, sync_file_system);
+    if (number == ENOSYS) return Error{Errc::kUnsupported, "sync all below " + path};
+    if (number != 0) return error_of(number, "sync all below " + path);
     return Ok{};
   }
   Result<std::vector<DirectoryEntry>> list(const std::string& path) override {
@@ -279,10 +309,14 @@ class PosixFiles final : public FileSystem {
     if (directory == nullptr) return error_of(errno, "list " + path);
     std::vector<DirectoryEntry> entries;
     while (const dirent* entry = ::readdir(directory)) {
-      const std::string name = entry->d_name;
+      const std::string_view name = entry->d_name;
       if (name == "." || name == "..") continue;
-      // A file that vanishes between the two calls is not there any more.
-      if (auto status = stat(path + "/" + name)) entries.push_back(*std::move(status));
+      struct stat status{};
+      if (entry->d_type == DT_DIR)
+        entries.push_back({.name = std::string{name}, .is_directory = true});
+      else if (::fstatat(::dirfd(directory), entry->d_name, &status, 0) == 0)
+        entries.push_back(describe(std::string{name}, status));
+      // Else it has vanished between the two calls and is not there any more.
     }
     ::closedir(directory);
     std::sort(entries.begin(), entries.end(),
@@ -292,11 +326,7 @@ class PosixFiles final : public FileSystem {
   Result<DirectoryEntry> stat(const std::string& path) override {
     struct stat status{};
     if (::stat(path.c_str(), &status) != 0) return error_of(errno, "stat " + path);
-    return DirectoryEntry{
-        .name = path.substr(path.rfind('/') + 1),
-        .is_directory = S_ISDIR(status.st_mode),
-        .size = static_cast<std::uint64_t>(status.st_size),
-        .modified_ms = modified(status).tv_sec * 1000 + modified(status).tv_nsec / 1'000'000};
+    return describe(path.substr(path.rfind('/') + 1), status);
   }
   Result<DiskSpace> space(const std::string& path) override {
     struct statvfs status{};

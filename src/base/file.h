@@ -63,8 +63,8 @@ class File {
 struct DirectoryEntry {
   std::string name;  ///< Last part only.
   bool is_directory = false;
-  std::uint64_t size = 0;
-  std::int64_t modified_ms = 0;  ///< Unix time.
+  std::uint64_t size = 0;        ///< Of a file.
+  std::int64_t modified_ms = 0;  ///< Of a file: Unix time.
 };
 
 struct DiskSpace {
@@ -89,6 +89,9 @@ class FileSystem {
   virtual Result<Ok> create_directories(const std::string& path) = 0;
   virtual Result<Ok> sync_directory(
       const std::string& path) = 0;  ///< Makes creations, renames, removals in it durable.
+  /// What a sync of each file and directory below `path` would do, in one wait for however many
+  /// there are. kUnsupported where the system has no such call: sync them one by one.
+  virtual Result<Ok> sync_tree(const std::string& path) = 0;
   virtual Result<std::vector<DirectoryEntry>> list(
       const std::string& path) = 0;                                  ///< Sorted by name. kNotFound.
   virtual Result<DirectoryEntry> stat(const std::string& path) = 0;  ///< kNotFound.

@@ -97,6 +97,7 @@ struct StoreConfig {
   std::int32_t timer_slot_messages_max = 2'147'483'647;
   bool timer_stop_enqueue = false, timer_stop_dequeue = false;
   bool timer_delete_key_with_topic = false;
+  std::size_t queues_synced_together_from = 32;  // no key: tests set it
   using Self = StoreConfig;
   static constexpr auto kOptions = MemberList{
       PlainOption{"storePathRootDir", &Self::root, "Directory of the store."},

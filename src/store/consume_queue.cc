@@ -1,6 +1,8 @@
 #include "store/consume_queue.h"
 
 #include <charconv>
+#include <set>
+#include <thread>
 
 #include "store/batch_consume_queue.h"
 #include "store/segment.h"
@@ -9,7 +11,8 @@ namespace apogee::store {
 namespace {
 
 constexpr std::size_t kFirstUnits = 64, kScanUnits = 4'096;
-constexpr std::int64_t kRecordBytesMin = 91;  // in the log: no body, topic and properties
+constexpr std::size_t kTopicsOfALoader = 500;  // fewer are not worth a thread
+constexpr std::int64_t kRecordBytesMin = 91;   // in the log: no body, topic and properties
 
 }  // namespace
 
@@ -44,28 +47,35 @@ Result<Ok> ConsumeQueue::load(bool clean) {
   }
   // The end is behind the last valid entry; files behind an invalid one are cut off with it.
   std::int64_t end = bases.front(), physical_end = -1;
-  std::optional<QueueEntry> last;
+  std::optional<QueueEntry> first, last;
   bool lost_entries = *lost;
   for (std::size_t f = bases.size(); f-- > 0;) {
     std::int64_t position = bases[f];
     const std::int64_t file_end = bases[f] + files_.file_bytes();
     written_bytes_.store(file_end);  // read_units() looks no farther than this
-    std::size_t some = kFirstUnits;  // most queues of a store with many are short
+    // Most queues of a store with many are short: one read tells all of them.
+    std::vector<QueueEntry> behind;  // the end
+    std::size_t some = 2 * kFirstUnits;
     for (bool ended = false; position < file_end && !ended; some = std::min(some * 8, kScanUnits)) {
       auto units = read_units(position / unit_bytes_, some);
       if (!units) return units.error();
-      ended = units->empty();
-      for (const QueueEntry& unit : *units) {
-        ended = !is_valid(unit);
-        if (ended) break;
+      const auto invalid =
+          std::ranges::find_if_not(*units, [&](const QueueEntry& unit) { return is_valid(unit); });
+      for (auto unit = units->begin(); unit != invalid; ++unit) {
+        if (position == bases.front()) first = *unit;
         position += unit_bytes_;
-        last = unit;
-        if (!unit.is_blank()) physical_end = unit.physical_offset + unit.size;
+        last = *unit;
+        if (!unit->is_blank()) physical_end = unit->physical_offset + unit->size;
       }
+      ended = units->empty() || invalid != units->end();
+      if (invalid != units->end()) behind.assign(invalid + 1, units->end());
     }
-    const auto behind = read_units(position / unit_bytes_ + 1, kFirstUnits);
-    if (!behind) return behind.error();
-    lost_entries = lost_entries || std::ranges::any_of(*behind, [&](const QueueEntry& unit) {
+    if (behind.size() < kFirstUnits) {
+      auto more = read_units(position / unit_bytes_ + 1, kFirstUnits);
+      if (!more) return more.error();
+      behind = *std::move(more);
+    }
+    lost_entries = lost_entries || std::ranges::any_of(behind, [&](const QueueEntry& unit) {
                      return is_valid(unit);
                    });
     if (position > bases[f] || f == 0) {
@@ -83,11 +93,13 @@ Result<Ok> ConsumeQueue::load(bool clean) {
   if (!clean || lost_entries)
     if (auto cut = files_.cut_to(end); !cut) return cut;
   if (auto ended = end_extension(); !ended) return ended;
-  const auto first = read_units(first_unit(), 1);
-  if (!first) return first.error();
-  min_ = first->empty() ? max_offset() : first->front().queue_offset;
-  if (!first->empty() && !first->front().is_blank())
-    first_physical_ = first->front().physical_offset;
+  if (!first) {
+    auto units = read_units(first_unit(), 1);
+    if (!units) return units.error();
+    if (!units->empty()) first = units->front();
+  }
+  min_ = first ? first->queue_offset : max_offset();
+  if (first && !first->is_blank()) first_physical_ = first->physical_offset;
   synced_bytes_ = end;
   return Ok{};
 }
@@ -260,15 +272,27 @@ Result<Ok> ConsumeQueue::remove_all() {
   return files_.remove_all();
 }
 
-Result<Ok> ConsumeQueue::sync(std::int64_t least_bytes) {
+Result<Ok> ConsumeQueue::sync() {
   const std::int64_t end = written_bytes_.load(std::memory_order_acquire),
                      from = synced_bytes_.load(std::memory_order_relaxed);
-  if (end - from < std::max<std::int64_t>(least_bytes, 1)) return Ok{};
+  if (end <= from) return Ok{};
   if (extension_)
     if (auto done = extension_->sync(); !done) return done;
   if (auto done = files_.sync(from, end); !done) return done;
   synced_bytes_.store(end, std::memory_order_relaxed);
   return Ok{};
+}
+
+void ConsumeQueue::sync_begins() {
+  syncing_to_ = written_bytes_.load(std::memory_order_acquire);
+  files_.sync_begins();
+  if (extension_) extension_->sync_begins();
+}
+
+void ConsumeQueue::sync_ended(bool good) {
+  if (extension_) extension_->sync_ended(good);
+  if (!good) return files_.sync_failed();
+  synced_bytes_.store(syncing_to_, std::memory_order_relaxed);
 }
 
 // ---- SimpleConsumeQueue ------------------------------------------------------------------------
@@ -363,25 +387,45 @@ Result<Ok> ConsumeQueues::load(bool clean) {
 Result<Ok> ConsumeQueues::load(const std::string& directory, QueueKind kind, bool clean) {
   auto topics = env_.files.list(directory);
   if (!topics) return topics.error().code == Errc::kNotFound ? Result<Ok>{Ok{}} : topics.error();
-  for (const DirectoryEntry& topic : *topics) {
-    if (!topic.is_directory) continue;
-    auto queues = env_.files.list(directory + "/" + topic.name);
-    if (!queues) return queues.error();
-    for (const DirectoryEntry& queue : *queues) {
-      std::int32_t id = -1;
-      const auto [end, error] =
-          std::from_chars(queue.name.data(), queue.name.data() + queue.name.size(), id);
-      if (!queue.is_directory || error != std::errc{} ||
-          end != queue.name.data() + queue.name.size())
-        continue;
-      const auto made = find_or_create(topic.name, id, kind);
-      if (made->kind() != kind) {
-        env_.log.warn("a queue of two kinds, this one is not read: directory={}/{}/{}", directory,
-                      topic.name, id);
-        continue;
-      }
-      if (auto loaded = made->load(clean); !loaded) return loaded;
+  std::erase_if(*topics, [](const DirectoryEntry& topic) { return !topic.is_directory; });
+  std::atomic<std::size_t> next{0};
+  std::mutex mutex;
+  Result<Ok> failed = Ok{};  // mutex
+  const auto load_some = [&] {
+    for (std::size_t i = next++; i < topics->size(); i = next++) {
+      auto loaded = load_topic(directory, (*topics)[i].name, kind, clean);
+      if (loaded) continue;
+      next = topics->size();
+      std::lock_guard lock{mutex};
+      failed = std::move(loaded);
     }
+  };
+  // What is waited for are system calls, some ten a queue.
+  std::vector<std::thread> more{std::min<std::size_t>(
+      std::max(std::thread::hardware_concurrency(), 1u) - 1, topics->size() / kTopicsOfALoader)};
+  for (std::thread& each : more) each = std::thread{load_some};
+  load_some();
+  for (std::thread& each : more) each.join();
+  return failed;
+}
+
+Result<Ok> ConsumeQueues::load_topic(const std::string& directory, const std::string& topic,
+                                     QueueKind kind, bool clean) {
+  auto queues = env_.files.list(directory + "/" + topic);
+  if (!queues) return queues.error();
+  for (const DirectoryEntry& queue : *queues) {
+    std::int32_t id = -1;
+    const auto [end, error] =
+        std::from_chars(queue.name.data(), queue.name.data() + queue.name.size(), id);
+    if (!queue.is_directory || error != std::errc{} || end != queue.name.data() + queue.name.size())
+      continue;
+    const auto made = find_or_create(topic, id, kind);
+    if (made->kind() != kind) {
+      env_.log.warn("a queue of two kinds, this one is not read: directory={}/{}/{}", directory,
+                    topic, id);
+      continue;
+    }
+    if (auto loaded = made->load(clean); !loaded) return loaded;
   }
   return Ok{};
 }
@@ -433,6 +477,56 @@ std::vector<std::shared_ptr<ConsumeQueue>> ConsumeQueues::take_unsynced() {
   std::lock_guard lock{unsynced_mutex_};
   for (const auto& queue : unsynced_) queue->noted_unsynced = false;
   return std::exchange(unsynced_, {});
+}
+
+bool ConsumeQueues::sync(std::int64_t least_bytes) {
+  std::vector<std::shared_ptr<ConsumeQueue>> due, later;
+  for (auto& queue : take_unsynced()) {
+    if (find(queue->topic(), queue->queue_id()) != queue) continue;  // deleted meanwhile
+    (queue->unsynced_bytes() >= least_bytes ? due : later).push_back(std::move(queue));
+  }
+  bool good = true;
+  auto together = due.size() < layout_.synced_together_from
+                      ? Result<Ok>{Error{Errc::kUnsupported, "few"}}
+                      : sync_together(due);
+  if (!together && together.error().code == Errc::kUnsupported) {
+    good = sync_one_by_one(due);
+  } else if (!together) {
+    good = false;
+    env_.log.error("{} consume queues were not flushed: {}", due.size(), together.error().detail);
+  }
+  std::ranges::copy_if(due, std::back_inserter(later),
+                       [](const auto& queue) { return queue->unsynced_bytes() > 0; });
+  note_unsynced(later);
+  return good;
+}
+
+bool ConsumeQueues::sync_one_by_one(std::span<const std::shared_ptr<ConsumeQueue>> queues) {
+  bool good = true;
+  for (const auto& queue : queues) {
+    if (auto done = queue->sync(); !done) {
+      good = false;
+      env_.log.error("a consume queue was not flushed: topic={} queue={} reason={}", queue->topic(),
+                     queue->queue_id(), done.error().detail);
+    }
+  }
+  return good;
+}
+
+/// One commit of the file system's journal instead of one a queue.
+Result<Ok> ConsumeQueues::sync_together(std::span<const std::shared_ptr<ConsumeQueue>> queues) {
+  std::set<std::string> directories;
+  for (const auto& queue : queues) {
+    queue->sync_begins();
+    directories.insert(directory_of(queue->kind()));
+  }
+  if (layout_.extension && env_.files.stat(layout_.extension->directory))
+    directories.insert(layout_.extension->directory);
+  Result<Ok> done = Ok{};
+  for (const std::string& directory : directories)
+    if (done) done = env_.files.sync_tree(directory);
+  for (const auto& queue : queues) queue->sync_ended(done.has_value());
+  return done;
 }
 
 std::size_t ConsumeQueues::topic_count(std::string_view prefix) const {

@@ -87,9 +87,11 @@ class ConsumeQueue {
   /// before it.
   Result<Ok> correct_min_offset(std::int64_t physical_offset);
   Result<Ok> remove_all();
-  /// Makes written entries durable when at least `least_bytes` of them are not.
-  Result<Ok> sync(std::int64_t least_bytes);
-  bool is_synced() const { return synced_bytes_.load() >= written_bytes_.load(); }
+  Result<Ok> sync();  ///< Makes written entries durable.
+  /// Around a sync of many queues at once, which covers the entries there are now.
+  void sync_begins();
+  void sync_ended(bool good);
+  std::int64_t unsynced_bytes() const { return written_bytes_.load() - synced_bytes_.load(); }
 
   std::int64_t next_offset = 0;  ///< Append lock: the queue offset the next message gets.
   bool noted_unsynced = false;   ///< ConsumeQueues' unsynced mutex.
@@ -137,6 +139,7 @@ class ConsumeQueue {
   std::atomic<std::int64_t> max_{0}, physical_end_{-1};
   std::atomic<std::int64_t> written_bytes_{0};  // published before max_
   std::atomic<std::int64_t> synced_bytes_{0};
+  std::int64_t syncing_to_ = 0;                   // whoever syncs
   std::atomic<std::int64_t> first_physical_{-1};  // of the first unit; -1: not known
   std::int64_t entries_lost_from_ = -1;           // set by load()
 };
@@ -168,6 +171,7 @@ class ConsumeQueues {
   struct Layout {
     ConsumeQueue::Place simple, batch;
     std::optional<ConsumeQueue::Place> extension;  ///< Of simple queues.
+    std::size_t synced_together_from = 32;         ///< That many queues are synced by one call.
     /// Asked when a queue comes into being; any thread.
     std::function<QueueKind(std::string_view topic)> kind_of;
   };
@@ -177,9 +181,11 @@ class ConsumeQueues {
   std::shared_ptr<ConsumeQueue> find_or_create(std::string_view topic, std::int32_t queue_id);
   std::vector<std::shared_ptr<ConsumeQueue>> all() const;
   std::vector<std::shared_ptr<ConsumeQueue>> of_topic(std::string_view topic) const;
-  /// Those written to since they were noted and taken last: of a million queues the few to sync.
+  /// Those written to: of a million queues the few to sync.
   void note_unsynced(std::span<const std::shared_ptr<ConsumeQueue>> queues);
-  std::vector<std::shared_ptr<ConsumeQueue>> take_unsynced();
+  /// Makes the entries of each queue durable that has at least `least_bytes` of them that are not.
+  /// False: not all are; the log says why. One thread at a time.
+  bool sync(std::int64_t least_bytes);
   std::size_t topic_count(std::string_view prefix) const;  ///< Topics whose name begins so.
   /// Takes the topic's queues out of the table and removes their files.
   void remove_topic(std::string_view topic);
@@ -193,8 +199,13 @@ class ConsumeQueues {
     }
   };
   Result<Ok> load(const std::string& directory, QueueKind kind, bool clean);
+  Result<Ok> load_topic(const std::string& directory, const std::string& topic, QueueKind kind,
+                        bool clean);
   std::shared_ptr<ConsumeQueue> find_or_create(std::string_view topic, std::int32_t queue_id,
                                                QueueKind kind);
+  std::vector<std::shared_ptr<ConsumeQueue>> take_unsynced();
+  bool sync_one_by_one(std::span<const std::shared_ptr<ConsumeQueue>> queues);
+  Result<Ok> sync_together(std::span<const std::shared_ptr<ConsumeQueue>> queues);
   const std::string& directory_of(QueueKind kind) const {
     return kind == QueueKind::kBatch ? layout_.batch.directory : layout_.simple.directory;
   }

@@ -162,10 +162,8 @@ Result<Ok> FileChain::cut_to(std::int64_t end, std::optional<std::int64_t> old_e
     last_is_partial = !bases_.empty() && end < bases_.back() + place_.file_bytes;
     if (last_is_partial) base = bases_.back();
   }
-  for (const std::int64_t each : removed) {
-    cache_.forget(path_of(each));
-    if (auto done = env_.files.remove(path_of(each)); !done) return done;
-  }
+  for (const std::int64_t each : removed)
+    if (auto done = remove_file(each); !done) return done;
   if (!last_is_partial) return Ok{};
   auto file = cache_.open(path_of(base), FileSystem::Open::kExisting);
   if (!file) return file.error();
@@ -184,8 +182,14 @@ Result<Ok> FileChain::remove_first() {
     base = bases_.front();
     bases_.erase(bases_.begin());
   }
+  return remove_file(base);
+}
+
+/// In this order: a reader that opens the file in between has it forgotten, too.
+Result<Ok> FileChain::remove_file(std::int64_t base) {
+  auto done = env_.files.remove(path_of(base));
   cache_.forget(path_of(base));
-  return env_.files.remove(path_of(base));
+  return done;
 }
 
 Result<Ok> FileChain::remove_all() {
@@ -193,8 +197,9 @@ Result<Ok> FileChain::remove_all() {
     std::lock_guard lock{mutex_};
     bases_.clear();
   }
+  auto done = remove_tree(env_.files, place_.directory);
   cache_.forget(place_.directory + "/");
-  return remove_tree(env_.files, place_.directory);
+  return done;
 }
 
 Result<Ok> FileChain::sync(std::int64_t from, std::int64_t end) {

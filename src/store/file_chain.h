@@ -64,11 +64,15 @@ class FileChain {
   Result<Ok> remove_all();
   /// Makes [from, end) and the files' names durable.
   Result<Ok> sync(std::int64_t from, std::int64_t end);
+  /// Around a sync of many at once, which covers the names of the files there are now.
+  void sync_begins() { names_synced_.store(true, std::memory_order_relaxed); }
+  void sync_failed() { names_synced_.store(false, std::memory_order_relaxed); }
 
  private:
   std::string path_of(std::int64_t base) const;
   bool has(std::int64_t base) const;
   Result<std::shared_ptr<File>> make_file(std::int64_t base);
+  Result<Ok> remove_file(std::int64_t base);
 
   Env& env_;
   FileCache& cache_;

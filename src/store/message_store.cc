@@ -83,6 +83,7 @@ class LocalStore final : public MessageStore, private RetentionTarget {
                  .batch = {config.root + "/batchconsumequeue", config.batch_queue_file_bytes,
                            "mapperFileSizeBatchConsumeQueue"},
                  .extension = extension_place(config),
+                 .synced_together_from = config.queues_synced_together_from,
                  .kind_of =
                      [&events](std::string_view topic) {
                        return events.is_batch_topic(topic) ? QueueKind::kBatch : QueueKind::kSimple;
@@ -468,23 +469,9 @@ void LocalStore::stop() {
 /// Queue flushes; the checkpoint's queue time moves only when everything that was there is on disk.
 void LocalStore::flush_queues(bool thorough) {
   const std::int64_t timestamp = dispatcher_.last_timestamp();
-  const std::int64_t least = thorough ? 0 : 2 * 4'096;
-  bool good = true;
-  std::vector<std::shared_ptr<ConsumeQueue>> later;
-  for (const auto& queue : queues_.take_unsynced()) {
-    if (queues_.find(queue->topic(), queue->queue_id()) != queue) continue;  // deleted meanwhile
-    auto done = queue->sync(least);
-    if (!queue->is_synced()) later.push_back(queue);
-    if (!done) {
-      good = false;
-      env_.log.error("a consume queue was not flushed: topic={} queue={} reason={}", queue->topic(),
-                     queue->queue_id(), done.error().detail);
-    }
-  }
-  queues_.note_unsynced(later);
   // After a failed sync what is on disk is unknown, and the next sync would not tell: from then on
   // the checkpoint stays, so that the next start makes the entries again from the log.
-  if (!good) queues_broken_ = true;
+  if (!queues_.sync(thorough ? 0 : 2 * 4'096)) queues_broken_ = true;
   if (thorough && !queues_broken_) checkpoint_->queue_timestamp.store(timestamp);
   if (auto written = checkpoint_->write(); !written)
     env_.log.error("the checkpoint was not written: {}", written.error().detail);

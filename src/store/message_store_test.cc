@@ -422,6 +422,37 @@ TEST_F(StoreByHand, AnEntryWhoseTagsAreInConsumequeueExtIsFilteredByItsRecord) {
   EXPECT_EQ(read_all("t", 0, &filter), (std::vector<std::string>{"one", "three"}));
 }
 
+TEST_F(Store, SyncsManyQueuesByOneCall) {
+  using Operation = testing::ForgetfulDisk::Operation;
+  constexpr std::int32_t kMany = 40;
+  open();
+  for (std::int32_t queue = 0; queue < kMany; ++queue) send("t", queue, "one");
+  wait_dispatched();
+  const auto directories = disk_.count(Operation::kSyncDirectory);
+  close();
+  EXPECT_EQ(disk_.count(Operation::kSyncTree), 1u);
+  EXPECT_LT(disk_.count(Operation::kSyncDirectory) - directories, 10u);
+  EXPECT_FALSE(disk_.files().stat("/store/abort"));
+  disk_.crash();
+  open();
+  for (std::int32_t queue = 0; queue < kMany; ++queue)
+    EXPECT_EQ(read_all("t", queue), std::vector<std::string>{"one"});
+}
+
+TEST_F(Store, MakesTheQueuesAgainWhoseSyncFailed) {
+  constexpr std::int32_t kMany = 40;
+  open();
+  for (std::int32_t queue = 0; queue < kMany; ++queue) send("t", queue, "one");
+  wait_dispatched();
+  disk_.inject({.operation = testing::ForgetfulDisk::Operation::kSyncTree});
+  close();
+  EXPECT_TRUE(disk_.files().stat("/store/abort")) << "the next start recovers";
+  disk_.crash();
+  open();
+  for (std::int32_t queue = 0; queue < kMany; ++queue)
+    EXPECT_EQ(read_all("t", queue), std::vector<std::string>{"one"});
+}
+
 TEST_F(Store, RefusesMessagesAfterAFailedSync) {
   StoreConfig config = small();
   config.flush_disk_type = FlushDiskType::kSyncFlush;

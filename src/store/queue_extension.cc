@@ -124,4 +124,14 @@ Result<Ok> QueueExtension::sync() {
   return Ok{};
 }
 
+void QueueExtension::sync_begins() {
+  syncing_to_ = written_.load(std::memory_order_acquire);
+  files_.sync_begins();
+}
+
+void QueueExtension::sync_ended(bool good) {
+  if (!good) return files_.sync_failed();
+  synced_ = syncing_to_;
+}
+
 }  // namespace apogee::store

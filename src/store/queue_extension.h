@@ -50,6 +50,8 @@ class QueueExtension {
   Result<Ok> remove_before(std::int64_t address);
   Result<Ok> remove_all();
   Result<Ok> sync();
+  void sync_begins();
+  void sync_ended(bool good);
 
  private:
   std::int64_t scanned_end() const;
@@ -58,6 +60,7 @@ class QueueExtension {
   std::string pending_;                // dispatch thread: from pending_position_ on
   std::int64_t pending_position_ = 0;  // dispatch thread
   std::atomic<std::int64_t> written_{0}, synced_{0};
+  std::int64_t syncing_to_ = 0;  // whoever syncs
 };
 
 }  // namespace apogee::store

@@ -75,6 +75,7 @@ class CrashingStore {
     config_.consume_queue_file_bytes = 400;
     config_.queue_extension = random_() % 2 == 0;
     config_.queue_extension_file_bytes = 256;
+    config_.queues_synced_together_from = random_() % 2 == 0 ? 1 : 32;
     config_.index_slots = 20;
     config_.index_units = 50 + static_cast<std::int32_t>(random_() % 100);
     config_.flush_interval_ms = 5;
@@ -163,9 +164,11 @@ class CrashingStore {
   void make_faults() {
     using Operation = ForgetfulDisk::Operation;
     static constexpr std::array kOperations{
-        Operation::kOpen,          Operation::kWrite, Operation::kResize,
-        Operation::kAllocate,      Operation::kMap,   Operation::kMappingSync,
-        Operation::kSyncDirectory, Operation::kSync,  Operation::kCreateDirectories};
+        Operation::kOpen,          Operation::kWrite,
+        Operation::kResize,        Operation::kAllocate,
+        Operation::kMap,           Operation::kMappingSync,
+        Operation::kSyncDirectory, Operation::kSync,
+        Operation::kSyncTree,      Operation::kCreateDirectories};
     for (std::uint64_t i = random_() % 4; i-- > 0;) {
       const Operation operation = kOperations[random_() % kOperations.size()];
       disk_.inject({.operation = operation,

@@ -26,6 +26,7 @@ CrashRun::CrashRun(std::uint64_t seed, Mutant mutant) : random_{seed}, mutant_{s
   store_config_.index_units = 50 + static_cast<std::int32_t>(random_() % 100);
   store_config_.flush_interval_ms = 5;
   store_config_.queue_flush_thorough_interval_ms = 3'000;
+  store_config_.queues_synced_together_from = random_() % 2 == 0 ? 1 : 32;
   store_config_.delay_levels = "1s 2s 3s 4s 5s";
   store_config_.delay_offset_flush_interval_ms = 1'000;
   store_config_.timer_log_file_bytes = 1'040;  // 20 units
@@ -170,6 +171,7 @@ void CrashRun::make_faults() {
                                             Kind{Operation::kSync, "/commitlog/"},
                                             Kind{Operation::kSync, "/commitlog/"},
                                             Kind{Operation::kSync, "/consumequeue/"},
+                                            Kind{Operation::kSyncTree, "/consumequeue"},
                                             Kind{Operation::kSync, "/config/"},
                                             Kind{Operation::kRename, "/config/"},
                                             Kind{Operation::kCreateDirectories, ""}};
