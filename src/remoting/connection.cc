@@ -241,10 +241,13 @@ void Connection::handle_input() {
     // What one batch is answered with should stay far below the limit: then reading stops in time,
     // and nobody is closed who only asked much at once.
     const std::size_t most =
-        std::clamp<std::size_t>(limits_.max_unsent_bytes / 8 / answer_bytes_, 1, kBatchRequestsMax);
+        crowded() ? 1
+                  : std::clamp<std::size_t>(limits_.max_unsent_bytes / 8 / answer_bytes_, 1,
+                                            kBatchRequestsMax);
     const Clock::Instant arrived = env_.clock.now();
     cut = cut_frames(most, broken);
     hand_on(arrived);
+    report_unsent();
     if (cut == Cut::kBroken && !closing_) {
       in_batch_ = false;
       flush();
@@ -381,6 +384,7 @@ void Connection::take_foreign() {
   if (!closed_.load(std::memory_order_relaxed))
     for (OutFrame& frame : taken_.frames) queue(std::move(frame));
   taken_.frames.clear();
+  report_unsent();
   if (!in_batch_) flush();
 }
 
@@ -408,10 +412,30 @@ void Connection::limit_unsent() {
   const std::size_t unsent = unsent_.load(std::memory_order_relaxed);
   if (unsent > limits_.max_unsent_bytes) {
     fail("the peer does not read: " + std::to_string(unsent) + " bytes wait for it");
-  } else if (!paused_ && unsent > limits_.max_unsent_bytes / 2) {
-    paused_ = true;
-    stream_->pause_reading(true);
+  } else if (unsent > limits_.max_unsent_bytes / 2) {
+    pause();
   }
+}
+
+/// What waits for all peers together is bounded as well: once it is too much, each is read from
+/// only when it has taken its last answer.
+void Connection::report_unsent() {
+  const std::size_t unsent = unsent_.load(std::memory_order_relaxed);
+  if (unsent == reported_) return;
+  // The difference may be below 0: unsigned numbers wrap, and so does their sum.
+  owner_.unsent_bytes.fetch_add(unsent - std::exchange(reported_, unsent),
+                                std::memory_order_relaxed);
+  if (unsent > 0 && crowded()) pause();
+}
+
+bool Connection::crowded() const {
+  return owner_.unsent_bytes.load(std::memory_order_relaxed) > limits_.max_unsent_bytes_of_all;
+}
+
+void Connection::pause() {
+  if (paused_ || closing_ || closed_.load(std::memory_order_relaxed)) return;
+  paused_ = true;
+  stream_->pause_reading(true);
 }
 
 void Connection::flush() {
@@ -461,7 +485,8 @@ void Connection::on_written() {
   handler_.on_sent(env_.clock.now() - write_began_);
   active_.store(true, std::memory_order_relaxed);
   const std::size_t unsent = unsent_.fetch_sub(sent, std::memory_order_relaxed) - sent;
-  if (paused_ && unsent < limits_.max_unsent_bytes / 4) {
+  report_unsent();
+  if (paused_ && (unsent == 0 || (unsent < limits_.max_unsent_bytes / 4 && !crowded()))) {
     paused_ = false;
     if (!closing_ && !first_bytes_) handle_input();  // what was read before the pause
     if (!paused_) stream_->pause_reading(false);
@@ -563,6 +588,7 @@ void Connection::on_closed(const Error& why) {
   handler_.on_disconnected(self, error);
   queued_.clear();
   in_flight_.clear();
+  owner_.unsent_bytes.fetch_sub(std::exchange(reported_, 0), std::memory_order_relaxed);
   stream_.reset();
   owner_.erase(id_);
 }

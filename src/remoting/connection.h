@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <unordered_map>
@@ -24,6 +25,7 @@ struct ConnectionLimits {
   std::uint32_t max_frame_bytes = protocol::kMaxFrameBytes;
   std::uint32_t max_header_bytes = 1 << 20;
   std::size_t max_unsent_bytes = 64 << 20;
+  std::size_t max_unsent_bytes_of_all = std::numeric_limits<std::size_t>::max();
 };
 
 class Connection;
@@ -37,6 +39,8 @@ class ConnectionSet {
   std::vector<std::shared_ptr<Connection>> all() const;
   /// False when some are still there at the end of `limit`.
   bool wait_until_empty(std::chrono::milliseconds limit);
+
+  std::atomic<std::size_t> unsent_bytes{0};  ///< Of all, as of each one's last batch.
 
  private:
   mutable std::mutex mutex_;
@@ -113,6 +117,9 @@ class Connection final : public Peer,
   void fail(const std::string& why);
   void queue(OutFrame frame);
   void limit_unsent();
+  void report_unsent();
+  bool crowded() const;
+  void pause();
   void flush();
   void send_from_elsewhere(OutFrame frame, std::optional<Call> call);
   void take_foreign();
@@ -141,6 +148,7 @@ class Connection final : public Peer,
   InputBuffer input_;  // as the application sees it
   bool first_bytes_ = true;
   std::size_t answer_bytes_;  // of one request, in the last batch
+  std::size_t reported_ = 0;  // of unsent_, to the owner
 
   // Output, loop.
   std::vector<OutFrame> queued_, in_flight_;

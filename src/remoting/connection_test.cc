@@ -120,7 +120,8 @@ class OneThread : public ::testing::Test {
     });
     processors_.on_async<Silent>(
         [this](const Silent&, const Request& request) { held_.push_back(request.responder); });
-    processors_.on<Large>([](const Large& header, const Request&) {
+    processors_.on<Large>([this](const Large& header, const Request&) {
+      bytes_answered_ += static_cast<std::size_t>(header.bytes);
       return Answer::with_body(Buffer(static_cast<std::size_t>(header.bytes), 'x'));
     });
   }
@@ -161,6 +162,7 @@ class OneThread : public ::testing::Test {
   Env client_env_{clock_, *files_, network_.machine(kClient), workers_, random_, log_};
   Processors processors_{server_env_};
   std::vector<Responder> held_;
+  std::size_t bytes_answered_ = 0;
   std::unique_ptr<Server> server_;
   std::unique_ptr<Client> client_;
 };
@@ -382,6 +384,33 @@ TEST_F(OneThread, StopsReadingFromAPeerThatDoesNotRead) {
   ASSERT_EQ(answers.size(), static_cast<std::size_t>(kRequests));
   EXPECT_TRUE(std::is_sorted(answers.begin(), answers.end()));
   EXPECT_THAT(log_.lines(LogLevel::kWarn), SizeIs(0));
+}
+
+TEST_F(OneThread, GivesEachSlowPeerOneAnswerAtATimeOnceTooMuchWaitsForAll) {
+  constexpr std::int32_t kAnswer = 32 << 10, kRequests = 100;
+  constexpr std::size_t kPeers = 50;
+  serve({.max_unsent_bytes = 1 << 20, .max_unsent_bytes_of_all = 4 << 20});
+  network_.conditions() = {.window_bytes = 4 << 10};
+  std::vector<std::unique_ptr<RawPeer>> slow;
+  for (std::size_t i = 0; i < kPeers; ++i) {
+    slow.push_back(std::make_unique<RawPeer>(network_, at_));
+    slow.back()->pause(true);
+    for (std::int32_t request = 1; request <= kRequests; ++request)
+      slow.back()->send(frame_of(request, Large{kAnswer}));
+  }
+  network_.run();
+  RawPeer other{network_, at_};
+  for (std::int32_t i = 1; i <= 20; ++i) other.send(frame_of(i, Large{kAnswer}));
+  network_.run();
+  EXPECT_THAT(other.answers(), SizeIs(20)) << "who reads is served";
+  // What the server holds: what it was asked for before it was crowded, then an answer each.
+  EXPECT_LT(bytes_answered_, (5 << 20) + (kPeers + 20) * static_cast<std::size_t>(kAnswer));
+  for (const auto& each : slow) each->pause(false);
+  network_.run();
+  for (const auto& each : slow) {
+    EXPECT_FALSE(each->closed);
+    EXPECT_THAT(each->answers(), SizeIs(kRequests));
+  }
 }
 
 TEST_F(OneThread, ClosesAPeerThatLetsAnswersPileUp) {

@@ -19,6 +19,7 @@ struct ServerConfig {
   std::int32_t max_frame_bytes = static_cast<std::int32_t>(protocol::kMaxFrameBytes);
   std::int32_t max_header_bytes = 1 << 20;
   std::int64_t max_unsent_bytes = 64 << 20;
+  std::int64_t max_unsent_bytes_of_all = 256 << 20;
   TlsMode tls_mode = TlsMode::kPermissive;
   ClientAuth tls_client_auth = ClientAuth::kNone;
   bool tls_check_client = false;
@@ -40,6 +41,10 @@ struct ServerConfig {
              std::int64_t{1} << 34,
              "Answers waiting for a slow reader, in bytes: above half of it no more requests are "
              "read, above it the connection is closed."},
+      Option{"serverMaxUnsentBytesOfAll", &Self::max_unsent_bytes_of_all, std::int64_t{1} << 16,
+             std::int64_t{1} << 40,
+             "Answers waiting for all slow readers together, in bytes: above it each gets one "
+             "answer at a time."},
       // The names of Apache's TlsSystemConfig, which reads them from tls.config.file alone.
       PlainOption{"tls.server.mode", &Self::tls_mode,
                   "TLS: disabled, permissive (plain connections too) or enforcing."},
