@@ -231,6 +231,7 @@ TEST_F(SendingRules, HooksStandAroundWhatABrokerAsks) {
   client(std::move(config));
   const Sent sent = send(producer(), Mode::kSync);
   ASSERT_TRUE(*sent && **sent);
+  a_->answer = b_->answer = store;  // the client's farewell comes when `broker` is gone
   const auto ask = [&](std::int32_t code, const auto& header) {
     broker->call(code, header, {}, 3s, [](const Result<remoting::OwnedCommand>&) {});
     network_.run();
