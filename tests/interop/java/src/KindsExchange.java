@@ -199,7 +199,7 @@ public class KindsExchange extends Pop {
         String topic = topicNamed("ExchangePopped"), group = "ExchangePoppers";
         if (chapter == 1) {
             send(topic, 0, "A", numbered("p", 12).toArray(new String[0]));
-            Popped popped = pop(group, topic, 0, 32, 45_000, 0);
+            Popped popped = pop(group, topic, 0, 32, 90_000, 0);
             equal(numbered("p", 12), popped.bodies(), "popped");
             for (MessageExt each : popped.messages) {
                 String handle = handle(popped, each);
@@ -218,7 +218,7 @@ public class KindsExchange extends Pop {
         }
         acked.addAll(Arrays.asList("p4", "p5"));
         Set<String> leave = chapter == 2 ? Set.of("p9", "p10", "p11") : Set.of();
-        eventually(110, () -> {
+        eventually(160, () -> {
             Popped popped = pop(group, topic, -1, 32, 60_000, 1_000);
             for (MessageExt each : popped.messages) {
                 check(!acked.contains(text(each)), text(each) + " was acked, and comes again");
