@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <set>
 
-#include "broker/table_file.h"
 #include "protocol/codes.h"
 #include "protocol/headers.h"
 #include "protocol/names.h"
+#include "protocol/table_file.h"
 
 namespace apogee::broker {
 namespace {
@@ -108,7 +108,7 @@ Answer set_mode(Context& context, MessageRequestModes& modes, std::string_view b
 // ---- Modes -------------------------------------------------------------------------------------
 
 Result<Ok> MessageRequestModes::load() {
-  auto table = load_table<protocol::MessageRequestModeTable>(env_, path_);
+  auto table = protocol::load_table<protocol::MessageRequestModeTable>(env_, path_);
   if (!table) return table.error();
   std::lock_guard lock{mutex_};
   if (*table) table_ = std::move(**table);
@@ -119,7 +119,7 @@ Result<Ok> MessageRequestModes::set(MessageRequestModeBody mode) {
   std::lock_guard one_writer{file_mutex_};
   protocol::MessageRequestModeTable next = table();
   next.modes[mode.topic][mode.consumer_group] = mode;
-  if (auto saved = save_table(env_, path_, next); !saved) return saved;
+  if (auto saved = protocol::save_table(env_, path_, next); !saved) return saved;
   std::lock_guard lock{mutex_};
   table_ = std::move(next);
   return Ok{};

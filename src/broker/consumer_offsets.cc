@@ -1,7 +1,7 @@
 #include "broker/consumer_offsets.h"
 
-#include "broker/table_file.h"
 #include "protocol/names.h"
+#include "protocol/table_file.h"
 
 namespace apogee::broker {
 namespace {
@@ -42,10 +42,10 @@ ConsumerOffsets::ConsumerOffsets(Env& env, std::string path, std::int64_t versio
 
 Result<Ok> ConsumerOffsets::load() {
   // What the one file lacks of the other is empty.
-  auto table =
-      load_table<protocol::LmqConsumerOffsetTable>(env_, lmq_path_.empty() ? path_ : lmq_path_);
+  auto table = protocol::load_table<protocol::LmqConsumerOffsetTable>(
+      env_, lmq_path_.empty() ? path_ : lmq_path_);
   if (table && !*table && !lmq_path_.empty())
-    table = load_table<protocol::LmqConsumerOffsetTable>(env_, path_);
+    table = protocol::load_table<protocol::LmqConsumerOffsetTable>(env_, path_);
   if (!table) return table.error();
   if (!*table) return Ok{};
   for (const auto& [key, offset] : (*table)->lmq_offset_table)

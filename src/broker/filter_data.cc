@@ -5,7 +5,7 @@
 
 #include "base/bytes.h"
 #include "broker/sql92.h"
-#include "broker/table_file.h"
+#include "protocol/table_file.h"
 
 namespace apogee::broker {
 namespace {
@@ -94,7 +94,7 @@ FilterData::FilterData(Env& env, const LiveConfig& config, std::string path)
       bloom_{config.now().bloom_error_percent, config.now().bloom_consumers} {}
 
 Result<Ok> FilterData::load() {
-  auto table = load_table<protocol::ConsumerFilterTable>(env_, path_);
+  auto table = protocol::load_table<protocol::ConsumerFilterTable>(env_, path_);
   if (!table) return table.error();
   if (!*table) return Ok{};
   constexpr std::int64_t kLeftAgo = 30'000;
@@ -142,7 +142,7 @@ Result<Ok> FilterData::persist(const std::function<bool(const std::string& group
     compiled_.clear();  // of what is gone; the rest is compiled again when it is needed
     copy = table_;
   }
-  auto saved = save_table(env_, path_, copy);
+  auto saved = protocol::save_table(env_, path_, copy);
   if (!saved) {
     std::lock_guard lock{mutex_};
     dirty_ = true;

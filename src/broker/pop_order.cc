@@ -3,9 +3,9 @@
 #include <limits>
 #include <set>
 
-#include "broker/table_file.h"
 #include "protocol/names.h"
 #include "protocol/pop.h"
+#include "protocol/table_file.h"
 
 namespace apogee::broker {
 namespace {
@@ -41,7 +41,7 @@ std::map<std::int64_t, std::int32_t> counts_after(const OrderedBatch& before,
 }  // namespace
 
 Result<Ok> OrderedPops::load() {
-  auto table = load_table<Table>(env_, path_);
+  auto table = protocol::load_table<Table>(env_, path_);
   if (!table) return table.error();
   std::lock_guard lock{mutex_};
   if (*table) table_ = std::move(**table);
@@ -59,7 +59,7 @@ Result<Ok> OrderedPops::persist(const Topics& topics, const SubscriptionGroups& 
     if (!std::exchange(dirty_, false)) return Ok{};
     copy = table_;
   }
-  auto saved = save_table(env_, path_, copy);
+  auto saved = protocol::save_table(env_, path_, copy);
   if (!saved) {
     std::lock_guard lock{mutex_};
     dirty_ = true;

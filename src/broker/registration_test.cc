@@ -2,7 +2,7 @@
 
 #include "base/crc.h"
 #include "broker/broker_fixture.h"
-#include "broker/table_file.h"
+#include "protocol/table_file.h"
 
 namespace apogee::broker {
 namespace {
@@ -221,7 +221,7 @@ TEST_F(RegistrationTest, SplitsATableTooLargeForOneFrame) {
   protocol::TopicConfigTable many = topics_.table();
   for (std::size_t i = 0; i < Registration::kTopicsMax; ++i)
     many.topic_config_table["topic-" + std::to_string(i)].perm = 6;
-  ASSERT_TRUE(save_table(env_, "/store/config/topics.json", many));
+  ASSERT_TRUE(protocol::save_table(env_, "/store/config/topics.json", many));
   ASSERT_TRUE(topics_.load());
   start("ns");
   const auto first = take();

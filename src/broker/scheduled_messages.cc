@@ -4,9 +4,9 @@
 #include <future>
 
 #include "broker/put_record.h"
-#include "broker/table_file.h"
 #include "protocol/names.h"
 #include "protocol/properties.h"
+#include "protocol/table_file.h"
 
 namespace apogee::broker {
 namespace {
@@ -59,7 +59,7 @@ ScheduledMessages::~ScheduledMessages() {
 }
 
 Result<Ok> ScheduledMessages::load() {
-  auto table = load_table<protocol::DelayOffsetTable>(env_, path_);
+  auto table = protocol::load_table<protocol::DelayOffsetTable>(env_, path_);
   if (!table) return table.error();
   if (*table) table_ = **table;
   return Ok{};
@@ -118,7 +118,7 @@ void ScheduledMessages::persist(std::function<void()> done) {
 
 void ScheduledMessages::save(const protocol::DelayOffsetTable& table) {
   std::lock_guard one_writer{file_mutex_};
-  if (auto written = save_table(env_, path_, table); !written) {
+  if (auto written = protocol::save_table(env_, path_, table); !written) {
     env_.log.error("delayOffset.json was not written: {}", written.error().detail);
     std::lock_guard lock{mutex_};
     dirty_ = true;

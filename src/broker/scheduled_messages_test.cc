@@ -2,8 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include "broker/table_file.h"
 #include "protocol/names.h"
+#include "protocol/table_file.h"
 #include "testing/disk_env.h"
 #include "testing/memory_store.h"
 
@@ -45,7 +45,8 @@ class Scheduled : public ::testing::Test {
     return bodies;
   }
   std::map<std::int32_t, std::int64_t> on_disk() {
-    const auto table = load_table<protocol::DelayOffsetTable>(*disk_.env, std::string{kPath});
+    const auto table =
+        protocol::load_table<protocol::DelayOffsetTable>(*disk_.env, std::string{kPath});
     if (!table || !*table) return {};
     return {(**table).offset_table.begin(), (**table).offset_table.end()};
   }

@@ -1,7 +1,7 @@
 #include "broker/subscription_groups.h"
 
-#include "broker/table_file.h"
 #include "protocol/names.h"
+#include "protocol/table_file.h"
 
 namespace apogee::broker {
 
@@ -18,7 +18,7 @@ SubscriptionGroups::SubscriptionGroups(Env& env, const LiveConfig& config, std::
 }
 
 Result<Ok> SubscriptionGroups::load() {
-  auto table = load_table<protocol::SubscriptionGroupTable>(env_, path_);
+  auto table = protocol::load_table<protocol::SubscriptionGroupTable>(env_, path_);
   if (!table) return table.error();
   if (!*table) return Ok{};
   std::unique_lock lock{mutex_};
@@ -37,7 +37,7 @@ Result<Ok> SubscriptionGroups::persist() {
     std::unique_lock lock{mutex_};
     if (!std::exchange(dirty_, false)) return Ok{};
   }
-  auto saved = save_table(env_, path_, table());
+  auto saved = protocol::save_table(env_, path_, table());
   if (!saved) {
     std::unique_lock lock{mutex_};
     dirty_ = true;

@@ -6,9 +6,9 @@
 #include <limits>
 
 #include "broker/put_record.h"
-#include "broker/table_file.h"
 #include "broker/timing.h"
 #include "protocol/names.h"
+#include "protocol/table_file.h"
 
 namespace apogee::broker {
 namespace {
@@ -68,7 +68,7 @@ Result<Ok> TimerMessages::load() {
   auto checkpoint = checkpoint_file_.read();
   if (!checkpoint) return checkpoint.error();
   checkpoint_ = *checkpoint;
-  auto counts = load_table<protocol::TimerMetrics>(env_, root_ + "/config/timermetrics");
+  auto counts = protocol::load_table<protocol::TimerMetrics>(env_, root_ + "/config/timermetrics");
   if (counts && *counts) counts_ = **counts;
   if (auto recovered = recover(); !recovered) return recovered;
   const bool counted = counts && *counts && log_.end() == checkpoint_.log_position;

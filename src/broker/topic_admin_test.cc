@@ -2,7 +2,7 @@
 
 #include "broker/attributes.h"
 #include "broker/broker_fixture.h"
-#include "broker/table_file.h"
+#include "protocol/table_file.h"
 
 namespace apogee::broker {
 namespace {
@@ -60,7 +60,8 @@ class Administered : public BrokerFixture {
   }
   /// What a broker started on this disk would know.
   protocol::TopicConfigTable topics_on_disk() {
-    auto table = load_table<protocol::TopicConfigTable>(env_, "/store/config/topics.json");
+    auto table =
+        protocol::load_table<protocol::TopicConfigTable>(env_, "/store/config/topics.json");
     return table && *table ? **table : protocol::TopicConfigTable{};
   }
   protocol::DataVersion version_;

@@ -1,6 +1,6 @@
 #include "broker/topics.h"
 
-#include "broker/table_file.h"
+#include "protocol/table_file.h"
 
 namespace apogee::broker {
 
@@ -45,7 +45,7 @@ void Topics::add_built_in(const std::string& name, std::int32_t queues, std::int
 }
 
 Result<Ok> Topics::load() {
-  auto table = load_table<protocol::TopicConfigTable>(env_, path_);
+  auto table = protocol::load_table<protocol::TopicConfigTable>(env_, path_);
   if (!table) return table.error();
   if (!*table) return Ok{};
   std::unique_lock lock{mutex_};
@@ -63,7 +63,7 @@ Result<Ok> Topics::persist() {
     std::unique_lock lock{mutex_};
     if (!std::exchange(dirty_, false)) return Ok{};
   }
-  auto saved = save_table(env_, path_, table());
+  auto saved = protocol::save_table(env_, path_, table());
   if (!saved) {
     std::unique_lock lock{mutex_};
     dirty_ = true;

@@ -3,11 +3,11 @@
 #include <algorithm>
 
 #include "broker/put_record.h"
-#include "broker/table_file.h"
 #include "broker/timing.h"
 #include "protocol/codes.h"
 #include "protocol/names.h"
 #include "protocol/properties.h"
+#include "protocol/table_file.h"
 
 namespace apogee::broker {
 namespace {
@@ -71,7 +71,7 @@ Transactions::Transactions(Context& context, const SendSettings& sending, std::s
 
 /// Of the file only the names, times and version: the counts themselves are made anew.
 Result<Ok> Transactions::load() {
-  auto table = load_table<TransactionCounts>(context_.env, counts_path_);
+  auto table = protocol::load_table<TransactionCounts>(context_.env, counts_path_);
   if (!table) return table.error();
   if (!*table) return Ok{};
   std::lock_guard lock{mutex_};

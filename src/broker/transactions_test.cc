@@ -7,8 +7,8 @@
 
 #include "broker/broker_fixture.h"
 #include "broker/request_reply.h"
-#include "broker/table_file.h"
 #include "protocol/names.h"
+#include "protocol/table_file.h"
 
 namespace apogee::broker {
 namespace {
@@ -181,7 +181,8 @@ TEST_F(TransactionsTest, KeepTheirCountsInAFileAcrossARestart) {
   send_half("c");
   transactions_->follow();
   transactions_->stop();
-  const auto counts = load_table<TransactionCounts>(env_, "/store/config/transactionMetrics");
+  const auto counts =
+      protocol::load_table<TransactionCounts>(env_, "/store/config/transactionMetrics");
   ASSERT_TRUE(counts && *counts);
   EXPECT_EQ((**counts).transaction_count.at("t").count, 1);
   const auto before = transactions_->topics().at("t");

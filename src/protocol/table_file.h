@@ -5,7 +5,7 @@
 #include "base/env.h"
 #include "protocol/json.h"
 
-namespace apogee::broker {
+namespace apogee::protocol {
 
 /// Reads the JSON table at `path`, or its .bak when it is missing, empty or damaged
 /// (ConfigManager.load). nullopt: neither is there. kMalformed: what is there cannot be read;
@@ -18,7 +18,7 @@ Result<std::optional<Table>> load_table(Env& env, const std::string& path) {
     if (!content && content.error().code == Errc::kNotFound) continue;
     if (!content) return content.error();
     if (content->empty()) continue;  // a crash between creating and writing
-    auto table = protocol::decode_body<Table>(*content);
+    auto table = decode_body<Table>(*content);
     if (table) {
       if (each != path) env.log.warn("table read from its backup: path={}", each);
       return std::optional<Table>{*std::move(table)};
@@ -33,7 +33,7 @@ Result<std::optional<Table>> load_table(Env& env, const std::string& path) {
 /// Replaces the file, durably, as Java lays it out. Blocks on the disk.
 template <class Table>
 Result<Ok> save_table(Env& env, const std::string& path, const Table& table) {
-  return replace_file(env.files, path, protocol::encode_body(table, protocol::JsonStyle::kPretty));
+  return replace_file(env.files, path, encode_body(table, JsonStyle::kPretty));
 }
 
-}  // namespace apogee::broker
+}  // namespace apogee::protocol
