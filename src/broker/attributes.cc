@@ -20,8 +20,6 @@ Error refused(std::string why) {
 /// nullopt: the attribute may have this value.
 std::optional<Error> check_value(const Attribute& attribute, const std::string& value) {
   if (!attribute.values.empty()) {
-    if (std::ranges::find(attribute.unsupported, value) != attribute.unsupported.end())
-      return refused(fmt::format("{}={} is not supported by this broker", attribute.name, value));
     if (std::ranges::find(attribute.values, value) == attribute.values.end())
       return refused(fmt::format("value is not in set: [{}]", fmt::join(attribute.values, ", ")));
     return std::nullopt;
@@ -38,19 +36,16 @@ std::optional<Error> check_value(const Attribute& attribute, const std::string& 
 
 const std::vector<Attribute>& topic_attributes() {
   static const std::vector<Attribute> known{
-      {"queue.type", false, {"BatchCQ", "SimpleCQ"}, {}},
-      {"cleanup.policy", false, {"DELETE", "COMPACTION"}, {"COMPACTION"}},
-      {"message.type",
-       true,
-       {"UNSPECIFIED", "MIXED", "TRANSACTION", "FIFO", "DELAY", "NORMAL"},
-       {}},
-      {"reserve.time", true, {}, {}, -1, kNumberMax}};
+      {"queue.type", false, {"BatchCQ", "SimpleCQ"}},
+      {"cleanup.policy", false, {"DELETE", "COMPACTION"}},
+      {"message.type", true, {"UNSPECIFIED", "MIXED", "TRANSACTION", "FIFO", "DELAY", "NORMAL"}},
+      {"reserve.time", true, {}, -1, kNumberMax}};
   return known;
 }
 
 /// Those of lite topics (lite.*) are unknown here, as lite topics are.
 const std::vector<Attribute>& group_attributes() {
-  static const std::vector<Attribute> known{{"priority.factor", true, {}, {}, 0, 100}};
+  static const std::vector<Attribute> known{{"priority.factor", true, {}, 0, 100}};
   return known;
 }
 

@@ -17,8 +17,7 @@ using Attributes = std::map<std::string, std::string>;
 struct Attribute {
   std::string_view name;
   bool changeable;
-  std::vector<std::string_view> values;       ///< Empty: a whole number within the bounds.
-  std::vector<std::string_view> unsupported;  ///< Values of those that this broker cannot serve.
+  std::vector<std::string_view> values;  ///< Empty: a whole number within the bounds.
   std::int64_t least = 0, most = 0;
 };
 

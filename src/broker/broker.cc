@@ -79,6 +79,10 @@ struct Broker::State final : store::StoreEvents {
     const TopicPtr topic = topics.find(name);
     return topic && broker::is_batch_topic(*topic);
   }
+  bool is_compaction_topic(std::string_view name) override {
+    const TopicPtr topic = topics.find(name);
+    return topic && broker::is_compaction_topic(*topic);
+  }
   std::string filter_bit_map(std::string_view topic, std::string_view properties) override {
     return config.now().filter_bit_maps ? filter_data.bit_map(topic, properties) : std::string{};
   }

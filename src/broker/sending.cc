@@ -266,11 +266,11 @@ class Sending {
   Verdict check_content(const Send& send, const protocol::TopicConfig& topic) {
     if ((send.header.sys_flag & protocol::sys_flag::kInnerBatch) != 0 && !is_batch_topic(topic))
       return refuse_put(send, store::PutStatus::kMessageIllegal);
-    const auto policy = topic.attributes.find("cleanup.policy");
-    if (policy != topic.attributes.end() && policy->second == "COMPACTION" &&
-        !protocol::find_property(send.header.properties.value_or(""), property::kKeys))
-      return refuse(send, code::kMessageIllegal,
-                    "Required message key is missing, topic[" + topic.topic_name + "]");
+    if (is_compaction_topic(topic) &&
+        protocol::is_blank(
+            protocol::find_property(send.header.properties.value_or(""), property::kKeys)
+                .value_or("")))
+      return refuse(send, code::kMessageIllegal, "Required message key is missing");
     if (send.request->command.body.empty())
       return refuse(send, code::kSystemError, "the message has no body");
     if (send.request->command.body.size() >

@@ -8,9 +8,21 @@ using protocol::perm::kInherit;
 using protocol::perm::kRead;
 using protocol::perm::kWrite;
 
+namespace {
+
+bool has_attribute(const protocol::TopicConfig& topic, const char* name, std::string_view value) {
+  const auto found = topic.attributes.find(name);
+  return found != topic.attributes.end() && found->second == value;
+}
+
+}  // namespace
+
 bool is_batch_topic(const protocol::TopicConfig& topic) {
-  const auto type = topic.attributes.find("queue.type");
-  return type != topic.attributes.end() && type->second == "BatchCQ";
+  return has_attribute(topic, "queue.type", "BatchCQ");
+}
+
+bool is_compaction_topic(const protocol::TopicConfig& topic) {
+  return has_attribute(topic, "cleanup.policy", "COMPACTION");
 }
 
 Topics::Topics(Env& env, const LiveConfig& config, std::string path, bool lmq)

@@ -29,6 +29,8 @@ using TopicPtr = std::shared_ptr<const protocol::TopicConfig>;
 
 /// queue.type=BatchCQ: its queues hold batches.
 bool is_batch_topic(const protocol::TopicConfig& topic);
+/// cleanup.policy=COMPACTION: the newest message of each key is kept.
+bool is_compaction_topic(const protocol::TopicConfig& topic);
 
 class Topics {
  public:

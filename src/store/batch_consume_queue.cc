@@ -19,13 +19,24 @@ BatchConsumeQueue::BatchConsumeQueue(Env& env, FileCache& cache, Place place, st
                                      std::int32_t queue_id)
     : ConsumeQueue{env, cache, std::move(place), std::move(topic), queue_id, kUnitBytes} {}
 
-QueueEntry BatchConsumeQueue::decode(std::int64_t, Bytes unit) const {
+QueueEntry BatchConsumeQueue::decode_unit(Bytes unit) {
   return {.physical_offset = read_big<std::int64_t>(unit, 0),
           .size = read_big<std::int32_t>(unit, unit_at::kSize),
           .tags_code = read_big<std::int64_t>(unit, unit_at::kTagsCode),
           .queue_offset = read_big<std::int64_t>(unit, kQueueOffsetAt),
           .messages = read_big<std::int16_t>(unit, kMessagesAt),
           .store_timestamp = read_big<std::int64_t>(unit, unit_at::kStoreTime)};
+}
+
+void BatchConsumeQueue::append_unit(std::string& out, const QueueEntry& entry) {
+  append_big<std::int64_t>(out, entry.physical_offset);
+  append_big<std::int32_t>(out, entry.size);
+  append_big<std::int64_t>(out, entry.tags_code);
+  append_big<std::int64_t>(out, entry.store_timestamp);
+  append_big<std::int64_t>(out, entry.queue_offset);
+  append_big<std::int16_t>(out, static_cast<std::int16_t>(entry.messages));
+  append_big<std::int32_t>(out, kNotCompacted);
+  append_big<std::int32_t>(out, 0);
 }
 
 void BatchConsumeQueue::put(std::int64_t queue_offset, const QueueEntry& entry) {
@@ -35,14 +46,7 @@ void BatchConsumeQueue::put(std::int64_t queue_offset, const QueueEntry& entry) 
       (!empty && queue_offset - pending_max_ > kGapMax))
     return refuse(queue_offset, pending_max_);
   if (empty) min_.store(queue_offset, std::memory_order_release);
-  append_big<std::int64_t>(pending_, entry.physical_offset);
-  append_big<std::int32_t>(pending_, entry.size);
-  append_big<std::int64_t>(pending_, entry.tags_code);
-  append_big<std::int64_t>(pending_, entry.store_timestamp);
-  append_big<std::int64_t>(pending_, queue_offset);
-  append_big<std::int16_t>(pending_, static_cast<std::int16_t>(entry.messages));
-  append_big<std::int32_t>(pending_, kNotCompacted);
-  append_big<std::int32_t>(pending_, 0);
+  append_unit(pending_, entry);
   pending_physical_end_ = entry.physical_offset + entry.size;
   pending_max_ = queue_offset + entry.messages;
 }

@@ -12,6 +12,9 @@ class BatchConsumeQueue final : public ConsumeQueue {
   static constexpr std::int64_t kUnitBytes = 46;
   static constexpr std::size_t kQueueOffsetAt = 28, kMessagesAt = 36;  ///< In a unit.
 
+  static QueueEntry decode_unit(Bytes unit);
+  static void append_unit(std::string& out, const QueueEntry& entry);
+
   BatchConsumeQueue(Env& env, FileCache& cache, Place place, std::string topic,
                     std::int32_t queue_id);
   QueueKind kind() const override { return QueueKind::kBatch; }
@@ -20,7 +23,7 @@ class BatchConsumeQueue final : public ConsumeQueue {
   Result<std::vector<QueueEntry>> read(std::int64_t offset, std::size_t count) const override;
 
  protected:
-  QueueEntry decode(std::int64_t index, Bytes unit) const override;
+  QueueEntry decode(std::int64_t, Bytes unit) const override { return decode_unit(unit); }
   bool is_valid(const QueueEntry& entry) const override {
     return entry.physical_offset >= 0 && entry.size > 0 && entry.queue_offset >= 0 &&
            entry.messages > 0;

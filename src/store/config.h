@@ -97,6 +97,11 @@ struct StoreConfig {
   std::int32_t timer_slot_messages_max = 2'147'483'647;
   bool timer_stop_enqueue = false, timer_stop_dequeue = false;
   bool timer_delete_key_with_topic = false;
+  bool compaction_enable = true;
+  std::int32_t compaction_log_file_bytes = 100 << 20;
+  std::int32_t compaction_queue_file_bytes = 10 << 20;
+  std::int32_t compaction_interval_ms = 900'000;
+  std::int32_t compaction_map_bytes = 100 << 20;
   std::size_t queues_synced_together_from = 32;  // no key: tests set it
   using Self = StoreConfig;
   static constexpr auto kOptions = MemberList{
@@ -248,7 +253,24 @@ struct StoreConfig {
       PlainOption{"appendTopicForTimerDeleteKey", &Self::timer_delete_key_with_topic,
                   "A recall names its message by topic and unique key, as brokers before 5.4 do; "
                   "false: by unique key.",
-                  Change::kAtRunTime}};
+                  Change::kAtRunTime},
+      PlainOption{
+          "enableCompaction", &Self::compaction_enable,
+          "Serve topics with cleanup.policy=COMPACTION from a log of their own, which keeps "
+          "the newest message of each key; false: as other topics."},
+      Option{
+          "compactionMappedFileSize", &Self::compaction_log_file_bytes, 460, 2'147'483'647,
+          "Bytes per file of a compaction log, made a multiple of compactionCqMappedFileSize and "
+          "at least five times that. Cannot change once the store has such files."},
+      Option{"compactionCqMappedFileSize", &Self::compaction_queue_file_bytes, 92, 429'496'729,
+             "Bytes per file of a compaction log's entries, of 46 bytes. Cannot change once the "
+             "store has such files."},
+      Option{"compactionScheduleInternal", &Self::compaction_interval_ms, 100, 2'147'483'647,
+             "Pause between two compactions of all topics, in ms."},
+      Option{"maxOffsetMapSize", &Self::compaction_map_bytes, 6'400, 2'147'483'647,
+             "Most memory for the keys of one compaction, in bytes; what is behind them waits for "
+             "the next.",
+             Change::kAtRunTime}};
 };
 
 }  // namespace apogee::store

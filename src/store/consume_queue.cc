@@ -447,6 +447,7 @@ std::shared_ptr<ConsumeQueue> ConsumeQueues::find_or_create(std::string_view top
 
 std::shared_ptr<ConsumeQueue> ConsumeQueues::find_or_create(std::string_view topic,
                                                             std::int32_t queue_id, QueueKind kind) {
+  const bool is_compacted = kind == QueueKind::kSimple && layout_.is_compacted(topic);
   std::unique_lock lock{mutex_};
   auto& queue = topics_[std::string{topic}][queue_id];
   if (!queue) {
@@ -462,6 +463,7 @@ std::shared_ptr<ConsumeQueue> ConsumeQueues::find_or_create(std::string_view top
       queue =
           std::make_shared<SimpleConsumeQueue>(env_, cache_, layout_.simple.inside(inside),
                                                std::string{topic}, queue_id, std::move(extension));
+      queue->is_compacted = is_compacted;
     }
   }
   return queue;
@@ -563,6 +565,7 @@ void ConsumeQueues::remove_topic(std::string_view topic) {
     topics_.erase(found);
   }
   for (const auto& [id, queue] : queues) {
+    queue->is_removed = true;
     if (auto removed = queue->remove_all(); !removed)
       env_.log.error("cannot remove a consume queue: {}", removed.error().detail);
   }
@@ -586,6 +589,7 @@ void ConsumeQueues::remove(const ConsumeQueue& queue) {
     queues->second.erase(found);
     if (queues->second.empty()) topics_.erase(queues);
   }
+  taken->is_removed = true;
   if (auto removed = taken->remove_all(); !removed)
     env_.log.error("cannot remove a consume queue: {}", removed.error().detail);
 }

@@ -93,8 +93,10 @@ class ConsumeQueue {
   void sync_ended(bool good);
   std::int64_t unsynced_bytes() const { return written_bytes_.load() - synced_bytes_.load(); }
 
-  std::int64_t next_offset = 0;  ///< Append lock: the queue offset the next message gets.
-  bool noted_unsynced = false;   ///< ConsumeQueues' unsynced mutex.
+  std::int64_t next_offset = 0;         ///< Append lock: the queue offset the next message gets.
+  bool noted_unsynced = false;          ///< ConsumeQueues' unsynced mutex.
+  std::atomic<bool> is_removed{false};  ///< Taken out of ConsumeQueues.
+  bool is_compacted = false;            ///< Set when it comes into being: Compaction follows it.
 
  protected:
   /// The unit with this number, counted from position 0 of all files.
@@ -174,6 +176,8 @@ class ConsumeQueues {
     std::size_t synced_together_from = 32;         ///< That many queues are synced by one call.
     /// Asked when a queue comes into being; any thread.
     std::function<QueueKind(std::string_view topic)> kind_of;
+    /// The same, for simple queues.
+    std::function<bool(std::string_view topic)> is_compacted;
   };
   ConsumeQueues(Env& env, FileCache& cache, Layout layout);
   Result<Ok> load(bool clean);

@@ -2,12 +2,11 @@
 
 namespace apogee::store {
 
-void Damages::tell(const std::string& file, std::int64_t position, std::int64_t offset,
-                   std::string_view what) {
+void Damages::tell(const std::string& file, std::int64_t position, std::string_view what) {
   bool last = false;
   {
     std::lock_guard lock{mutex_};
-    if (told_.size() >= kToldMax || !told_.insert(offset).second) return;
+    if (told_.size() >= kToldMax || !told_.emplace(file, position).second) return;
     last = told_.size() == kToldMax;
   }
   count_.fetch_add(1, std::memory_order_relaxed);

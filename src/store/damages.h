@@ -3,9 +3,10 @@
 #include <atomic>
 #include <cstdint>
 #include <mutex>
+#include <set>
 #include <string>
 #include <string_view>
-#include <unordered_set>
+#include <utility>
 
 #include "base/log.h"
 
@@ -17,10 +18,8 @@ class Damages {
  public:
   explicit Damages(Logger& log) : log_{log} {}
 
-  /// `file`, `position`: where it stands; `offset`: the same place, counted from the log's start.
-  /// `what`: what is wrong, and whose message it was.
-  void tell(const std::string& file, std::int64_t position, std::int64_t offset,
-            std::string_view what);
+  /// `file`, `position`: where it stands. `what`: what is wrong, and whose message it was.
+  void tell(const std::string& file, std::int64_t position, std::string_view what);
   std::int64_t count() const { return count_.load(std::memory_order_relaxed); }
 
  private:
@@ -28,7 +27,7 @@ class Damages {
   Logger& log_;
   std::atomic<std::int64_t> count_{0};
   std::mutex mutex_;
-  std::unordered_set<std::int64_t> told_;  // guarded by mutex_
+  std::set<std::pair<std::string, std::int64_t>> told_;  // guarded by mutex_
 };
 
 }  // namespace apogee::store

@@ -16,8 +16,14 @@ constexpr std::size_t kRoundRecords = 8'192;
 }  // namespace
 
 Dispatcher::Dispatcher(Env& env, const StoreConfig& config, CommitLog& log, ConsumeQueues& queues,
-                       Index& index, StoreEvents& events)
-    : env_{env}, config_{config}, log_{log}, queues_{queues}, index_{index}, events_{events} {}
+                       Compaction& compaction, Index& index, StoreEvents& events)
+    : env_{env},
+      config_{config},
+      log_{log},
+      queues_{queues},
+      compaction_{compaction},
+      index_{index},
+      events_{events} {}
 Dispatcher::~Dispatcher() {
   stop();
 }
@@ -102,7 +108,7 @@ void Dispatcher::take(const protocol::Message& message) {
   const Wanted wanted{message.properties};
   const std::int32_t type = message.sys_flag & protocol::sys_flag::kTransactionMask;
   if (type == 0 || type == protocol::sys_flag::kCommit) {
-    if (!last_queue_ || last_queue_->queue_id() != message.queue_id ||
+    if (!last_queue_ || last_queue_->is_removed || last_queue_->queue_id() != message.queue_id ||
         last_queue_->topic() != message.topic)
       last_queue_ = queues_.find_or_create(message.topic, message.queue_id);
     if (!last_queue_->has_pending()) touched_.push_back(last_queue_);
@@ -160,11 +166,16 @@ void Dispatcher::redispatch(const protocol::Message& message) {
 }
 
 Result<Ok> Dispatcher::write_pending() {
+  auto written = write_touched();
+  if (written) touched_.clear();
+  return written;
+}
+
+Result<Ok> Dispatcher::write_touched() {
   for (const auto& queue : touched_) {
     if (auto written = queue->write_pending(); !written) return written;
   }
   queues_.note_unsynced(touched_);
-  touched_.clear();
   last_timestamp_.store(taken_timestamp_, std::memory_order_release);
   return Ok{};
 }
@@ -203,7 +214,7 @@ bool Dispatcher::round() {
     at += static_cast<std::size_t>(check.size);
   }
   while (!stopping_) {
-    auto written = write_pending();
+    auto written = write_touched();
     if (written) break;
     // Without queue entries the messages cannot be read: wait for room on the disk, nothing is
     // skipped.
@@ -213,6 +224,9 @@ bool Dispatcher::round() {
     retry_.wait_for(lock, 1s, [&] { return stopping_.load(); });
   }
   stuck_ = false;
+  for (const auto& queue : touched_)
+    if (queue->is_compacted) compaction_.follow(*queue);
+  touched_.clear();
   position_.store(position + static_cast<std::int64_t>(at), std::memory_order_release);
   if (!arrivals_.empty()) events_.on_arrivals(arrivals_);
   return true;

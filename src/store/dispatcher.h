@@ -8,6 +8,7 @@
 
 #include "protocol/message.h"
 #include "store/commit_log.h"
+#include "store/compaction.h"
 #include "store/index.h"
 
 namespace apogee::store {
@@ -18,7 +19,7 @@ namespace apogee::store {
 class Dispatcher {
  public:
   Dispatcher(Env& env, const StoreConfig& config, CommitLog& log, ConsumeQueues& queues,
-             Index& index, StoreEvents& events);
+             Compaction& compaction, Index& index, StoreEvents& events);
   ~Dispatcher();
 
   /// Recovery: one record into queue and index, without telling anybody.
@@ -41,6 +42,7 @@ class Dispatcher {
  private:
   void run();
   bool round();
+  Result<Ok> write_touched();
   void take(const protocol::Message& message);
   void take_into(ConsumeQueue& queue, std::int64_t queue_offset, std::int32_t messages,
                  std::int64_t tags_code, const protocol::Message& message);
@@ -52,6 +54,7 @@ class Dispatcher {
   const StoreConfig& config_;
   CommitLog& log_;
   ConsumeQueues& queues_;
+  Compaction& compaction_;
   Index& index_;
   StoreEvents& events_;
   std::function<std::int64_t()> limit_;

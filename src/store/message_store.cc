@@ -10,6 +10,7 @@
 #include "protocol/record_crc.h"
 #include "store/checkpoint.h"
 #include "store/commit_log.h"
+#include "store/compaction.h"
 #include "store/damages.h"
 #include "store/dispatcher.h"
 #include "store/flusher.h"
@@ -18,6 +19,7 @@
 #include "store/offset_texts.h"
 #include "store/retention.h"
 #include "store/scrub.h"
+#include "store/torn_record.h"
 
 namespace apogee::store {
 namespace {
@@ -29,29 +31,6 @@ constexpr std::int64_t kSurelyResidentBytes =
 
 std::int64_t machine_memory_bytes() {
   return static_cast<std::int64_t>(::sysconf(_SC_PHYS_PAGES)) * ::sysconf(_SC_PAGESIZE);
-}
-
-/// Is part of [from, to) in some sector of the file all zeros?
-bool misses_sector(Bytes file, std::size_t from, std::size_t to) {
-  constexpr std::size_t kSector = 512;  // the least a disk writes at once
-  while (from < to) {
-    const std::size_t end = std::min(to, (from / kSector + 1) * kSector);
-    if (std::ranges::all_of(file.subspan(from, end - from),
-                            [](std::byte each) { return each == std::byte{0}; }))
-      return true;
-    from = end;
-  }
-  return false;
-}
-
-/// Did a power cut leave part of the record unwritten? The CRC covers the body alone; sectors of
-/// topic and properties that never came are zeros, which no name and no property is.
-bool is_torn(Bytes file, std::size_t record_at, const protocol::Message& message) {
-  const std::size_t end = record_at + static_cast<std::size_t>(message.size);
-  const std::size_t properties_at = end - message.properties.size();
-  const std::size_t topic_end = properties_at - 2;  // the length of the properties is between them
-  return misses_sector(file, topic_end - message.topic.size(), topic_end) ||
-         misses_sector(file, properties_at, end);
 }
 
 std::int64_t tags_code_of(Bytes record) {
@@ -87,7 +66,10 @@ class LocalStore final : public MessageStore, private RetentionTarget {
                  .kind_of =
                      [&events](std::string_view topic) {
                        return events.is_batch_topic(topic) ? QueueKind::kBatch : QueueKind::kSimple;
-                     }}},
+                     },
+                 .is_compacted = [this](std::string_view topic) { return is_compacted(topic); }}},
+        damages_{env.log},
+        compaction_{env, config_, log_, queues_, damages_},
         index_{env,
                {.directory = config.root + "/index",
                 .slot_count = config.index_slots,
@@ -96,9 +78,8 @@ class LocalStore final : public MessageStore, private RetentionTarget {
                     [this](std::int64_t timestamp) {
                       checkpoint_->index_timestamp.store(timestamp);
                     }}},
-        dispatcher_{env, config_.now(), log_, queues_, index_, events},
+        dispatcher_{env, config_.now(), log_, queues_, compaction_, index_, events},
         retention_{env, *this, {commit_log_directory_}, queue_directory_},
-        damages_{env.log},
         scrub_{env, config_, log_, damages_},
         memory_bytes_{machine_memory_bytes()} {}
   ~LocalStore() override { stop(); }
@@ -131,7 +112,10 @@ class LocalStore final : public MessageStore, private RetentionTarget {
   std::vector<QueueInfo> queues(std::string_view topic) override {
     return infos(queues_.of_topic(topic));
   }
-  void delete_topic(std::string_view topic) override { queues_.remove_topic(topic); }
+  void delete_topic(std::string_view topic) override {
+    queues_.remove_topic(topic);
+    compaction_.remove_topic(topic);
+  }
   std::int32_t clean_expired_queues() override;
   void delete_expired_segments() override { retention_.trigger(); }
   StoreStatus status() override;
@@ -158,6 +142,12 @@ class LocalStore final : public MessageStore, private RetentionTarget {
   void log_begins_at(std::int64_t min_physical_offset) override;
   void set_disk_full(bool full, std::string_view why) override;
 
+  bool is_compacted(std::string_view topic) const {
+    return config_.now().compaction_enable && events_.is_compaction_topic(topic);
+  }
+  std::shared_ptr<CompactionLog> compacted(const ConsumeQueue& queue) const {
+    return queue.is_compacted ? compaction_.find(queue.topic(), queue.queue_id()) : nullptr;
+  }
   PutStatus refuse_all() const;
   ConsumeQueue* queue_of(const Append& append, std::vector<std::shared_ptr<ConsumeQueue>>& keep);
   PutStatus prepare(CommitLog::Slot& slot, std::list<Buffer>& rewritten);
@@ -184,11 +174,12 @@ class LocalStore final : public MessageStore, private RetentionTarget {
   std::unique_ptr<Checkpoint> checkpoint_;
   CommitLog log_;
   ConsumeQueues queues_;
+  Damages damages_;
+  Compaction compaction_;
   Index index_;
   Dispatcher dispatcher_;
   std::unique_ptr<Flusher> flusher_;
   Retention retention_;
-  Damages damages_;
   Scrub scrub_;
   std::unique_ptr<Periodic> housekeeping_;
   Clock::Instant last_thorough_{};
@@ -231,7 +222,10 @@ Result<Ok> LocalStore::load() {
       return loaded;
   }
   flusher_ = std::make_unique<Flusher>(env_, config_, log_, *checkpoint_, events_);
-  return recover(clean);
+  if (auto recovered = recover(clean); !recovered) return recovered;
+  return compaction_.load({.clean = clean,
+                           .last_timestamp = dispatcher_.last_timestamp(),
+                           .is_compacted = [this](auto topic) { return is_compacted(topic); }});
 }
 
 /// Index of the segment from which the log is read again: the last one whose first record is
@@ -345,7 +339,7 @@ Result<Ok> LocalStore::recover(bool clean) {
               segment->path(), at);
         break;
       }
-      damages_.tell(segment->path(), static_cast<std::int64_t>(position), at,
+      damages_.tell(segment->path(), static_cast<std::int64_t>(position),
                     fmt::format("no whole record, the log goes on at offset {}", **next));
       at = **next;
       continue;
@@ -417,6 +411,7 @@ void LocalStore::start() {
   dispatcher_.start(log_.end_offset(),
                     [this, sync] { return sync ? flusher_->flushed_offset() : log_.end_offset(); });
   scrub_.start();
+  compaction_.start([this] { return flusher_->flushed_offset(); });
   log_.start();
   // What recovery has read again is made durable soon, so that the next one begins behind it.
   last_thorough_ =
@@ -444,6 +439,7 @@ void LocalStore::stop() {
   if (!started_) return;
   retention_.stop();
   scrub_.stop();
+  compaction_.stop();
   housekeeping_.reset();
   flusher_->stop();  // flushes all: with SYNC_FLUSH the dispatcher may now see everything
   dispatcher_.stop();
@@ -472,6 +468,7 @@ void LocalStore::flush_queues(bool thorough) {
   // After a failed sync what is on disk is unknown, and the next sync would not tell: from then on
   // the checkpoint stays, so that the next start makes the entries again from the log.
   if (!queues_.sync(thorough ? 0 : 2 * 4'096)) queues_broken_ = true;
+  if (!compaction_.sync()) queues_broken_ = true;
   if (thorough && !queues_broken_) checkpoint_->queue_timestamp.store(timestamp);
   if (auto written = checkpoint_->write(); !written)
     env_.log.error("the checkpoint was not written: {}", written.error().detail);
@@ -626,6 +623,8 @@ GetResult LocalStore::get(const GetRequest& request) {
   GetResult result;
   const auto queue = queues_.find(request.topic, request.queue_id);
   if (!queue) return result;
+  if (const auto log = compacted(*queue))
+    return log->get(request, config, memory_bytes_ / 100 * config.memory_percent);
   result.min_offset = queue->min_offset();
   result.max_offset = queue->max_offset();
   const auto end_with = [&](GetStatus status, std::int64_t next) {
@@ -653,7 +652,6 @@ GetResult LocalStore::get(const GetRequest& request) {
     return end_with(GetStatus::kOffsetFoundNull,
                     std::min((request.offset / per_file + 1) * per_file, result.max_offset));
   }
-  const std::int64_t bytes_max = std::clamp<std::int64_t>(request.max_bytes, 100, 128 << 20);
   result.status = GetStatus::kNoMatchedMessage;
   result.next_offset = request.offset;
   std::int64_t skip_before = -1, last_physical = 0;
@@ -661,17 +659,9 @@ GetResult LocalStore::get(const GetRequest& request) {
   const auto now = env_.clock.now();
   for (const QueueEntry& entry : *entries) {
     last_physical = entry.physical_offset;
-    const bool in_memory = in_memory_reach(entry.physical_offset);
-    if (result.message_count > 0) {
-      const std::int64_t bytes =
-          in_memory ? config.transfer_bytes_in_memory : config.transfer_bytes_on_disk;
-      const std::int32_t count =
-          in_memory ? config.transfer_count_in_memory : config.transfer_count_on_disk;
-      if (result.message_count + entry.messages > request.max_messages ||
-          result.message_count + entry.messages > count ||
-          result.total_bytes + entry.size > std::min(bytes, bytes_max))
-        break;
-    }
+    if (result.is_full_for(entry.messages, entry.size, request, config,
+                           in_memory_reach(entry.physical_offset)))
+      break;
     result.next_offset = entry.queue_offset + entry.messages;
     if (entry.is_blank() || entry.physical_offset < skip_before) continue;
     // Tags and bits are told by the entry, by what it leads to, or else by the record.
@@ -715,19 +705,12 @@ GetResult LocalStore::get(const GetRequest& request) {
       }
     }
     if (!is_as_written(*queue, entry, record)) {
-      damages_.tell(segment->path(), position, entry.physical_offset,
+      damages_.tell(segment->path(), position,
                     fmt::format("topic={} queue={} queue_offset={}", request.topic,
                                 request.queue_id, entry.queue_offset));
       continue;
     }
-    RecordBytes* const last = result.records.empty() ? nullptr : &result.records.back();
-    if (last && last->owner == segment && last->bytes.data() + last->bytes.size() == record.data())
-      last->bytes = {last->bytes.data(), last->bytes.size() + record.size()};
-    else
-      result.records.push_back({record, segment});
-    result.message_count += entry.messages;
-    result.total_bytes += entry.size;
-    result.status = GetStatus::kFound;
+    result.add({record, segment}, entry.messages);
   }
   result.suggest_slave = !in_memory_reach(last_physical);
   return result;
@@ -744,7 +727,7 @@ RecordBytes LocalStore::record_at(std::int64_t physical_offset) {
   const Bytes record = rest.first(static_cast<std::size_t>(check.size));
   if (is_checked(physical_offset) &&
       (protocol::check_record(record, true).kind != RecordKind::kRecord || !is_whole(record))) {
-    damages_.tell(segment->path(), static_cast<std::int64_t>(position), physical_offset,
+    damages_.tell(segment->path(), static_cast<std::int64_t>(position),
                   fmt::format("topic={} queue={} queue_offset={}", check.message.topic,
                               check.message.queue_id, check.message.queue_offset));
     return {};
@@ -786,11 +769,15 @@ std::vector<RecordBytes> LocalStore::query_by_key(std::string_view topic, std::s
 
 std::int64_t LocalStore::min_offset(std::string_view topic, std::int32_t queue_id) {
   const auto queue = queues_.find(topic, queue_id);
-  return queue ? queue->min_offset() : -1;
+  if (!queue) return -1;
+  const auto log = compacted(*queue);  // has messages that have expired in the commit log
+  return log ? std::min(log->min_offset(), queue->min_offset()) : queue->min_offset();
 }
 std::int64_t LocalStore::max_offset(std::string_view topic, std::int32_t queue_id) {
   const auto queue = queues_.find(topic, queue_id);
-  return queue ? queue->max_offset() : 0;
+  if (!queue) return 0;
+  const auto log = compacted(*queue);
+  return std::max(log ? log->next_offset() : 0, queue->max_offset());
 }
 
 std::int64_t LocalStore::store_time_of(const QueueEntry& entry) {
@@ -927,7 +914,9 @@ std::int32_t LocalStore::clean_expired_queues() {
   const std::int64_t begin = log_.min_offset();
   std::int32_t count = 0;
   for (const auto& queue : queues_.all()) {
-    if (protocol::is_system_topic(queue->topic()) || queue->max_offset() == 0) continue;
+    if (protocol::is_system_topic(queue->topic()) || queue->max_offset() == 0 ||
+        queue->is_compacted)  // it numbers the messages of its compaction log
+      continue;
     if (queue->physical_end() >= 0 && queue->physical_end() <= begin) {
       queues_.remove(*queue);
       ++count;

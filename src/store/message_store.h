@@ -111,6 +111,11 @@ struct GetResult {
   bool suggest_slave = false;  ///< The reader is farther behind than memory reaches.
   bool resident = true;  ///< False: reading the records may wait for the disk. With only_resident
                          ///< there are none: ask again on a thread that may block.
+
+  /// Would a record of so many messages and bytes be too much for one answer?
+  bool is_full_for(std::int32_t messages, std::int32_t size, const GetRequest& request,
+                   const StoreConfig& config, bool in_memory) const;
+  void add(RecordBytes record, std::int32_t messages);
 };
 
 /// Told by the dispatch thread once a message can be read from its queue; must not block.
@@ -131,6 +136,8 @@ class StoreEvents {
   /// queue.type=BatchCQ? Asked by any thread, and while the store is opened, when a queue of the
   /// topic comes into being.
   virtual bool is_batch_topic(std::string_view) { return false; }
+  /// cleanup.policy=COMPACTION? Asked as is_batch_topic() is.
+  virtual bool is_compaction_topic(std::string_view) { return false; }
   /// The bits of those who want such a message, kept with enableConsumeQueueExt; empty: none are
   /// kept. Dispatch thread, and while the store is opened.
   virtual std::string filter_bit_map(std::string_view /*topic*/, std::string_view /*properties*/) {

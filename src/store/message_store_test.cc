@@ -129,6 +129,16 @@ class Store : public ::testing::Test {
   std::unique_ptr<Running> running_;
 };
 
+TEST_F(Store, ADeletedTopicThatComesAgainCanBeRead) {
+  open();
+  send("T", 0, "before");
+  wait_dispatched();
+  store().delete_topic("T");
+  EXPECT_EQ(send("T", 0, "after").queue_offset, 0);
+  wait_dispatched();
+  EXPECT_EQ(read_all("T", 0), std::vector<std::string>{"after"});
+}
+
 TEST_F(Store, GivesBackWhatWasAppendedInOrder) {
   open();
   std::vector<std::string> sent;

@@ -48,13 +48,13 @@ std::int64_t Scrub::read(std::int64_t most) {
   auto done = reader.walk_on(from, check, [&](const LogItem& item) {
     const auto position = static_cast<std::int64_t>(item.position);
     if (item.kind == LogItem::Kind::kWrongCrc)
-      damages_.tell(segment->path(), position, item.offset(),
+      damages_.tell(segment->path(), position,
                     fmt::format("topic={} queue={} queue_offset={}", item.message.topic,
                                 item.message.queue_id, item.message.queue_offset));
     else if (item.kind == LogItem::Kind::kRecord && item.message.physical_offset != item.offset())
-      damages_.tell(segment->path(), position, item.offset(), "a record that knows another place");
+      damages_.tell(segment->path(), position, "a record that knows another place");
     else if (item.kind == LogItem::Kind::kGarbage || item.kind == LogItem::Kind::kTail)
-      damages_.tell(segment->path(), position, item.offset(),
+      damages_.tell(segment->path(), position,
                     fmt::format("{} bytes are not a record", item.bytes));
     position_ = item.kind == LogItem::Kind::kTail
                     ? segment->end()
@@ -63,7 +63,7 @@ std::int64_t Scrub::read(std::int64_t most) {
   });
   if (!done) {
     if (done.error().code != Errc::kNotFound)  // it has expired
-      damages_.tell(segment->path(), position_ - segment->base(), position_, done.error().detail);
+      damages_.tell(segment->path(), position_ - segment->base(), done.error().detail);
     position_ = segment->end();  // the rest is read in the next round
   }
   return position_ - from;

@@ -118,10 +118,13 @@ def java_program(name, version=VERSION, extra=""):
 
 
 LMQ = "enableLmq=true\nenableMultiDispatch=true\n"
+COMPACTION = "compactionCqMappedFileSize=4600\ncompactionMappedFileSize=23000\ncompactionScheduleInternal=1500\n"
 SUITES = {"cpp": cpp_suite, "mixed": mixed_suite, "python": python_suite, "mqadmin": mqadmin_suite, "exchange": exchange_suite(exchange.tell, "Exchange", "a directory"),
           "timer-exchange": exchange_suite(timer_exchange.tell, "TimerExchange", "timer messages"),
           "transactions-exchange": exchange_suite(transactions_exchange.tell, "Transactions", "transactions"),
           "kinds-exchange": exchange_suite(kinds_exchange.tell, "KindsExchange", *kinds_exchange.KINDS, configuration=kinds_exchange.CONFIGURATION),
           "extension-exchange": exchange_suite(kinds_exchange.tell, "KindsExchange", *kinds_exchange.KINDS, configuration=kinds_exchange.CONFIGURATION + kinds_exchange.EXTENSION),
+          "compaction": java_program("Compaction", extra=COMPACTION),
+          "compaction-exchange": exchange_suite(kinds_exchange.tell, "CompactionExchange", "compacted topics", configuration=COMPACTION),
           "pop": java_program("Pop"), "batches": java_program("Batches"), "timer": java_program("Timer"), "transactions": java_program("Transactions"),
           "transactions49": java_program("Transactions", "4.9.7"), "kinds": java_program("Kinds", extra=LMQ), "kinds49": java_program("Kinds", "4.9.7", LMQ)}

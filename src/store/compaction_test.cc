@@ -1,0 +1,479 @@
+#include "store/compaction.h"
+
+#include <map>
+#include <random>
+#include <set>
+#include <thread>
+
+#include <fmt/core.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/clock.h"
+#include "protocol/message.h"
+#include "protocol/table_file.h"
+#include "store/message_store.h"
+#include "testing/disk_env.h"
+#include "testing/eventually.h"
+#include "testing/seeds.h"
+
+namespace apogee::store {
+namespace {
+
+using apogee::testing::eventually;
+using ::testing::ElementsAre;
+
+struct Read {
+  std::int64_t offset;
+  std::string key, body;
+  bool operator==(const Read&) const = default;
+  friend std::ostream& operator<<(std::ostream& out, const Read& read) {
+    return out << read.offset << ":" << read.key << "=" << read.body;
+  }
+};
+
+/// A store with real threads and the real clock on a disk in memory, whose topics C... are
+/// compacted. A file of a compaction log has room for six entries, or two messages with a body of
+/// 1000 bytes.
+class Compacting : public ::testing::Test {
+ protected:
+  struct Events final : StoreEvents {
+    bool is_compaction_topic(std::string_view topic) override { return topic.starts_with('C'); }
+  };
+
+  Compacting() {
+    config_.root = "/store";
+    config_.commit_log_file_bytes = 16 << 10;
+    config_.consume_queue_file_bytes = 400;
+    config_.index_slots = 50;
+    config_.index_units = 200;
+    config_.flush_interval_ms = 2;
+    config_.flush_least_pages = 0;
+    config_.compaction_queue_file_bytes = 7 * 46;
+    config_.compaction_log_file_bytes = 2'600;
+    config_.compaction_interval_ms = 1'000'000'000;
+  }
+  ~Compacting() override { close(); }
+
+  void open() {
+    env_ = std::make_unique<Env>(Env{*clock_, outside_.disk.files(), outside_.network, *workers_,
+                                     outside_.random, outside_.log});
+    auto opened = MessageStore::open(*env_, config_, events_);
+    ASSERT_TRUE(opened) << opened.error().detail;
+    store_ = *std::move(opened);
+    store_->start();
+  }
+  void close() { store_.reset(); }
+  void kill() {
+    outside_.disk.kill_process();
+    close();
+  }
+
+  static Buffer encoded(std::string_view topic, std::string_view key, std::string_view body,
+                        std::string_view tags = {}) {
+    Buffer properties, record;
+    if (!key.empty()) protocol::append_property(properties, protocol::property::kKeys, key);
+    if (!tags.empty()) protocol::append_property(properties, protocol::property::kTags, tags);
+    static constexpr std::array<std::byte, 4> kHost{};
+    EXPECT_TRUE(protocol::encode_message(record, {.born_timestamp = 1,
+                                                  .born_host = kHost,
+                                                  .store_host = kHost,
+                                                  .body = as_bytes(body),
+                                                  .topic = topic,
+                                                  .properties = properties}));
+    return record;
+  }
+
+  Append send(std::string_view topic, std::string_view key, std::string_view body,
+              std::string_view tags = {}) {
+    Buffer record = encoded(topic, key, body, tags);
+    Append append{.topic = topic,
+                  .records = std::as_writable_bytes(std::span{record.data(), record.size()})};
+    Append* batch[] = {&append};
+    store_->append(batch);
+    EXPECT_EQ(append.status, PutStatus::kOk);
+    return append;
+  }
+
+  /// Once all that was sent can be read.
+  void settle() {
+    ASSERT_TRUE(eventually([&] {
+      const StoreStatus status = store_->status();
+      return status.dispatched_offset == status.commit_log_max_offset &&
+             status.flushed_offset == status.commit_log_max_offset;
+    }));
+  }
+
+  /// As a consumer reads.
+  std::vector<Read> read(std::string_view topic, std::int32_t at_once = 3) {
+    std::vector<Read> all;
+    for (std::int64_t offset = 0;;) {
+      const GetResult got =
+          store_->get({.topic = topic, .offset = offset, .max_messages = at_once});
+      for (const RecordBytes& each : got.records) {
+        for (Bytes rest = each.bytes; !rest.empty();) {
+          const auto message = protocol::decode_message(rest);
+          EXPECT_TRUE(message);
+          if (!message) return all;
+          all.push_back({message->queue_offset,
+                         std::string{message->property(protocol::property::kKeys).value_or("")},
+                         std::string{as_text(message->body)}});
+          rest = rest.subspan(static_cast<std::size_t>(message->size));
+        }
+      }
+      if (got.status != GetStatus::kFound && got.status != GetStatus::kNoMatchedMessage) return all;
+      EXPECT_GT(got.next_offset, offset);
+      if (got.next_offset <= offset) return all;
+      offset = got.next_offset;
+    }
+  }
+
+  /// Stops, and runs the compaction the store would run some time later.
+  void compact_until(std::int64_t until) {
+    settle();
+    close();
+    config_.compaction_interval_ms = 2;
+    open();
+    ASSERT_TRUE(eventually([&] { return position() >= until; }));
+    close();
+    config_.compaction_interval_ms = 1'000'000'000;
+    open();
+  }
+
+  /// Up to where all is compacted.
+  std::int64_t position() {
+    auto positions = protocol::load_table<CompactionPositions>(*env_, kPositions);
+    if (!positions || !*positions || !(*positions)->queue_offsets.contains("C_0")) return -1;
+    return (*positions)->queue_offsets["C_0"];
+  }
+
+  std::vector<std::string> names(const std::string& directory) {
+    std::vector<std::string> names;
+    const auto entries = outside_.disk.files().list(directory);
+    for (const DirectoryEntry& each : entries ? *entries : std::vector<DirectoryEntry>{})
+      names.push_back(each.name);
+    return names;
+  }
+
+  static constexpr const char* kPositions = "/store/compaction/position-checkpoint";
+  apogee::testing::DiskEnv outside_;
+  std::unique_ptr<Clock> clock_ = make_system_clock();
+  std::unique_ptr<Executor> workers_ = make_thread_pool(2, "work");
+  StoreConfig config_;
+  Events events_;
+  std::unique_ptr<Env> env_;
+  std::unique_ptr<MessageStore> store_;
+};
+
+TEST_F(Compacting, KeepsTheNewestOfEachKeyInTheFilesThatAreFull) {
+  open();
+  for (int i = 0; i < 14; ++i) send("C", i % 2 == 0 ? "even" : "odd", std::to_string(i));
+  settle();
+  EXPECT_EQ(read("C").size(), 14u) << "nothing is compacted yet";
+  compact_until(11);
+  EXPECT_THAT(read("C"), ElementsAre(Read{10, "even", "10"}, Read{11, "odd", "11"},
+                                     Read{12, "even", "12"}, Read{13, "odd", "13"}));
+  EXPECT_THAT(names("/store/compaction/compactionLog/C/0"),
+              ElementsAre("00000000000000000000", "00000000000000005152"));
+  EXPECT_EQ(names("/store/compaction/compactionLog/C/0"),
+            names("/store/compaction/compactionCq/C/0"));
+}
+
+TEST_F(Compacting, ReadsGoOnBehindWhatIsGone) {
+  open();
+  for (int i = 0; i < 13; ++i) send("C", i == 4 ? "rare" : "often", std::to_string(i));
+  compact_until(11);
+  EXPECT_THAT(read("C"),
+              ElementsAre(Read{4, "rare", "4"}, Read{11, "often", "11"}, Read{12, "often", "12"}));
+  const GetResult got = store_->get({.topic = "C", .offset = 5});
+  EXPECT_EQ(got.status, GetStatus::kFound);
+  EXPECT_EQ(got.next_offset, 13);
+  EXPECT_EQ(got.min_offset, 4);
+  EXPECT_EQ(got.max_offset, 13);
+  EXPECT_EQ(store_->get({.topic = "C", .offset = 13}).status, GetStatus::kOffsetOverflowOne);
+  const GetResult beyond = store_->get({.topic = "C", .offset = 20});
+  EXPECT_EQ(beyond.status, GetStatus::kOffsetOverflowBadly);
+  EXPECT_EQ(beyond.next_offset, 13);
+  EXPECT_EQ(store_->min_offset("C", 0), 0);
+  EXPECT_EQ(store_->max_offset("C", 0), 13);
+}
+
+TEST_F(Compacting, AMessageWithoutABodyTakesItsKeyAway) {
+  open();
+  send("C", "a", "1");
+  send("C", "b", "2");
+  send("C", "a", "");
+  settle();
+  EXPECT_EQ(read("C").size(), 3u) << "readers are told of it";
+  for (int i = 3; i < 13; ++i) send("C", "c", std::to_string(i));
+  compact_until(11);
+  EXPECT_THAT(read("C"), ElementsAre(Read{1, "b", "2"}, Read{11, "c", "11"}, Read{12, "c", "12"}));
+}
+
+TEST_F(Compacting, AFileOfWhichNothingIsLeftGoes) {
+  open();
+  for (int i = 0; i < 6; ++i) send("C", std::to_string(i), "body");
+  for (int i = 0; i < 6; ++i) send("C", std::to_string(i), "");
+  send("C", "last", "x");
+  compact_until(11);
+  EXPECT_THAT(read("C"), ElementsAre(Read{12, "last", "x"}));
+  EXPECT_THAT(names("/store/compaction/compactionCq/C/0"), ElementsAre("00000000000000005152"));
+  for (int i = 13; i < 26; ++i) send("C", "more", std::to_string(i));
+  compact_until(23);
+  EXPECT_THAT(read("C"), ElementsAre(Read{12, "last", "x"}, Read{23, "more", "23"},
+                                     Read{24, "more", "24"}, Read{25, "more", "25"}));
+}
+
+TEST_F(Compacting, AMapThatIsFullLeavesTheRestToTheNextTime) {
+  config_.compaction_map_bytes = 0;  // a hundred keys
+  open();
+  for (int i = 0; i < 301; ++i) send("C", std::to_string(i % 150), std::to_string(i));
+  settle();
+  compact_until(299);
+  const auto left = read("C");
+  ASSERT_EQ(left.size(), 151u);
+  for (const Read& each : left) EXPECT_GE(each.offset, 150);
+}
+
+TEST_F(Compacting, OtherTopicsAndAStoreWithoutCompactionAreAsEver) {
+  config_.compaction_enable = false;
+  open();
+  for (int i = 0; i < 14; ++i) send("C", "same", std::to_string(i));
+  send("other", "same", "body");
+  settle();
+  close();
+  open();
+  EXPECT_EQ(read("C").size(), 14u);
+  EXPECT_FALSE(outside_.disk.files().stat("/store/compaction"));
+  config_.compaction_enable = true;
+  close();
+  open();
+  EXPECT_EQ(read("C").size(), 14u) << "it follows what the queue has";
+  EXPECT_THAT(names("/store/compaction/compactionLog"), ElementsAre("C"));
+}
+
+TEST_F(Compacting, TagsAreLookedAt) {
+  struct OneTag final : MessageFilter {
+    bool matches_tags_code(std::int64_t code) const override {
+      return code == protocol::tags_code("blue");
+    }
+  } const filter;
+  open();
+  for (int i = 0; i < 9; ++i)
+    send("C", std::to_string(i), std::to_string(i), i % 4 == 1 ? "blue" : "red");
+  settle();
+  const GetResult got = store_->get({.topic = "C", .offset = 0, .filter = &filter});
+  EXPECT_EQ(got.message_count, 2);
+  EXPECT_EQ(got.next_offset, 9);
+}
+
+TEST_F(Compacting, WhatHasNoKeyIsPassedOver) {
+  open();
+  send("C", "a", "1");
+  send("C", "", "no key");
+  send("C", " ", "a blank");
+  settle();
+  EXPECT_THAT(read("C"), ElementsAre(Read{0, "a", "1"}));
+  EXPECT_EQ(store_->get({.topic = "C", .offset = 1}).next_offset, 3);
+  EXPECT_EQ(store_->get({.topic = "C", .offset = 3}).status, GetStatus::kOffsetOverflowOne);
+}
+
+TEST_F(Compacting, ADeletedTopicBeginsAnew) {
+  open();
+  for (int i = 0; i < 14; ++i) send("C", "same", std::to_string(i));
+  compact_until(11);
+  store_->delete_topic("C");
+  EXPECT_FALSE(outside_.disk.files().stat("/store/compaction/compactionLog/C/0"));
+  EXPECT_EQ(send("C", "same", "again").queue_offset, 0);
+  settle();
+  EXPECT_THAT(read("C"), ElementsAre(Read{0, "same", "again"}));
+}
+
+TEST_F(Compacting, WhatHasLeftTheCommitLogStays) {
+  config_.compaction_interval_ms = 2;
+  config_.reserved_hours = 1;
+  open();
+  for (int i = 0; i < 200; ++i) send("C", std::to_string(i % 5), std::string(200, 'x'));
+  settle();
+  const auto before = read("C");
+  for (const std::string& each : names("/store/commitlog"))
+    outside_.disk.set_modified_ms("/store/commitlog/" + each, 1);
+  store_->delete_expired_segments();
+  ASSERT_TRUE(eventually([&] { return store_->status().commit_log_min_offset > 0; }));
+  ASSERT_TRUE(eventually([&] { return !read("C").empty() && read("C").size() < 30; }));
+  EXPECT_LT(store_->min_offset("C", 0), 200 - 5);
+  std::map<std::string, std::int64_t> newest;
+  for (const Read& each : read("C")) newest[each.key] = each.offset;
+  EXPECT_EQ(newest, (std::map<std::string, std::int64_t>{
+                        {"0", 195}, {"1", 196}, {"2", 197}, {"3", 198}, {"4", 199}}));
+}
+
+TEST_F(Compacting, AMessageIsGivenBackAfterAKill) {
+  open();
+  for (int i = 0; i < 8; ++i) send("C", std::to_string(i), "body");
+  settle();
+  kill();
+  open();
+  EXPECT_EQ(read("C").size(), 8u);
+  send("C", "next", "body");
+  settle();
+  EXPECT_EQ(read("C").back(), (Read{8, "next", "body"}));
+}
+
+TEST_F(Compacting, DamageTakesNoMoreThanItself) {
+  open();
+  for (int i = 0; i < 14; ++i) send("C", std::to_string(i), "body");
+  settle();
+  close();
+  const std::string path = "/store/compaction/compactionLog/C/0/00000000000000000000";
+  const auto size = static_cast<std::uint64_t>(
+      read_big<std::int32_t>(as_bytes(*read_file(outside_.disk.files(), path))));
+  ASSERT_TRUE(outside_.disk.flip_bit(path, (2 * size + 90) * 8));  // in the third message
+  open();
+  EXPECT_EQ(read("C").size(), 13u);
+  EXPECT_EQ(store_->status().damages, 1);
+  compact_until(11);
+  EXPECT_EQ(read("C").size(), 13u);
+}
+
+TEST_F(Compacting, FilesOfAnotherLengthAreRefused) {
+  open();
+  send("C", "a", "1");
+  settle();
+  close();
+  config_.compaction_queue_file_bytes = 92;
+  env_ = std::make_unique<Env>(Env{*clock_, outside_.disk.files(), outside_.network, *workers_,
+                                   outside_.random, outside_.log});
+  const auto opened = MessageStore::open(*env_, config_, events_);
+  ASSERT_FALSE(opened);
+  EXPECT_THAT(opened.error().detail, ::testing::HasSubstr("compactionMappedFileSize"));
+}
+
+/// Sends, crashes and compactions in a random order told by a seed. What must hold after every
+/// restart, beside the commit log:
+///   - what is read was sent with that offset, in order and none twice;
+///   - the newest message of each key is there; if it has no body, perhaps none of the key is;
+///   - up to where all is compacted, a key is there once.
+class CompactingModel : public Compacting {
+ protected:
+  void run(std::uint64_t seed) {
+    random_.seed(seed);
+    config_.compaction_interval_ms = 1;
+    config_.queue_flush_interval_ms = 3;
+    config_.queue_flush_thorough_interval_ms = 10;
+    config_.compaction_map_bytes = random_() % 2 == 0 ? 0 : 1 << 20;
+    config_.transfer_count_in_memory = config_.filter_bytes_max = kAll;
+    config_.transfer_bytes_in_memory = kAll;
+    for (int round = 0; round < 5 && !HasFailure(); ++round) {
+      open();
+      ASSERT_TRUE(store_);
+      check();
+      const bool cut_midway = random_() % 3 == 0;
+      if (cut_midway) outside_.disk.lose_power_after(random_() % 300);
+      send_some();
+      end_somehow(cut_midway);
+    }
+  }
+
+  void send_some() {
+    const int keys = 1 + static_cast<int>(random_() % 12);
+    for (auto left = random_() % 120; left > 0; --left) {
+      const std::string key = std::to_string(random_() % static_cast<unsigned>(keys));
+      const std::string body =
+          random_() % 5 == 0 ? "" : fmt::format("{:0{}}", ++sent_, 1 + random_() % 400);
+      Buffer record = encoded("C", key, body);
+      Append append{.topic = "C",
+                    .records = std::as_writable_bytes(std::span{record.data(), record.size()})};
+      Append* batch[] = {&append};
+      store_->append(batch);
+      if (append.status != PutStatus::kOk) return;
+      if (random_() % 10 == 0) std::this_thread::yield();
+    }
+  }
+
+  void end_somehow(bool cut_midway) {
+    const std::uint64_t kind = cut_midway ? 1 : random_() % 4;
+    if (kind == 0) {
+      outside_.disk.kill_process();
+    } else if (kind < 3) {
+      if (random_() % 2 == 0) eventually([&] { return seen_compacted(); }, 20ms);
+      outside_.disk.crash(random_());
+    }
+    close();
+    for (std::uint64_t times = kind < 3 ? random_() % 3 : 0; times > 0; --times) {
+      outside_.disk.lose_power_after(random_() % 60);
+      env_ = std::make_unique<Env>(Env{*clock_, outside_.disk.files(), outside_.network, *workers_,
+                                       outside_.random, outside_.log});
+      if (auto opened = MessageStore::open(*env_, config_, events_)) {
+        (*opened)->start();
+        std::this_thread::sleep_for(std::chrono::milliseconds{random_() % 8});
+        outside_.disk.crash(random_());
+      } else {
+        outside_.disk.crash(random_());
+      }
+    }
+  }
+
+  bool seen_compacted() { return !names("/store/compaction/compactionLog/C/0/compacting").empty(); }
+
+  void check() {
+    settle();
+    std::map<std::int64_t, Read> sent;
+    std::map<std::string, Read> newest;
+    for (std::int64_t i = 0; i < store_->max_offset("C", 0); ++i) {
+      const RecordBytes record = store_->record_at("C", 0, i);
+      const auto message = protocol::decode_message(record.bytes);
+      ASSERT_TRUE(message) << "no message at " << i;
+      const Read one{i, std::string{*message->property(protocol::property::kKeys)},
+                     std::string{as_text(message->body)}};
+      sent[i] = one;
+      newest[one.key] = one;
+    }
+    const std::int64_t compacted = position();
+    // At once: who reads on while there is a compaction may have read what a message took away that
+    // is not there any more.
+    const std::vector<Read> got = read("C", kAll);
+    std::map<std::string, Read> left;
+    std::set<std::string> once;
+    for (const Read& each : got) {
+      EXPECT_TRUE(sent.contains(each.offset) && sent[each.offset] == each) << each;
+      left[each.key] = each;
+      if (each.offset <= compacted) {
+        EXPECT_TRUE(once.insert(each.key).second) << each;
+      }
+    }
+    EXPECT_TRUE(std::ranges::is_sorted(got, std::ranges::less_equal{}, &Read::offset));
+    for (const auto& [key, last] : newest) {
+      if (left.contains(key)) {
+        EXPECT_EQ(left[key], last);
+      } else {
+        EXPECT_EQ(last.body, "") << last;
+      }
+    }
+  }
+
+  static constexpr std::int32_t kAll = 1 << 30;
+  std::mt19937_64 random_;
+  int sent_ = 0;
+};
+
+TEST(CompactionModel, HoldsWhateverHappens) {
+  const apogee::testing::Seeds seeds{40};
+  for (std::uint64_t seed = seeds.first; seed <= seeds.last && !::testing::Test::HasFailure();
+       ++seed) {
+    SCOPED_TRACE(::testing::Message() << "seed " << seed);
+    struct Run final : CompactingModel {
+      using CompactingModel::run;
+      void TestBody() override {}
+      ~Run() override {
+        close();
+        if (!HasFailure()) return;
+        for (const std::string& line : outside_.log.lines()) fmt::print("  {}\n", line);
+      }
+    } model;
+    model.run(seed);
+  }
+}
+
+}  // namespace
+}  // namespace apogee::store
