@@ -8,6 +8,7 @@
 #include "protocol/headers.h"
 #include "protocol/names.h"
 #include "protocol/recall_handle.h"
+#include "store/compaction_log.h"
 
 namespace apogee::broker {
 namespace {
@@ -266,10 +267,9 @@ class Sending {
   Verdict check_content(const Send& send, const protocol::TopicConfig& topic) {
     if ((send.header.sys_flag & protocol::sys_flag::kInnerBatch) != 0 && !is_batch_topic(topic))
       return refuse_put(send, store::PutStatus::kMessageIllegal);
-    if (is_compaction_topic(topic) &&
-        protocol::is_blank(
-            protocol::find_property(send.header.properties.value_or(""), property::kKeys)
-                .value_or("")))
+    if (is_compaction_topic(topic) && !send.header.batch.value_or(false) &&
+        !store::is_key(protocol::find_property(send.header.properties.value_or(""), property::kKeys)
+                           .value_or("")))
       return refuse(send, code::kMessageIllegal, "Required message key is missing");
     if (send.request->command.body.empty())
       return refuse(send, code::kSystemError, "the message has no body");

@@ -401,6 +401,23 @@ TEST_F(SendingTest, RefusesBatchesThatCannotBeWhole) {
   EXPECT_EQ(stored_count("t"), 0);
 }
 
+TEST_F(SendingTest, ATopicThatIsCompactedWantsKeys) {
+  protocol::TopicConfig config = *topics_.find("t");
+  config.topic_name = "table";
+  config.attributes["cleanup.policy"] = "COMPACTION";
+  topics_.update(config);
+  EXPECT_EQ(put("table", {{"KEYS", "key"}}).code, 0);
+  for (const PropertyList& properties :
+       {PropertyList{}, PropertyList{{"KEYS", " "}}, PropertyList{{"TAGS", "tag"}}}) {
+    const auto refused = put("table", properties);
+    EXPECT_EQ(refused.code, 13);
+    EXPECT_EQ(refused.remark, "Required message key is missing");
+  }
+  SendMessageV2 batch = to("table");
+  batch.batch = true;
+  EXPECT_EQ(put(batch, batch_of({{"1", ""}})).code, 0) << "the keys of a batch are its members'";
+}
+
 TEST_F(SendingTest, KeepsABatchWholeInTopicsOfBatchQueues) {
   protocol::TopicConfig config = *topics_.find("t");
   config.topic_name = "b";

@@ -17,6 +17,10 @@ constexpr int kMessageIllegal = protocol::response_code::kMessageIllegal;
 
 constexpr const char* kAllowed = "^[%|a-zA-Z0-9_-]+$";
 
+bool is_blank(const std::string& text) {
+  return text.find_first_not_of(" \t\r\n") == std::string::npos;
+}
+
 /// MessageConst.STRING_HASH_SET, sorted.
 constexpr auto kReserved = std::to_array<std::string_view>({
     "1ST_POP_TIME",
@@ -97,7 +101,7 @@ bool is_reserved_property(std::string_view name) {
 }
 
 Result<Ok> check_group(const std::string& group) {
-  if (protocol::is_blank(group)) return invalid("the specified group is blank");
+  if (is_blank(group)) return invalid("the specified group is blank");
   if (group == "DEFAULT_PRODUCER" || group == "DEFAULT_CONSUMER")
     return invalid((group == "DEFAULT_PRODUCER" ? "producerGroup" : "consumerGroup") +
                    std::string{" can not equal "} + group + ", please specify another one.");
@@ -111,7 +115,7 @@ Result<Ok> check_group(const std::string& group) {
 }
 
 Result<Ok> check_send_topic(const std::string& topic) {
-  if (protocol::is_blank(topic)) return invalid("The specified topic is blank");
+  if (is_blank(topic)) return invalid("The specified topic is blank");
   if (topic.size() > protocol::kTopicLengthMax)
     return invalid("The specified topic is longer than topic max length " +
                    std::to_string(protocol::kTopicLengthMax) + ".");

@@ -140,11 +140,6 @@ void for_each_property(std::string_view text, Each each) {
 std::optional<std::string_view> find_property(std::string_view text, std::string_view name);
 void append_property(Buffer& out, std::string_view name, std::string_view value);
 
-/// StringUtils.isBlank, for the blanks of ASCII.
-inline bool is_blank(std::string_view text) {
-  return text.find_first_not_of(" \t\n\v\f\r\x1c\x1d\x1e\x1f") == std::string_view::npos;
-}
-
 /// Java's String.hashCode: over UTF-16 code units. Of a text in pieces: each with the hash of what
 /// is ahead of it.
 std::int32_t java_hash(std::string_view utf8, std::int32_t of_what_is_ahead = 0);

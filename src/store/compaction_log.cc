@@ -48,6 +48,10 @@ Result<Ok> empty_directory(FileSystem& files, const std::string& directory) {
 
 }  // namespace
 
+bool is_key(std::string_view keys) {
+  return keys.find_first_not_of(" \t\n\v\f\r\x1c\x1d\x1e\x1f") != std::string_view::npos;
+}
+
 // ---- CompactionPlace ---------------------------------------------------------------------------
 
 /// CompactionLog's constructor and getCompactionLogSize.
@@ -475,7 +479,7 @@ Result<Ok> CompactionLog::take(const QueueEntry& entry, const CommitLog& log) {
                    queue_id_, entry.queue_offset);
     return Ok{};
   }
-  if (protocol::is_blank(check.message.property(protocol::property::kKeys).value_or(""))) {
+  if (!is_key(check.message.property(protocol::property::kKeys).value_or(""))) {
     env_.log.warn("a message without a key is not kept: topic={} queue={} queue_offset={}", topic_,
                   queue_id_, entry.queue_offset);
     return Ok{};

@@ -27,6 +27,9 @@
 /// Threads: follow() and compact() any, each one at a time; get() and sync() any, meanwhile.
 namespace apogee::store {
 
+/// Are these KEYS a key? A message without one is not kept (StringUtils.isNotBlank).
+bool is_key(std::string_view keys);
+
 /// Where the files of a queue are, and their lengths.
 struct CompactionPlace {
   std::string log_directory, queue_directory;
