@@ -15,7 +15,7 @@ class ScriptedClient final : public remoting::Client {
   struct Call {
     std::string address;
     remoting::OwnedCommand command;
-    std::function<void(Result<remoting::OwnedCommand>)> done;
+    mutable remoting::AnsweredInPlace done;  // whoever has the call may answer it
     protocol::RegisterBrokerBody body() const {
       auto body =
           protocol::decode_body<protocol::RegisterBrokerBody>(std::string_view{command.body});
@@ -26,15 +26,14 @@ class ScriptedClient final : public remoting::Client {
   };
 
   explicit ScriptedClient(std::deque<Call>& calls) : calls_{calls} {}
-  void call_frame(const std::string& address, std::function<void(Buffer&, std::int32_t)> encode,
-                  std::chrono::milliseconds,
-                  std::function<void(Result<remoting::OwnedCommand>)> done) override {
+  void call_in_place(const std::string& address, std::function<void(Buffer&, std::int32_t)> encode,
+                     std::chrono::milliseconds, remoting::AnsweredInPlace done) override {
     Buffer bytes;
     encode(bytes, 1);
     protocol::CommandDecoder decoder;
     const auto view = decoder.decode(**protocol::decode_frame(as_bytes(bytes)));
     if (view->code == request_code::kUnregisterBroker)  // stop() waits for it
-      done(remoting::OwnedCommand{protocol::CommandView{}});
+      done(protocol::CommandView{});
     calls_.push_back({address, remoting::OwnedCommand{*view}, std::move(done)});
   }
   void oneway_frame(const std::string&, std::function<void(Buffer&, std::int32_t)>) override {}
@@ -81,10 +80,11 @@ class RegistrationTest : public BrokerFixture {
     ADD_FAILURE() << "nothing was sent to " << address;
     return {"", remoting::OwnedCommand{protocol::CommandView{}}, [](auto) {}};
   }
-  void answer(const ScriptedClient::Call& call, std::int32_t code = 0, std::string body = {}) {
-    remoting::OwnedCommand command{protocol::CommandView{.code = code}};
-    command.body = std::move(body);
-    call.done(std::move(command));
+  void answer(const ScriptedClient::Call& call, std::int32_t code = 0,
+              const std::string& body = {}) {
+    protocol::CommandView view{.code = code};
+    view.body = as_bytes(body);
+    call.done(view);
     workers_.run();
   }
   void fail(const ScriptedClient::Call& call) {

@@ -272,21 +272,6 @@ std::shared_ptr<const Instance::Prepared> Instance::completed(
   return std::make_shared<const Prepared>(completed(address, *prepared));
 }
 
-Instance::Answered Instance::observed(const std::string& address, std::int32_t code,
-                                      Answered done) const {
-  if (!config_.after_response) return done;
-  return [tell = config_.after_response, address, code,
-          done = std::move(done)](Result<OwnedCommand> answer) {
-    RpcEvent event{.address = address, .code = code};
-    if (answer)
-      event.response = answer->code;
-    else
-      event.error = &answer.error();
-    tell(event);
-    done(std::move(answer));
-  };
-}
-
 void Instance::encode(const Prepared& prepared, Buffer& out, std::int32_t opaque, bool oneway) {
   protocol::CommandHead head{.code = prepared.code, .opaque = opaque};
   if (oneway) head.flag = protocol::kOnewayFlag;

@@ -121,8 +121,22 @@ class Instance final : public std::enable_shared_from_this<Instance> {
     for (const auto& [name, text] : completed(address, prepare(code, header, body)).fields)
       sink(name, text);
   }
-  /// Tells the program's hook of the answer first.
-  Answered observed(const std::string& address, std::int32_t code, Answered done) const;
+  /// Tells the program's hook of the answer first. `Done` is called with a Result of whatever has a
+  /// `code`.
+  template <class Done>
+  Done observed(const std::string& address, std::int32_t code, Done done) const {
+    if (!config_.after_response) return done;
+    return [tell = config_.after_response, address, code,
+            done = std::move(done)](auto answer) mutable {
+      RpcEvent event{.address = address, .code = code};
+      if (answer)
+        event.response = answer->code;
+      else
+        event.error = &answer.error();
+      tell(event);
+      done(std::move(answer));
+    };
+  }
   void close_connection(const std::string& address) { connections_->close(address); }
 
   // ---- Routes

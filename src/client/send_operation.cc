@@ -16,6 +16,7 @@ namespace response = protocol::response_code;
 namespace property = protocol::property;
 
 constexpr std::uint16_t kVipPortStep = 2;
+constexpr std::size_t kPropertiesKept = 32 << 10;  // memory of a thread that sends
 
 std::string joined(const std::vector<std::string>& keys) {
   return fmt::format("{}", fmt::join(keys, " "));
@@ -39,9 +40,8 @@ void append_delivery(Buffer& out, const Delivery& deliver) {
   protocol::append_property(out, name, std::to_string(deliver.value));
 }
 
-Buffer properties_of(const Message& message, const std::string& id, const std::string& name_space) {
-  Buffer out;
-  out.reserve(256);
+void append_properties(Buffer& out, const Message& message, const std::string& id,
+                       const std::string& name_space) {
   for (const auto& [name, value] : message.properties) protocol::append_property(out, name, value);
   if (!message.tag.empty()) protocol::append_property(out, property::kTags, message.tag);
   if (!message.keys.empty()) protocol::append_property(out, property::kKeys, joined(message.keys));
@@ -49,22 +49,18 @@ Buffer properties_of(const Message& message, const std::string& id, const std::s
   if (!name_space.empty()) protocol::append_property(out, "INSTANCE_ID", name_space);
   protocol::append_property(out, property::kUniqueKey, id);
   protocol::append_property(out, property::kWait, message.wait_store ? "true" : "false");
-  return out;
 }
 
-Buffer properties_of(const Outgoing& out, const std::string& name_space) {
+void append_properties(Buffer& properties, const Outgoing& out, const std::string& name_space) {
   if (out.batch) {  // each of its messages has its own
-    Buffer properties;
-    protocol::append_property(properties, property::kWait,
-                              out.message.wait_store ? "true" : "false");
-    return properties;
+    return protocol::append_property(properties, property::kWait,
+                                     out.message.wait_store ? "true" : "false");
   }
-  Buffer properties = properties_of(out.message, out.message_id, name_space);
+  append_properties(properties, out.message, out.message_id, name_space);
   if (!out.transaction_group.empty()) {
     protocol::append_property(properties, property::kTransactionPrepared, "true");
     protocol::append_property(properties, property::kProducerGroup, out.transaction_group);
   }
-  return properties;
 }
 
 std::string vip(const std::string& address) {
@@ -127,11 +123,12 @@ Outgoing outgoing_batch(Instance& instance, std::span<const Message> batch) {
   out.code = request::kSendBatchMessage;
   out.batch = true;
   out.topic = wrapped(batch.front().topic, instance.config().name_space);
-  Buffer body;
+  Buffer body, properties;
   for (const Message& each : batch) {
     const std::string id = instance.unique_ids().next();
     out.message_id += (out.message_id.empty() ? "" : ",") + id;
-    const Buffer properties = properties_of(each, id, instance.config().name_space);
+    properties.clear();
+    append_properties(properties, each, id, instance.config().name_space);
     protocol::append_batch_member(
         body, {.flag = each.flag, .body = as_bytes(each.body), .properties = properties});
   }
@@ -252,21 +249,25 @@ void SendOperation::transmit(const std::string& master) {
   if (config.attempt_timeout > 0ms && more) limit = std::min(limit, config.attempt_timeout);
   attempt_began_ = instance.env().clock.now();
   perhaps_stored_ = true;
-  instance.connections().call_frame(
+  instance.connections().call_in_place(
       address_, [this](Buffer& out, std::int32_t opaque) { write(out, opaque); },  // see below
       limit,
       // Who has this has the other function, too: it keeps the operation for both.
       instance.observed(address_, out_.code,
-                        [self = shared_from_this()](Result<remoting::OwnedCommand> answer) {
-                          self->answered(std::move(answer));
-                        }));
+                        remoting::AnsweredInPlace{[self = shared_from_this()](
+                                                      const Result<protocol::CommandView>& answer) {
+                          self->answered(answer);
+                        }}));
 }
 
 /// In the binary encoding: a fraction of the work of JSON for either side. Apache's brokers read
 /// both, and answer in the one they are configured for; Apogee's in that of the request.
 void SendOperation::write(Buffer& out, std::int32_t opaque) const {
   const Instance& instance = *producer_->instance_;
-  const Buffer properties = properties_of(out_, instance.config().name_space);
+  static thread_local Buffer properties;  // its memory is used again
+  if (properties.capacity() > kPropertiesKept) properties = {};
+  properties.clear();
+  append_properties(properties, out_, instance.config().name_space);
   protocol::SendMessageV2 header;
   header.producer_group = producer_->group_;
   header.topic = out_.topic;
@@ -284,7 +285,7 @@ void SendOperation::write(Buffer& out, std::int32_t opaque) const {
                                    .opaque = opaque,
                                    .flag = mode_ == Mode::kOneway ? protocol::kOnewayFlag : 0,
                                    .serialization = protocol::Serialization::kBinary};
-  constexpr std::size_t kFieldsBytes = 256;  // without the properties, usually
+  constexpr std::size_t kFieldsBytes = 768;  // without the properties, with the writer's room ahead
   out.reserve(out.size() + kFieldsBytes + properties.size() + out_.body.size());
   if (instance.adds_no_fields())
     return protocol::encode_command(out, head, header, as_bytes(out_.body));
@@ -296,7 +297,7 @@ void SendOperation::write(Buffer& out, std::int32_t opaque) const {
   out += out_.body;
 }
 
-Result<SendReceipt> SendOperation::receipt_of(const remoting::OwnedCommand& answer) const {
+Result<SendReceipt> SendOperation::receipt_of(const protocol::CommandView& answer) {
   SendReceipt receipt;
   switch (answer.code) {
     case response::kSuccess:
@@ -311,21 +312,25 @@ Result<SendReceipt> SendOperation::receipt_of(const remoting::OwnedCommand& answ
       receipt.status = SendStatus::kReplicaNotAvailable;
       break;
     default:
-      return Error{
-          Errc::kRefused,
-          fmt::format("CODE: {}  DESC: {} BROKER: {}", answer.code, answer.remark, address_),
-          answer.code};
+      return Error{Errc::kRefused,
+                   fmt::format("CODE: {}  DESC: {} BROKER: {}", answer.code,
+                               answer.remark.value_or(""), address_),
+                   answer.code};
   }
-  receipt.message_id = out_.message_id;
+  if (receipt.status == SendStatus::kOk)
+    receipt.message_id = std::move(out_.message_id);  // nothing is sent again after that
+  else
+    receipt.message_id = out_.message_id;
   receipt.queue = queue_;
   receipt.queue.topic = out_.message.topic;
   receipt.region = "DefaultRegion";
   // The broker has the last word on the queue. An answer without a header has nothing to say.
-  if (const auto header = remoting::read_header<protocol::SendMessageResponse>(answer)) {
+  if (const auto header = protocol::read_header<protocol::SendMessageResponse>(answer)) {
     receipt.offset_message_id = header->message_id;
     receipt.queue.queue_id = header->queue_id;
     receipt.queue_offset = header->queue_offset;
-    receipt.transaction_id = header->transaction_id.value_or("");
+    if (!out_.transaction_group.empty())
+      receipt.transaction_id = header->transaction_id.value_or("");
     receipt.recall_handle = header->recall_handle.value_or("");
     if (out_.batch && header->batch_unique_id) receipt.message_id = *header->batch_unique_id;
     if (!header->region.empty()) receipt.region = header->region;
@@ -333,12 +338,11 @@ Result<SendReceipt> SendOperation::receipt_of(const remoting::OwnedCommand& answ
   return receipt;
 }
 
-void SendOperation::answered(Result<remoting::OwnedCommand> answer) {
+void SendOperation::answered(const Result<protocol::CommandView>& answer) {
   Instance& instance = *producer_->instance_;
   const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(
       instance.env().clock.now() - attempt_began_);
-  Result<SendReceipt> result =
-      answer ? receipt_of(*answer) : Result<SendReceipt>{std::move(answer.error())};
+  Result<SendReceipt> result = answer ? receipt_of(*answer) : Result<SendReceipt>{answer.error()};
   if (producer_->config_.after_send) {
     const SendEvent event{
         out_.message, producer_->config_.group,    address_,

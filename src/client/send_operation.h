@@ -48,8 +48,8 @@ class SendOperation final : public std::enable_shared_from_this<SendOperation> {
   void find_broker_again();
   void transmit(const std::string& master);
   void write(Buffer& out, std::int32_t opaque) const;
-  void answered(Result<remoting::OwnedCommand> answer);
-  Result<SendReceipt> receipt_of(const remoting::OwnedCommand& answer) const;
+  void answered(const Result<protocol::CommandView>& answer);
+  Result<SendReceipt> receipt_of(const protocol::CommandView& answer);
   void trace(std::chrono::milliseconds took, const SendReceipt& receipt);
   bool may_retry(const Error& error) const;
   void retry_or_finish(Error error);

@@ -84,6 +84,9 @@ Result<Ok> check_properties(const Message& message) {
       return invalid("The name or value of property can not be null or blank string!");
     if (is_reserved_property(name))
       return invalid("The Property<" + name + "> is used by system, input another please");
+    if (name == "INNER_MULTI_DISPATCH" && value.find('/') != std::string::npos)
+      return invalid("INNER_MULTI_DISPATCH " + value + " can not contains / character",
+                     kMessageIllegal);
     if (broken(name) || broken(value))
       return invalid("the property " + name + " holds a byte 1 or 2, which separates properties");
   }
@@ -135,10 +138,6 @@ Result<Ok> check_message(const Message& message, std::size_t max_bytes) {
                    kMessageIllegal);
   if (message.deliver.kind != Delivery::Kind::kNow && message.deliver.value < 0)
     return invalid("a delivery in the past of all times: " + std::to_string(message.deliver.value));
-  if (const auto queues = message.properties.find("INNER_MULTI_DISPATCH");
-      queues != message.properties.end() && queues->second.find('/') != std::string::npos)
-    return invalid("INNER_MULTI_DISPATCH " + queues->second + " can not contains / character",
-                   kMessageIllegal);
   return check_properties(message);
 }
 

@@ -52,9 +52,8 @@ class ConnectingClient final : public Client {
     shared_->connections.wait_until_empty(5s);
   }
 
-  void call_frame(const std::string& address, std::function<void(Buffer&, std::int32_t)> encode,
-                  std::chrono::milliseconds timeout,
-                  std::function<void(Result<OwnedCommand>)> done) override {
+  void call_in_place(const std::string& address, std::function<void(Buffer&, std::int32_t)> encode,
+                     std::chrono::milliseconds timeout, AnsweredInPlace done) override {
     submit(address, {std::move(encode), env_.clock.now() + timeout, std::move(done)});
   }
   void oneway_frame(const std::string& address,
@@ -77,7 +76,7 @@ class ConnectingClient final : public Client {
   struct Waiting {
     std::function<void(Buffer&, std::int32_t)> encode;
     Clock::Instant deadline;
-    std::function<void(Result<OwnedCommand>)> done;  // null: oneway
+    AnsweredInPlace done;  // null: oneway
   };
   struct Target {
     std::shared_ptr<Connection> connection;
@@ -128,8 +127,9 @@ class ConnectingClient final : public Client {
       }
       const auto left =
           std::chrono::duration_cast<std::chrono::milliseconds>(waiting.deadline - now);
-      connection.call_frame(std::move(waiting.encode), std::max(left, std::chrono::milliseconds{1}),
-                            std::move(waiting.done));
+      connection.call_in_place(std::move(waiting.encode),
+                               std::max(left, std::chrono::milliseconds{1}),
+                               std::move(waiting.done));
     }
   };
 

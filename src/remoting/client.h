@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/env.h"
+#include "remoting/answered_in_place.h"
 #include "remoting/peer.h"
 #include "remoting/tls.h"
 
@@ -30,10 +31,15 @@ class Client {
 
   /// Sends a request to `address` ("host:port"), connecting first if need be; the deadline covers
   /// both. `done` runs once, on a loop.
-  virtual void call_frame(const std::string& address,
-                          std::function<void(Buffer& out, std::int32_t opaque)> encode,
-                          std::chrono::milliseconds timeout,
-                          std::function<void(Result<OwnedCommand>)> done) = 0;
+  virtual void call_in_place(const std::string& address,
+                             std::function<void(Buffer& out, std::int32_t opaque)> encode,
+                             std::chrono::milliseconds timeout, AnsweredInPlace done) = 0;
+  void call_frame(const std::string& address,
+                  std::function<void(Buffer& out, std::int32_t opaque)> encode,
+                  std::chrono::milliseconds timeout,
+                  std::function<void(Result<OwnedCommand>)> done) {
+    call_in_place(address, std::move(encode), timeout, owning(std::move(done)));
+  }
   virtual void oneway_frame(const std::string& address,
                             std::function<void(Buffer& out, std::int32_t opaque)> encode) = 0;
   virtual void close(const std::string& address) = 0;

@@ -38,8 +38,9 @@ std::size_t size_of(const OutFrame& frame) {
   return size;
 }
 
-/// Small frames are merged: fewer pieces for one write.
-void add(std::vector<OutFrame>& frames, OutFrame frame) {
+/// Small frames are merged: fewer pieces for one write. The memory of one that was stays with
+/// whoever made it.
+void add(std::vector<OutFrame>& frames, OutFrame& frame) {
   if (frame.shared.empty() && !frames.empty() && frames.back().shared.empty() &&
       frames.back().bytes.size() + frame.bytes.size() <= kMergedFrameBytes)
     frames.back().bytes += frame.bytes;
@@ -343,9 +344,9 @@ void Connection::answer(const protocol::CommandView& response) {
   auto call = pending_.extract(response.opaque);
   if (!call) return;  // too late, or never asked
   pending_count_.store(pending_.size(), std::memory_order_relaxed);
-  const auto done = std::exchange(call.mapped().done, nullptr);
+  auto done = std::exchange(call.mapped().done, nullptr);
   if (spare_.size() < kSpareCalls) spare_.push_back(std::move(call));
-  done(OwnedCommand{response});
+  done(response);
 }
 
 // ---- Output ------------------------------------------------------------------------------------
@@ -354,21 +355,21 @@ void Connection::send(OutFrame frame) {
   if (loop_.on_this_thread()) {
     if (closed_.load(std::memory_order_relaxed)) return;
     unsent_.fetch_add(size_of(frame), std::memory_order_relaxed);
-    queue(std::move(frame));
+    queue(frame);
     if (!in_batch_) flush();
     return;
   }
-  if (connected()) send_from_elsewhere(std::move(frame), {});
+  if (connected()) send_from_elsewhere(frame, {});
 }
 
 /// One wake-up for all that other threads have for this connection.
-void Connection::send_from_elsewhere(OutFrame frame, std::optional<Call> call) {
+void Connection::send_from_elsewhere(OutFrame& frame, std::optional<Call> call) {
   unsent_.fetch_add(size_of(frame), std::memory_order_relaxed);
   bool first;
   {
     std::lock_guard lock{foreign_mutex_};
     first = foreign_.frames.empty();
-    add(foreign_.frames, std::move(frame));
+    add(foreign_.frames, frame);
     if (call) foreign_.calls.push_back(*std::move(call));
   }
   if (first) loop_.post([self = shared_from_this()] { self->take_foreign(); });
@@ -382,14 +383,14 @@ void Connection::take_foreign() {
   for (Call& each : taken_.calls) expect(std::move(each));
   taken_.calls.clear();
   if (!closed_.load(std::memory_order_relaxed))
-    for (OutFrame& frame : taken_.frames) queue(std::move(frame));
+    for (OutFrame& frame : taken_.frames) queue(frame);
   taken_.frames.clear();
   report_unsent();
   if (!in_batch_) flush();
 }
 
-void Connection::queue(OutFrame frame) {
-  add(queued_, std::move(frame));
+void Connection::queue(OutFrame& frame) {
+  add(queued_, frame);
   limit_unsent();
 }
 
@@ -503,14 +504,25 @@ void Connection::on_written() {
 void Connection::call_frame(std::function<void(Buffer&, std::int32_t)> encode,
                             std::chrono::milliseconds timeout,
                             std::function<void(Result<OwnedCommand>)> done) {
+  call_in_place(std::move(encode), timeout, owning(std::move(done)));
+}
+
+void Connection::call_in_place(std::function<void(Buffer&, std::int32_t)> encode,
+                               std::chrono::milliseconds timeout, AnsweredInPlace done) {
   // Encoded here and now: what `encode` refers to may be gone when the loop has its turn.
   const std::int32_t opaque = next_opaque();
-  OutFrame frame;
+  static thread_local Buffer spare;  // memory of a frame that was merged into another
+  OutFrame frame{std::exchange(spare, {}), {}};
   encode(frame.bytes, opaque);
   Call call{opaque, {env_.clock.now() + timeout, std::move(done)}};
-  if (!loop_.on_this_thread()) return send_from_elsewhere(std::move(frame), std::move(call));
-  expect(std::move(call));
-  send(std::move(frame));
+  if (loop_.on_this_thread()) {
+    expect(std::move(call));
+    return send(std::move(frame));
+  }
+  send_from_elsewhere(frame, std::move(call));
+  if (frame.bytes.capacity() > kMergedFrameBytes) return;
+  spare = std::move(frame.bytes);
+  spare.clear();
 }
 
 /// Its frame follows.
@@ -530,7 +542,7 @@ void Connection::expect(Call call) {
 }
 
 void Connection::expire(Clock::Instant now) {
-  std::vector<std::function<void(Result<OwnedCommand>)>> late;
+  std::vector<AnsweredInPlace> late;
   for (auto at = pending_.begin(); at != pending_.end();) {
     if (at->second.deadline <= now) {
       late.push_back(std::move(at->second.done));

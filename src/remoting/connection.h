@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "base/env.h"
+#include "remoting/answered_in_place.h"
 #include "remoting/input_buffer.h"
 #include "remoting/peer.h"
 #include "remoting/proxy_protocol.h"
@@ -75,6 +76,8 @@ class Connection final : public Peer,
   void call_frame(std::function<void(Buffer&, std::int32_t)> encode,
                   std::chrono::milliseconds timeout,
                   std::function<void(Result<OwnedCommand>)> done) override;
+  void call_in_place(std::function<void(Buffer&, std::int32_t)> encode,
+                     std::chrono::milliseconds timeout, AnsweredInPlace done);
   void answered(Answered answered, Clock::Instant arrived) override;
   std::int32_t next_opaque() override { return opaque_.fetch_add(1, std::memory_order_relaxed); }
 
@@ -92,7 +95,7 @@ class Connection final : public Peer,
  private:
   struct Pending {
     Clock::Instant deadline;
-    std::function<void(Result<OwnedCommand>)> done;
+    AnsweredInPlace done;
   };
   using PendingCalls = std::unordered_map<std::int32_t, Pending>;
   struct Call {
@@ -115,13 +118,13 @@ class Connection final : public Peer,
   bool decrypt(Bytes cipher);
   void seal();
   void fail(const std::string& why);
-  void queue(OutFrame frame);
+  void queue(OutFrame& frame);
   void limit_unsent();
   void report_unsent();
   bool crowded() const;
   void pause();
   void flush();
-  void send_from_elsewhere(OutFrame frame, std::optional<Call> call);
+  void send_from_elsewhere(OutFrame& frame, std::optional<Call> call);
   void take_foreign();
   void expect(Call call);
   void answer(const protocol::CommandView& response);
