@@ -84,12 +84,12 @@ Result<Ok> take_messages(const PullRequest& request, const std::string& name_spa
 
 }  // namespace
 
-void Puller::pull(const PullRequest& request, Done done) {
+void Puller::pull(PullRequest request, Done done) {
   std::int64_t id = 0;
   {
-    std::lock_guard lock{suggestions_->mutex};
-    if (const auto found = suggestions_->broker_ids.find(request.queue);
-        found != suggestions_->broker_ids.end())
+    std::lock_guard lock{learned_->mutex};
+    if (const auto found = learned_->broker_ids.find(request.queue);
+        found != learned_->broker_ids.end())
       id = found->second;
   }
   const auto broker = instance_->routes().reader(request.queue.broker, id, false);
@@ -99,15 +99,21 @@ void Puller::pull(const PullRequest& request, Done done) {
     return done(
         Error{Errc::kNotFound, fmt::format("The broker[{}] not exist", request.queue.broker)});
   }
+  if (request.lite) {
+    std::lock_guard lock{learned_->mutex};
+    request.lite = !learned_->plain_only.contains(broker->address);
+  }
   const auto code = request.lite ? request_code::kLitePullMessage : request_code::kPullMessage;
   instance_->call(
       broker->address, code, header_of(request, broker->id == 0), {}, request.timeout,
-      [self = Puller{*this}, request, address = broker->address,
+      [self = Puller{*this}, request, address = broker->address,  // a copy: the header's are views
        done = std::move(done)](Result<OwnedCommand> answer) mutable {
         if (request.lite && answer && answer->code == response::kRequestCodeNotSupported) {
-          PullRequest plain = request;  // a broker of version 4
-          plain.lite = false;
-          return self.pull(plain, std::move(done));
+          {
+            std::lock_guard lock{self.learned_->mutex};
+            self.learned_->plain_only.insert(address);  // a broker of version 4
+          }
+          return self.pull(std::move(request), std::move(done));
         }
         self.answered(request, address, std::move(answer), done);
       });
@@ -115,14 +121,20 @@ void Puller::pull(const PullRequest& request, Done done) {
 
 void Puller::answered(const PullRequest& request, const std::string& address,
                       Result<OwnedCommand> answer, const Done& done) {
-  if (!answer) return done(answer.error());
+  if (!answer) {
+    if (answer.error().code == Errc::kDisconnected) {
+      std::lock_guard lock{learned_->mutex};
+      learned_->plain_only.erase(address);
+    }
+    return done(answer.error());
+  }
   const auto status = status_of(*answer, address);
   if (!status) return done(status.error());
   const auto header = remoting::read_header<protocol::PullMessageResponse>(*answer);
   if (!header) return done(header.error());
   {
-    std::lock_guard lock{suggestions_->mutex};
-    suggestions_->broker_ids[request.queue] = header->suggest_which_broker_id;
+    std::lock_guard lock{learned_->mutex};
+    learned_->broker_ids[request.queue] = header->suggest_which_broker_id;
   }
   PullAnswer out{.status = *status,
                  .next_offset = header->next_begin_offset,
@@ -147,8 +159,8 @@ Clock::Duration Puller::delay_after(const MessageQueue& queue, const Error& erro
 }
 
 void Puller::forget(const MessageQueue& queue) {
-  std::lock_guard lock{suggestions_->mutex};
-  suggestions_->broker_ids.erase(queue);
+  std::lock_guard lock{learned_->mutex};
+  learned_->broker_ids.erase(queue);
 }
 
 }  // namespace apogee::client

@@ -3,6 +3,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 
 #include "client/instance.h"
@@ -48,7 +49,7 @@ class Puller {
   explicit Puller(std::shared_ptr<Instance> instance) : instance_{std::move(instance)} {}
 
   /// `done` runs once, inside this call or on an io thread.
-  void pull(const PullRequest& request, Done done);
+  void pull(PullRequest request, Done done);
   void forget(const MessageQueue& queue);
   /// Before the pull after one that failed: `otherwise`, and said in the log, unless the broker
   /// only asked for patience.
@@ -59,12 +60,16 @@ class Puller {
   void answered(const PullRequest& request, const std::string& address,
                 Result<remoting::OwnedCommand> answer, const Done& done);
 
-  struct Suggestions {
+  /// What brokers have said.
+  struct Learned {
     std::mutex mutex;
-    std::map<MessageQueue, std::int64_t> broker_ids;
+    std::map<MessageQueue, std::int64_t> broker_ids;  // whom to ask next
+    /// Addresses of those that do not know lite pulls, until their connection ends: another version
+    /// may come back.
+    std::set<std::string> plain_only;
   };
   const std::shared_ptr<Instance> instance_;
-  const std::shared_ptr<Suggestions> suggestions_ = std::make_shared<Suggestions>();
+  const std::shared_ptr<Learned> learned_ = std::make_shared<Learned>();
 };
 
 }  // namespace apogee::client
