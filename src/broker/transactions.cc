@@ -20,6 +20,7 @@ using remoting::Answer;
 
 constexpr auto kFollow = 1s;    // between two looks at the topics
 constexpr auto kPersist = 10s;  // between two writes of the counts, if they changed
+constexpr auto kQuestionMax = 3s;  // an end waits so long for a question to be stored
 /// Asked about by one append.
 constexpr std::size_t kRoundHalves = 256;
 constexpr std::int64_t kHourMs = 3'600'000;
@@ -262,28 +263,36 @@ void Transactions::commit_offsets(std::int32_t id, Queue& queue) {
 // ---- Ends --------------------------------------------------------------------------------------
 
 /// nullopt: it has ended, or somebody else is about to end it. An end that comes in the middle of a
-/// question waits until the half stands at its new place.
-std::optional<Transactions::Claim> Transactions::claim(std::int32_t id, std::int64_t offset,
-                                                       By by) {
+/// question waits until the half stands at its new place; kBusy: the store takes its time over
+/// that.
+Result<std::optional<Transactions::Claim>> Transactions::claim(std::int32_t id, std::int64_t offset,
+                                                               By by) {
   // What has ended before this start must be known: what is not read from here on is new.
   if (!caught_up_.load(std::memory_order_acquire)) follow();
   std::unique_lock lock{mutex_};
   Queue& queue = queues_[id];
   if (queue.next_half < 0) begin(id, queue);
-  for (;; settled_.wait(lock)) {
+  const auto present = [&] {
     const auto moved = queue.moved.find(offset);
-    const std::int64_t present = moved == queue.moved.end() ? offset : moved->second.offset;
-    const auto half = queue.open.find(present);
-    if (half == queue.open.end()) {
-      const bool is_new = present >= queue.next_half && queue.ending_unread.insert(present).second;
-      return is_new ? std::optional{Claim{id, present}} : std::nullopt;
-    }
-    if (half->second.claimed == By::kNobody) {
-      half->second.claimed = by;
-      return Claim{id, present};
-    }
-    if (half->second.claimed == By::kEnd || by == By::kQuestion) return std::nullopt;
+    return moved == queue.moved.end() ? offset : moved->second.offset;
+  };
+  const auto in_question = [&] {
+    const auto half = queue.open.find(present());
+    return half != queue.open.end() && half->second.claimed == By::kQuestion;
+  };
+  if (by == By::kEnd && !settled_.wait_for(lock, kQuestionMax, [&] { return !in_question(); }))
+    return Error{Errc::kBusy,
+                 "the store is slow to take a question about this transaction: end it again, or "
+                 "when asked"};
+  const std::int64_t at = present();
+  const auto half = queue.open.find(at);
+  if (half == queue.open.end()) {
+    const bool is_new = at >= queue.next_half && queue.ending_unread.insert(at).second;
+    return is_new ? std::optional{Claim{id, at}} : std::nullopt;
   }
+  if (half->second.claimed != By::kNobody) return std::optional<Claim>{};
+  half->second.claimed = by;
+  return std::optional{Claim{id, at}};
 }
 
 /// The end of a claimed half is in the log, or could not be stored.
@@ -376,7 +385,9 @@ Answer Transactions::end(const EndTransactionRequest& request) {
   if (commit)  // one that is to be delivered later begins to wait now
     if (auto refused = put_off(topic, queue_id, properties, context_, sending_))
       return Answer::error(refused->code, std::move(refused->remark));
-  const auto claimed = claim(half->queue_id, request.tran_state_table_offset, By::kEnd);
+  const auto claim_made = claim(half->queue_id, request.tran_state_table_offset, By::kEnd);
+  if (!claim_made) return Answer::error(code::kSystemBusy, claim_made.error().detail);
+  const auto& claimed = *claim_made;
   if (!claimed) return {};  // it has ended before: an end may come twice, its effect must not
 
   store::PutStatus status = store::PutStatus::kOk;
@@ -455,7 +466,7 @@ std::size_t Transactions::ask_about_old(std::int32_t id) {
 /// The renewed copy of a half, or the one that is given up. nullopt: it is gone, or ending.
 std::optional<Transactions::Question> Transactions::question_of(std::int32_t id,
                                                                 std::int64_t offset) {
-  const auto claimed = claim(id, offset, By::kQuestion);
+  const auto claimed = *claim(id, offset, By::kQuestion);  // waits for nobody
   if (!claimed) return std::nullopt;
   const store::RecordBytes bytes = context_.store.record_at(protocol::kHalfTopic, id, offset);
   const auto half = protocol::decode_message(bytes.bytes);

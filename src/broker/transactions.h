@@ -129,7 +129,7 @@ class Transactions {
   void remove(Queue& queue, std::int64_t offset);
   void apply_op(Queue& queue, const protocol::Message& op);
   void commit_offsets(std::int32_t id, Queue& queue);
-  std::optional<Claim> claim(std::int32_t id, std::int64_t offset, By by);
+  Result<std::optional<Claim>> claim(std::int32_t id, std::int64_t offset, By by);
   void settle(const Claim& claim, bool ended);
   void settle_locked(Queue& queue, std::int64_t offset, bool ended);
   void move(const Claim& claim, std::int64_t to);

@@ -297,6 +297,18 @@ TEST_F(TransactionsTest, AnEndInTheMiddleOfAQuestionWaitsForTheHalfsNewPlace) {
   EXPECT_EQ(transactions_->open(), 0);
 }
 
+TEST_F(TransactionsTest, AnEndDoesNotWaitForeverForAStoreThatTakesNoQuestion) {
+  const Known first = send_half("pay");
+  disk_.clock.advance(6s);
+  on_next_arrival_ = [&] {
+    EXPECT_EQ(end(first, kCommit).code, protocol::response_code::kSystemBusy);
+  };
+  EXPECT_EQ(transactions_->check(), 1);
+  EXPECT_TRUE(delivered().empty());
+  EXPECT_EQ(end(asked().at("pay"), kCommit, true).code, 0);
+  EXPECT_EQ(delivered(), Bodies{"pay"});
+}
+
 TEST_F(TransactionsTest, GivesUpAfterTheLastQuestionAndTakesItBackWhenResumed) {
   configure([](BrokerConfig& config) { config.transaction_check_max = 2; });
   send_half("pay");
