@@ -154,11 +154,16 @@ void Instance::teardown() {
   tasks_.clear();
   connections_->stop();  // calls under way end with kStopped
   processors_.finish_workers();
-  std::lock_guard state{mutex_};
-  producers_.clear();
-  consumers_.clear();
-  for (auto& [id, expected] : replies_) expected.done(gone());
-  replies_.clear();
+  decltype(producers_) producers;
+  decltype(consumers_) consumers;
+  decltype(replies_) unanswered;
+  {
+    std::lock_guard state{mutex_};
+    producers.swap(producers_);
+    consumers.swap(consumers_);
+    unanswered.swap(replies_);
+  }
+  for (auto& [id, expected] : unanswered) run_callback(expected.done, gone());
 }
 
 // ---- Groups
@@ -254,8 +259,9 @@ void Instance::unregister(const std::string& producer_group, const std::string& 
 
 Instance::Prepared Instance::completed(const std::string& address, Prepared prepared) const {
   if (config_.before_request)
-    std::ranges::move(config_.before_request({.address = address, .code = prepared.code}),
-                      std::back_inserter(prepared.fields));
+    std::ranges::move(
+        run_callback(config_.before_request, RpcEvent{.address = address, .code = prepared.code}),
+        std::back_inserter(prepared.fields));
   const Credentials& credentials = config_.credentials;
   if (credentials.access_key.empty()) return prepared;
   prepared.fields.emplace_back(acl::kAccessKey, credentials.access_key);
@@ -605,10 +611,10 @@ auto Instance::hooked(std::int32_t code, Process process) const {
   return [this, code, process = std::move(process)](const auto& header, const auto& request,
                                                     const remoting::PeerPtr& peer) {
     RpcEvent event{.address = peer->remote_text(), .code = code, .inbound = true};
-    if (config_.before_request) (void)config_.before_request(event);
+    if (config_.before_request) (void)run_callback(config_.before_request, event);
     Answer answer = process(header, request, peer);
     event.response = answer.code;
-    if (config_.after_response) config_.after_response(event);
+    if (config_.after_response) run_callback(config_.after_response, event);
     return answer;
   };
 }

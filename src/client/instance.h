@@ -133,7 +133,7 @@ class Instance final : public std::enable_shared_from_this<Instance> {
         event.response = answer->code;
       else
         event.error = &answer.error();
-      tell(event);
+      run_callback(tell, event);
       done(std::move(answer));
     };
   }
@@ -168,11 +168,11 @@ class Instance final : public std::enable_shared_from_this<Instance> {
   /// On a thread of the client's own, one after the other, for work that waits for servers.
   void on_asking_thread(std::function<void()> work);
 
-  /// Runs a program's callback on an io thread.
+  /// Runs a program's callback on an io thread, or on one that must not block either.
   template <class Callback, class... Args>
-  static void run_callback(const Callback& callback, Args&&... args) {
+  static decltype(auto) run_callback(const Callback& callback, Args&&... args) {
     const CallbackScope scope{CallbackScope::Where::kIoThread};
-    callback(std::forward<Args>(args)...);
+    return callback(std::forward<Args>(args)...);
   }
 
  private:

@@ -232,9 +232,10 @@ void SendOperation::transmit(const std::string& master) {
   if (config.check_forbidden || config.before_send) {
     const SendEvent event{out_.message, config.group, address_, queue_};
     if (config.check_forbidden) {
-      if (auto allowed = config.check_forbidden(event); !allowed) return finish(allowed.error());
+      if (auto allowed = Instance::run_callback(config.check_forbidden, event); !allowed)
+        return finish(allowed.error());
     }
-    if (config.before_send) config.before_send(event);
+    if (config.before_send) Instance::run_callback(config.before_send, event);
   }
   if (mode_ == Mode::kOneway) {
     instance.connections().oneway_frame(
@@ -347,7 +348,7 @@ void SendOperation::answered(const Result<protocol::CommandView>& answer) {
     const SendEvent event{
         out_.message, producer_->config_.group,    address_,
         queue_,       result ? &*result : nullptr, result ? nullptr : &result.error()};
-    producer_->config_.after_send(event);
+    Instance::run_callback(producer_->config_.after_send, event);
   }
   if (result) {
     producer_->faults_.update(queue_.broker, took, false, true);

@@ -2,16 +2,19 @@
 #include <condition_variable>
 #include <cstdlib>
 #include <future>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <random>
 #include <set>
 #include <thread>
+#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "apogee/admin.h"
 #include "apogee/client.h"
 #include "apogee/testing/broker.h"
 #include "testing/eventually.h"
@@ -180,6 +183,301 @@ TEST_F(Ending, DestroysItselfInsideItsCallback) {
       done.set_value();
     });
     ASSERT_EQ(done.get_future().wait_for(10s), std::future_status::ready);
+  }
+}
+
+// ---- From inside each of the program's functions
+// -------------------------------------------------
+
+/// A client that ends the first time one of the program's functions says so.
+class EndingProgram {
+ public:
+  explicit EndingProgram(const testing::Broker& broker, ClientConfig config = {})
+      : broker_address_{broker.address()} {
+    config.name_servers = {broker.name_server()};
+    config.api_timeout = 500ms;
+    client_.emplace(*Client::start(std::move(config)));
+  }
+  Client& client() { return *client_; }
+  const std::string& broker_address() const { return broker_address_; }
+  Producer& producer(ProducerConfig config = {}) {
+    config.group = "ending";
+    return producer_.emplace(*client_->producer(std::move(config)));
+  }
+  PushConsumer& push(PushConsumerConfig config) {
+    return push_.emplace(*client_->push_consumer(consuming(std::move(config))));
+  }
+  PushConsumerConfig consuming(PushConsumerConfig config) const {
+    config.group = "ending";
+    config.subscriptions = {{"orders"}};
+    config.from = StartFrom::kFirst;
+    config.shutdown_wait = 2s;
+    if (!config.on_messages && !config.on_messages_orderly)
+      config.on_messages = [](std::span<const ReceivedMessage>) { return Consumed::kDone; };
+    return config;
+  }
+  LitePullConsumer& lite(LitePullConsumerConfig config = {}) {
+    config.group = "ending";
+    config.from = StartFrom::kFirst;
+    return lite_.emplace(*client_->lite_pull_consumer(std::move(config)));
+  }
+  PullConsumer& pull() { return pull_.emplace(*client_->pull_consumer({.group = "ending"})); }
+  TransactionalProducer& transactional(TransactionalProducerConfig config) {
+    config.producer.group = "transfers";
+    if (!config.on_check)
+      config.on_check = [](const ReceivedMessage&) { return Outcome::kUnknown; };
+    return transactional_.emplace(*client_->transactional_producer(std::move(config)));
+  }
+  /// What a function of the program does.
+  void end() {
+    if (ending_.exchange(true)) return;
+    const auto ended = ended_;  // the test goes on when it is told
+    client_->shutdown();
+    ended->set_value();
+  }
+  bool has_ended() { return ended_->get_future().wait_for(20s) == std::future_status::ready; }
+
+ private:
+  const std::string broker_address_;
+  std::atomic<bool> ending_{false};
+  const std::shared_ptr<std::promise<void>> ended_ = std::make_shared<std::promise<void>>();
+  std::optional<Client> client_;
+  std::optional<Producer> producer_;
+  std::optional<TransactionalProducer> transactional_;
+  std::optional<PushConsumer> push_;
+  std::optional<LitePullConsumer> lite_;
+  std::optional<PullConsumer> pull_;
+};
+
+const Message kMessage{.topic = "orders", .body = "x"};
+const MessageQueue kQueue{"orders", "broker-a", 0};
+
+using From = void (*)(EndingProgram& program);
+const std::map<std::string, From> kFunctions{
+    {"SendCallback",
+     [](EndingProgram& p) {
+       p.producer().send(kMessage, 2s, [&p](const Result<SendReceipt>&) { p.end(); });
+     }},
+    {"CheckForbidden",
+     [](EndingProgram& p) {
+       (void)
+           p.producer({.check_forbidden = [&p](const SendEvent&) -> Result<Ok> {
+              p.end();
+              return Ok{};
+            }}).send(kMessage, 2s);
+     }},
+    {"BeforeSend",
+     [](EndingProgram& p) {
+       (void)p.producer({.before_send = [&p](const SendEvent&) { p.end(); }}).send(kMessage, 2s);
+     }},
+    {"AfterSend",
+     [](EndingProgram& p) {
+       (void)p.producer({.after_send = [&p](const SendEvent&) { p.end(); }}).send(kMessage, 2s);
+     }},
+    {"GatheredSendCallback",
+     [](EndingProgram& p) {
+       p.producer({.batch_delay = 10ms}).send(kMessage, 2s, [&p](const Result<SendReceipt>&) {
+         p.end();
+       });
+     }},
+    {"RequestCallback",
+     [](EndingProgram& p) {
+       p.producer().request(kMessage, 50ms, [&p](const Result<ReceivedMessage>&) { p.end(); });
+     }},
+    {"RequestCallbackOfAnotherEnd",
+     [](EndingProgram& p) {
+       Producer& producer = p.producer();
+       producer.request(kMessage, 1h, [&p, &producer](const Result<ReceivedMessage>& reply) {
+         EXPECT_EQ(reply.error().code, Errc::kStopped);
+         EXPECT_EQ(producer.send_oneway(kMessage).error().code, Errc::kStopped);
+         p.end();
+       });
+       p.client().shutdown();
+     }},
+    {"LocalTransaction",
+     [](EndingProgram& p) {
+       p.transactional({}).send(
+           kMessage,
+           [&p] {
+             p.end();
+             return Outcome::kCommit;
+           },
+           2s, [](const Result<TransactionReceipt>&) {});
+     }},
+    {"BlockingLocalTransaction",
+     [](EndingProgram& p) {
+       (void)p.transactional({}).send(
+           kMessage,
+           [&p] {
+             p.end();
+             return Outcome::kCommit;
+           },
+           2s);
+     }},
+    {"TransactionCallback",
+     [](EndingProgram& p) {
+       p.transactional({}).send(
+           kMessage, [] { return Outcome::kCommit; }, 2s,
+           [&p](const Result<TransactionReceipt>&) { p.end(); });
+     }},
+    {"BeforeEndOfTransaction",
+     [](EndingProgram& p) {
+       (void)p.transactional({.before_end = [&p](const EndTransactionEvent&) { p.end(); }})
+           .send(kMessage, [] { return Outcome::kCommit; }, 2s);
+     }},
+    {"ConsumingFunction",
+     [](EndingProgram& p) {
+       p.push({.on_messages = [&p](std::span<const ReceivedMessage>) {
+         p.end();
+         return Consumed::kDone;
+       }});
+     }},
+    {"OrderlyConsumingFunction",
+     [](EndingProgram& p) {
+       p.push({.on_messages_orderly = [&p](std::span<const ReceivedMessage>) {
+         p.end();
+         return ConsumedOrderly::kDone;
+       }});
+     }},
+    {"BeforeConsume",
+     [](EndingProgram& p) { p.push({.before_consume = [&p](const ConsumeEvent&) { p.end(); }}); }},
+    {"AfterConsume",
+     [](EndingProgram& p) { p.push({.after_consume = [&p](const ConsumeEvent&) { p.end(); }}); }},
+    {"Accept",
+     [](EndingProgram& p) {
+       p.push({.accept = [&p](const ReceivedMessage&) {
+         p.end();
+         return true;
+       }});
+     }},
+    {"QueuesChanged",
+     [](EndingProgram& p) {
+       p.push({.queues_changed = [&p](const std::string&, std::span<const MessageQueue>,
+                                      std::span<const MessageQueue>) { p.end(); }});
+     }},
+    {"StartCallback",
+     [](EndingProgram& p) {
+       p.client().push_consumer(p.consuming({}), [&p](const Result<PushConsumer>&) { p.end(); });
+     }},
+    {"EndCallback",
+     [](EndingProgram& p) { p.producer().shutdown([&p](const Result<Ok>&) { p.end(); }); }},
+    {"PollCallback",
+     [](EndingProgram& p) {
+       LitePullConsumer& consumer = p.lite();
+       EXPECT_TRUE(consumer.assign({kQueue}));
+       consumer.poll(2s, [&p](const Result<LitePullConsumer::Messages>&) { p.end(); });
+     }},
+    {"QueuesDivided",
+     [](EndingProgram& p) {
+       EXPECT_TRUE(p.lite({.queues_divided = [&p](const std::string&, std::span<const MessageQueue>,
+                                                  std::span<const MessageQueue>) {
+                      p.end();
+                    }}).subscribe("orders"));
+     }},
+    {"QueuesListener",
+     [](EndingProgram& p) {
+       p.lite().on_queues_changed("orders", [&p](const std::set<MessageQueue>&) { p.end(); });
+     }},
+    {"SeekCallback",
+     [](EndingProgram& p) {
+       LitePullConsumer& consumer = p.lite();
+       EXPECT_TRUE(consumer.assign({kQueue}));
+       consumer.seek_to_begin(kQueue, [&p](const Result<Ok>&) { p.end(); });
+     }},
+    {"PullCallback",
+     [](EndingProgram& p) {
+       p.pull().pull(kQueue, all(), 0, 1, [&p](const Result<PullResult>&) { p.end(); });
+     }},
+    {"OffsetCallback",
+     [](EndingProgram& p) {
+       p.pull().max_offset(kQueue, [&p](const Result<std::int64_t>&) { p.end(); });
+     }},
+    {"Administration",
+     [](EndingProgram& p) {
+       p.client().admin().call(
+           [&p](Admin& ask) {
+             p.end();
+             return ask.topics(1s);
+           },
+           [](const Result<std::set<std::string>>&) {});
+     }},
+    {"AdministrationCallback",
+     [](EndingProgram& p) {
+       p.client().admin().call([](Admin& ask) { return ask.topics(1s); },
+                               [&p](const Result<std::set<std::string>>&) { p.end(); });
+     }},
+};
+
+class EndingFrom : public Ending, public ::testing::WithParamInterface<std::string> {};
+
+TEST_P(EndingFrom, Inside) {
+  const int rounds = std::max(1, from_environment("APOGEE_SHUTDOWN_ROUNDS", 24) / 24);
+  {
+    auto client = *Client::start({.name_servers = {broker_->name_server()}});
+    ASSERT_TRUE(client.producer({.group = "first"})->send(kMessage, 5s));
+  }
+  for (int round = 0; round < rounds; ++round) {
+    EndingProgram program{*broker_};
+    kFunctions.at(GetParam())(program);
+    ASSERT_TRUE(program.has_ended()) << "round " << round;
+  }
+}
+
+std::vector<std::string> names_of_functions() {
+  std::vector<std::string> names;
+  for (const auto& [name, from] : kFunctions) names.push_back(name);
+  return names;
+}
+INSTANTIATE_TEST_SUITE_P(Each, EndingFrom, ::testing::ValuesIn(names_of_functions()),
+                         [](const auto& each) { return each.param; });
+
+TEST_F(Ending, EndsInsideTheHooksOfItsRequests) {
+  for (const bool before : {true, false}) {
+    std::atomic<EndingProgram*> program{nullptr};
+    const auto end = [&] {
+      if (EndingProgram* const whole = program.exchange(nullptr)) whole->end();
+    };
+    ClientConfig config;
+    if (before)
+      config.before_request = [&](const RpcEvent&) {
+        end();
+        return ExtFields{};
+      };
+    else
+      config.after_response = [&](const RpcEvent&) { end(); };
+    EndingProgram whole{*broker_, std::move(config)};
+    program = &whole;
+    (void)whole.producer().send(kMessage, 2s);
+    EXPECT_TRUE(whole.has_ended()) << (before ? "before a request" : "after an answer");
+  }
+}
+
+TEST_F(Ending, AnswersEverySendThatIsUnderWayWhenAnotherThreadEndsTheClient) {
+  const int rounds = from_environment("APOGEE_SHUTDOWN_ROUNDS", 24);
+  for (int round = 0; round < rounds; ++round) {
+    Client client = *Client::start({.name_servers = {broker_->name_server()}});
+    Producer producer = *client.producer({.group = "loaded"});
+    std::atomic<int> begun{0}, answered{0};
+    std::atomic<bool> go_on{true};
+    std::vector<std::thread> senders;
+    for (int i = 0; i < 4; ++i)
+      senders.emplace_back([&, i] {
+        while (go_on) {
+          ++begun;
+          if (i % 2) {
+            producer.send(kMessage, 1s, [&](const Result<SendReceipt>&) { ++answered; });
+          } else {
+            (void)producer.send(kMessage, 1s);
+            ++answered;
+          }
+        }
+      });
+    EXPECT_TRUE(eventually([&] { return begun > 40 + round; }));
+    if (round % 4 == 1) broker_->cut_connections();
+    std::thread{[&] { client.shutdown(); }}.join();
+    go_on = false;
+    for (auto& each : senders) each.join();
+    EXPECT_TRUE(eventually([&] { return answered == begun; })) << answered << " of " << begun;
   }
 }
 
