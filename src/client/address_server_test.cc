@@ -3,10 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "client/instance.h"
-#include "testing/manual_clock.h"
-#include "testing/network.h"
-#include "testing/recording_logger.h"
+#include "testing/lone_client.h"
 
 /// A client that has its name servers from an HTTP server, under a clock that is moved by hand.
 namespace apogee::client {
@@ -75,18 +72,12 @@ class HttpServer {
   std::unique_ptr<Listener> listener_;
 };
 
-class AddressServer : public ::testing::Test {
+class AddressServer : public LoneClient {
  protected:
-  ~AddressServer() override {
-    network_.cut("10.0.0.9", "10.0.0.1");
-    network_.run();
-    if (instance_) instance_->shutdown();
-  }
+  ~AddressServer() override { end_client({"10.0.0.1"}); }
   Instance& client(ClientConfig config = {}) {
     config.name_server_domain = "10.0.0.1";
-    instance_ = *Instance::start(env_, nullptr, std::move(config));
-    network_.run();
-    return *instance_;
+    return start_client(std::move(config));
   }
   std::vector<std::string> name_servers() { return instance_->name_servers().all(); }
   /// From a client that knows a name server already.
@@ -102,15 +93,7 @@ class AddressServer : public ::testing::Test {
     EXPECT_EQ(http_.open(), 0U);
   }
 
-  testing::ManualClock clock_;
-  testing::Network network_{clock_};
-  InlineExecutor workers_;
-  Random random_{1};
-  std::unique_ptr<FileSystem> files_ = make_posix_files();
-  testing::RecordingLogger log_;
-  Env env_{clock_, *files_, network_.machine("10.0.0.9"), workers_, random_, log_};
   HttpServer http_{network_.machine("10.0.0.1"), 8'080};
-  std::shared_ptr<Instance> instance_;
 };
 
 TEST_F(AddressServer, IsAskedAtTheStartThenAfterTenSecondsAndEveryTwoMinutes) {

@@ -11,9 +11,7 @@
 #include "protocol/codes.h"
 #include "protocol/message.h"
 #include "remoting/server.h"
-#include "testing/manual_clock.h"
-#include "testing/network.h"
-#include "testing/recording_logger.h"
+#include "testing/lone_client.h"
 
 /// A client, a name server and two brokers that do as they are told, on a network inside this
 /// thread, under a clock that is moved by hand: what is tried again when, and for how long.
@@ -26,7 +24,6 @@ using ::testing::HasSubstr;
 namespace request = protocol::request_code;
 namespace response = protocol::response_code;
 
-constexpr const char* kClient = "10.0.0.9";
 constexpr const char* kNameServer = "10.0.0.1";
 
 /// A server that keeps what it is asked, and answers as the test says.
@@ -77,7 +74,7 @@ std::function<void(const Request&)> refuse(std::int32_t code) {
 }
 void hang(const Request&) {}
 
-class SendingRules : public ::testing::Test {
+class SendingRules : public LoneClient {
  protected:
   SendingRules() {
     name_server_ = serve(kNameServer, 9'876);
@@ -101,11 +98,10 @@ class SendingRules : public ::testing::Test {
     }
     network_.run();
     producers_.clear();
-    // Nothing runs while a destructor waits: every stream ends first.
+    std::vector<std::string> servers;
     for (const Scripted* each : {name_server_.get(), a_.get(), b_.get()})
-      if (each != nullptr) network_.cut(kClient, each->machine());
-    network_.run();
-    if (instance_) instance_->shutdown();
+      if (each != nullptr) servers.push_back(each->machine());
+    end_client(servers);
   }
 
   std::unique_ptr<Scripted> serve(const std::string& machine, std::uint16_t port) {
@@ -121,9 +117,7 @@ class SendingRules : public ::testing::Test {
   Instance& client(ClientConfig config = {}) {
     if (instance_) return *instance_;
     config.name_servers = {std::string{kNameServer} + ":9876"};
-    instance_ = *Instance::start(env_, nullptr, std::move(config));
-    network_.run();
-    return *instance_;
+    return start_client(std::move(config));
   }
   ProducerCore& producer(ProducerConfig config = {}) {
     client();
@@ -140,16 +134,8 @@ class SendingRules : public ::testing::Test {
     return sent;
   }
 
-  testing::ManualClock clock_;
-  testing::Network network_{clock_};
-  InlineExecutor workers_;
-  Random random_{1};
-  std::unique_ptr<FileSystem> files_ = make_posix_files();
-  testing::RecordingLogger log_;
-  Env env_{clock_, *files_, network_.machine(kClient), workers_, random_, log_};
   std::map<std::string, std::string> brokers_{{"a", "10.0.0.2:10911"}, {"b", "10.0.0.3:10911"}};
   std::unique_ptr<Scripted> name_server_, a_, b_;
-  std::shared_ptr<Instance> instance_;
   std::vector<std::shared_ptr<ProducerCore>> producers_;
 };
 
