@@ -399,12 +399,19 @@ void a_group_may_begin_at_a_time(const Context& c) {
 
 void a_consumer_may_send_fingerprints(const Context& c) {
   Receiving r{c};
-  Client client = c.client({.heartbeat_broker_interval = 1s, .heartbeat_v2 = true});
+  constexpr int kHeartBeat = 34;
+  std::atomic<int> heartbeats{0};
+  Client client = c.client({.heartbeat_broker_interval = 1s,
+                            .heartbeat_v2 = true,
+                            .after_response = [&](const RpcEvent& event) {
+                              if (event.code == kHeartBeat && event.response) ++heartbeats;
+                            }});
   Inbox inbox{client, r.config(c)};
   for (int i = 0; i < 3; ++i) {
     r.send(std::to_string(i));
     inbox.take(static_cast<std::size_t>(i) + 1);
-    std::this_thread::sleep_for(1'200ms);  // past a heartbeat, which nobody announces
+    const int before = heartbeats;
+    need(eventually(30s, [&] { return heartbeats > before + 1; }), "the next heartbeats");
   }
   const auto known = need(client.admin().consumer_connections(c.group(), 5s), "connections");
   need(std::ranges::any_of(known.subscriptions,

@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <future>
 #include <latch>
+#include <mutex>
 #include <set>
 
 #include <netinet/in.h>
@@ -40,6 +41,26 @@ struct Sending {
 std::set<std::string> bodies_of(const std::vector<ReceivedMessage>& messages) {
   std::set<std::string> bodies;
   for (const auto& each : messages) bodies.insert(each.body);
+  return bodies;
+}
+
+/// What `inbox` was given of all that lies in the topic by now: each queue gets one more message,
+/// and when those are there, so is what was before them.
+std::multiset<std::string> all_so_far(Inbox& inbox, Producer& producer, const std::string& topic,
+                                      const std::string& tag) {
+  const std::string last = "the last of its queue";
+  const auto queues = need(producer.queues(topic, 3s), "queues");
+  for (const auto& each : queues)
+    need(producer.send({.topic = topic, .body = last, .tag = tag}, each, 3s), "the last");
+  std::multiset<std::string> bodies;
+  need(eventually(30s,
+                  [&] {
+                    bodies.clear();
+                    for (const auto& each : inbox.take(0)) bodies.insert(each.body);
+                    return bodies.count(last) >= queues.size();
+                  }),
+       "the last of each queue did not come");
+  bodies.erase(last);
   return bodies;
 }
 
@@ -316,18 +337,31 @@ void oneway_sends_arrive(const Context& c) {
 }
 
 void ten_thousand_sends_are_each_answered_once(const Context& c) {
-  Sending s{c, {.max_in_flight = 200}};  // more at once, and Apache's brokers turn some away
+  Sending s{c, {.max_in_flight = 200}};  // more at once, and Apache's brokers turn many away
   constexpr int kMessages = 10'000;
-  std::atomic<int> good{0}, calls{0};
+  constexpr int kSystemBusy = 2;
+  // On a slow machine Apache's brokers turn some away all the same, after 200 ms in their queue: an
+  // answer, too, and not one that a send with a callback is tried again for.
+  std::atomic<int> good{0}, busy{0}, calls{0};
+  std::mutex mutex;
+  std::string other;
   std::latch all{kMessages};
   for (int i = 0; i < kMessages; ++i)
     s.producer.send(s.message(std::to_string(i)), 60s, [&](Result<SendReceipt> sent) {
-      if (sent) ++good;
       ++calls;
+      if (sent) {
+        ++good;
+      } else if (sent.error().response_code == kSystemBusy) {
+        ++busy;
+      } else {
+        const std::lock_guard lock{mutex};
+        other = sent.error().detail;
+      }
       all.count_down();
     });
   all.wait();
-  same(good.load(), kMessages, "good answers");
+  same(good + busy, kMessages, "answers of a broker; another was \"" + other + "\", answers");
+  need(good > kMessages / 2, "only " + std::to_string(good) + " were stored");
   same(calls.load(), kMessages, "calls");
 }
 
@@ -534,8 +568,8 @@ void a_timer_message_can_be_recalled(const Context& c) {
   same(need(recalled, "recall"), sent.message_id, "recalled id");
   Inbox inbox{s.client, c.group(), s.topic, tags("later")};
   same(inbox.one(40s).body, "kept", "what came");
-  std::this_thread::sleep_for(1s);
-  same(inbox.count(), 1u, "messages");
+  same(all_so_far(inbox, s.producer, s.topic, "later"), std::multiset<std::string>{"kept"},
+       "messages");
 }
 
 // ---- Request and reply
@@ -601,8 +635,8 @@ void a_committed_message_is_seen_and_one_rolled_back_is_not(const Context& c) {
   const auto got = inbox.one();
   same(got.body, "committed", "body");
   same(got.message_id, sent.sent.message_id, "message id");
-  std::this_thread::sleep_for(1s);
-  same(inbox.count(), 1u, "messages");
+  same(all_so_far(inbox, t.producer.producer(), t.topic, "t"),
+       std::multiset<std::string>{"committed"}, "messages");
 }
 
 void a_broker_asks_for_an_outcome_it_has_not_heard(const Context& c) {
@@ -616,8 +650,8 @@ void a_broker_asks_for_an_outcome_it_has_not_heard(const Context& c) {
   t.send("good", Outcome::kUnknown);
   same(inbox.one(90s).body, "good", "body");
   need(asked >= 1, "nobody asked");
-  std::this_thread::sleep_for(500ms);
-  same(inbox.count(), 1u, "messages");
+  same(all_so_far(inbox, t.producer.producer(), t.topic, "t"), std::multiset<std::string>{"good"},
+       "messages");
 }
 
 // ---- Hooks, statistics, bounds

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <future>
 #include <set>
 
 #include <apogee/admin.h>
@@ -62,14 +63,13 @@ void a_pull_consumer_reads_a_queue(const Context& c) {
 void a_held_pull_is_answered_when_a_message_comes(const Context& c) {
   Stored s{c};
   PullConsumer consumer = need(s.client.pull_consumer({.group = c.group()}), "a consumer");
-  std::thread later{[&] {
-    std::this_thread::sleep_for(500ms);
-    s.send(12);
-  }};
+  std::promise<Result<PullResult>> found;
   const auto began = std::chrono::steady_clock::now();
-  const auto found = consumer.pull_block_if_not_found(s.queue, all(), s.first + 12, 32);
-  later.join();
-  same(need(found, "pull").messages.size(), 1u, "messages");
+  consumer.pull_block_if_not_found(
+      s.queue, all(), s.first + 12, 32,
+      [&](Result<PullResult> result) { found.set_value(std::move(result)); });
+  s.send(12);  // behind the pull
+  same(need(found.get_future().get(), "pull").messages.size(), 1u, "messages");
   need(std::chrono::steady_clock::now() - began < 10s, "it was answered late");
 }
 
