@@ -76,6 +76,12 @@ tsan: deps  ## All tests under the thread sanitizer
 	@cmake --build --preset tsan -j$(JOBS)
 	@TSAN_OPTIONS=second_deadlock_stack=1 ctest --preset tsan -j$(JOBS) --progress
 
+.PHONY: clang
+clang: deps  ## The client library, shared and static, its examples and the C API built by clang 19, without a warning
+	@tools/install-packages clang
+	@cmake --preset clang -Wno-dev > /dev/null
+	@cmake --build --preset clang -j$(JOBS)
+
 .PHONY: fuzz
 fuzz: deps  ## Every fuzz target for FUZZ_SECONDS=60
 	@tools/install-packages clang
