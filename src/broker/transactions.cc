@@ -18,8 +18,8 @@ using protocol::EndTransactionRequest;
 using protocol::Message;
 using remoting::Answer;
 
-constexpr auto kFollow = 1s;    // between two looks at the topics
-constexpr auto kPersist = 10s;  // between two writes of the counts, if they changed
+constexpr auto kFollow = 1s;       // between two looks at the topics
+constexpr auto kPersist = 10s;     // between two writes of the counts, if they changed
 constexpr auto kQuestionMax = 3s;  // an end waits so long for a question to be stored
 /// Asked about by one append.
 constexpr std::size_t kRoundHalves = 256;
