@@ -7,85 +7,40 @@
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
-#include "base/clock.h"
-#include "protocol/message.h"
 #include "store/inspect.h"
-#include "store/message_store.h"
-#include "testing/disk_env.h"
 #include "testing/eventually.h"
+#include "testing/store_on_disk.h"
 
 /// Batches in batch queues and messages for LMQs: what the store makes of a record that stands at
 /// more than one queue offset.
 namespace apogee::store {
 namespace {
 
-using Properties = std::vector<std::pair<std::string, std::string>>;
+/// Topics named B... are of queue.type=BatchCQ.
+struct BatchTopics final : StoreEvents {
+  bool is_batch_topic(std::string_view topic) override { return topic.starts_with('B'); }
+  void on_arrivals(std::span<const Arrival> arrivals) override {
+    std::lock_guard lock{mutex};
+    for (const Arrival& each : arrivals) ends[std::string{each.topic}] = each.queue_offset + 1;
+  }
+  std::mutex mutex;
+  std::map<std::string, std::int64_t> ends;  // guarded by mutex: as readers are told
+};
 
-/// A store on a disk in memory, with real threads and the real clock; topics named B... are of
-/// queue.type=BatchCQ.
-class ManyOffsets : public ::testing::Test {
+class ManyOffsets : public testing::StoreOnDisk<BatchTopics> {
  protected:
-  struct Events final : StoreEvents {
-    bool is_batch_topic(std::string_view topic) override { return topic.starts_with('B'); }
-    void on_arrivals(std::span<const Arrival> arrivals) override {
-      std::lock_guard lock{mutex};
-      for (const Arrival& each : arrivals) ends[std::string{each.topic}] = each.queue_offset + 1;
-    }
-    std::mutex mutex;
-    std::map<std::string, std::int64_t> ends;  // guarded by mutex: as readers are told
-  };
-
   ManyOffsets() {
-    config_.root = "/store";
-    config_.commit_log_file_bytes = 16 << 10;
-    config_.consume_queue_file_bytes = 200;
     config_.batch_queue_file_bytes = 46 * 4;
-    config_.index_slots = 50;
-    config_.index_units = 200;
     config_.lmq = config_.multi_dispatch = true;
-  }
-  ~ManyOffsets() override { close(); }
-
-  void open() {
-    env_ = std::make_unique<Env>(Env{*clock_, outside_.disk.files(), outside_.network, *workers_,
-                                     outside_.random, outside_.log});
-    auto opened = MessageStore::open(*env_, config_, events_);
-    ASSERT_TRUE(opened) << opened.error().detail;
-    store_ = *std::move(opened);
-    store_->start();
-  }
-  void close() { store_.reset(); }
-  void kill() {
-    outside_.disk.kill_process();
-    close();
   }
 
   Append send(std::string_view topic, std::string_view body, const Properties& properties = {},
               std::int32_t flags = 0) {
-    Buffer text;
-    for (const auto& [name, value] : properties) protocol::append_property(text, name, value);
-    static constexpr std::array<std::byte, 4> kHost{};
-    Buffer record;
-    EXPECT_TRUE(protocol::encode_message(record, {.sys_flag = flags,
-                                                  .born_timestamp = 1,
-                                                  .born_host = kHost,
-                                                  .store_host = kHost,
-                                                  .body = as_bytes(body),
-                                                  .topic = topic,
-                                                  .properties = text}));
-    Append append{.topic = topic,
-                  .records = std::as_writable_bytes(std::span{record.data(), record.size()})};
-    Append* batch[] = {&append};
-    store_->append(batch);
-    return append;
+    return append(topic, encoded(topic, body, properties, flags));
   }
   Append send_batch(std::string_view topic, std::string_view body, int messages) {
     return send(topic, body, {{"INNER_NUM", std::to_string(messages)}, {"TAGS", "t"}},
                 protocol::sys_flag::kInnerBatch | protocol::sys_flag::kNeedUnwrap);
-  }
-  void wait_dispatched() {
-    while (store_->status().dispatched_offset < store_->status().commit_log_max_offset)
-      std::this_thread::yield();
   }
   protocol::Message at(std::string_view topic, std::int64_t offset) {
     record_ = store_->record_at(topic, 0, offset);
@@ -96,13 +51,6 @@ class ManyOffsets : public ::testing::Test {
     return std::string{as_text(at(topic, offset).body)};
   }
 
-  testing::DiskEnv outside_;
-  std::unique_ptr<Clock> clock_ = make_system_clock();
-  std::unique_ptr<Executor> workers_ = make_thread_pool(1, "work");
-  StoreConfig config_;
-  Events events_;
-  std::unique_ptr<Env> env_;
-  std::unique_ptr<MessageStore> store_;
   RecordBytes record_;
 };
 

@@ -9,13 +9,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "base/clock.h"
-#include "protocol/message.h"
 #include "protocol/table_file.h"
-#include "store/message_store.h"
-#include "testing/disk_env.h"
 #include "testing/eventually.h"
 #include "testing/seeds.h"
+#include "testing/store_on_disk.h"
 
 namespace apogee::store {
 namespace {
@@ -32,67 +29,35 @@ struct Read {
   }
 };
 
-/// A store with real threads and the real clock on a disk in memory, whose topics C... are
-/// compacted. A file of a compaction log has room for six entries, or two messages with a body of
-/// 1000 bytes.
-class Compacting : public ::testing::Test {
- protected:
-  struct Events final : StoreEvents {
-    bool is_compaction_topic(std::string_view topic) override { return topic.starts_with('C'); }
-  };
+struct CompactionTopics final : StoreEvents {
+  bool is_compaction_topic(std::string_view topic) override { return topic.starts_with('C'); }
+};
 
+/// Topics C... are compacted. A file of a compaction log has room for six entries, or two messages
+/// with a body of 1000 bytes.
+class Compacting : public apogee::testing::StoreOnDisk<CompactionTopics> {
+ protected:
   Compacting() {
-    config_.root = "/store";
-    config_.commit_log_file_bytes = 16 << 10;
     config_.consume_queue_file_bytes = 400;
-    config_.index_slots = 50;
-    config_.index_units = 200;
     config_.flush_interval_ms = 2;
     config_.flush_least_pages = 0;
     config_.compaction_queue_file_bytes = 7 * 46;
     config_.compaction_log_file_bytes = 2'600;
     config_.compaction_interval_ms = 1'000'000'000;
   }
-  ~Compacting() override { close(); }
-
-  void open() {
-    env_ = std::make_unique<Env>(Env{*clock_, outside_.disk.files(), outside_.network, *workers_,
-                                     outside_.random, outside_.log});
-    auto opened = MessageStore::open(*env_, config_, events_);
-    ASSERT_TRUE(opened) << opened.error().detail;
-    store_ = *std::move(opened);
-    store_->start();
-  }
-  void close() { store_.reset(); }
-  void kill() {
-    outside_.disk.kill_process();
-    close();
-  }
 
   static Buffer encoded(std::string_view topic, std::string_view key, std::string_view body,
                         std::string_view tags = {}) {
-    Buffer properties, record;
-    if (!key.empty()) protocol::append_property(properties, protocol::property::kKeys, key);
-    if (!tags.empty()) protocol::append_property(properties, protocol::property::kTags, tags);
-    static constexpr std::array<std::byte, 4> kHost{};
-    EXPECT_TRUE(protocol::encode_message(record, {.born_timestamp = 1,
-                                                  .born_host = kHost,
-                                                  .store_host = kHost,
-                                                  .body = as_bytes(body),
-                                                  .topic = topic,
-                                                  .properties = properties}));
-    return record;
+    return StoreOnDisk::encoded(topic, body,
+                                {{protocol::property::kKeys, std::string{key}},
+                                 {protocol::property::kTags, std::string{tags}}});
   }
 
   Append send(std::string_view topic, std::string_view key, std::string_view body,
               std::string_view tags = {}) {
-    Buffer record = encoded(topic, key, body, tags);
-    Append append{.topic = topic,
-                  .records = std::as_writable_bytes(std::span{record.data(), record.size()})};
-    Append* batch[] = {&append};
-    store_->append(batch);
-    EXPECT_EQ(append.status, PutStatus::kOk);
-    return append;
+    const Append sent = append(topic, encoded(topic, key, body, tags));
+    EXPECT_EQ(sent.status, PutStatus::kOk);
+    return sent;
   }
 
   /// Once all that was sent can be read.
@@ -156,13 +121,6 @@ class Compacting : public ::testing::Test {
   }
 
   static constexpr const char* kPositions = "/store/compaction/position-checkpoint";
-  apogee::testing::DiskEnv outside_;
-  std::unique_ptr<Clock> clock_ = make_system_clock();
-  std::unique_ptr<Executor> workers_ = make_thread_pool(2, "work");
-  StoreConfig config_;
-  Events events_;
-  std::unique_ptr<Env> env_;
-  std::unique_ptr<MessageStore> store_;
 };
 
 TEST_F(Compacting, KeepsTheNewestOfEachKeyInTheFilesThatAreFull) {

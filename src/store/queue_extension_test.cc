@@ -2,25 +2,23 @@
 
 #include <gtest/gtest.h>
 
-#include "base/clock.h"
-#include "protocol/message.h"
-#include "store/message_store.h"
-#include "testing/disk_env.h"
+#include "testing/store_on_disk.h"
 
 /// consumequeue_ext: the files, and a store whose entries lead there.
 namespace apogee::store {
 namespace {
 
-class Extended : public ::testing::Test {
+struct BitMaps final : StoreEvents {
+  std::string filter_bit_map(std::string_view topic, std::string_view) override {
+    return topic == "t" ? bit_map : std::string{};
+  }
+  std::string bit_map;
+};
+
+class Extended : public testing::StoreOnDisk<BitMaps> {
  protected:
   static constexpr std::string_view kFile = "/store/consumequeue_ext/t/0/00000000000000000000";
 
-  struct Events final : StoreEvents {
-    std::string filter_bit_map(std::string_view topic, std::string_view) override {
-      return topic == "t" ? bit_map : std::string{};
-    }
-    std::string bit_map;
-  };
   /// Takes one tag and what has a bit in common with `bits`.
   class OnlyTag final : public MessageFilter {
    public:
@@ -37,43 +35,15 @@ class Extended : public ::testing::Test {
   };
 
   Extended() {
-    config_.root = "/store";
-    config_.commit_log_file_bytes = 16 << 10;
-    config_.consume_queue_file_bytes = 200;
-    config_.index_slots = 50;
-    config_.index_units = 200;
     config_.queue_extension = true;
     config_.queue_extension_file_bytes = 128;  // five units of 21 bytes, six without a bit map
   }
-  ~Extended() override { close(); }
-
-  void open() {
-    env_ = std::make_unique<Env>(Env{*clock_, outside_.disk.files(), outside_.network, *workers_,
-                                     outside_.random, outside_.log});
-    auto opened = MessageStore::open(*env_, config_, events_);
-    ASSERT_TRUE(opened) << opened.error().detail;
-    store_ = *std::move(opened);
-    store_->start();
-  }
-  void close() { store_.reset(); }
 
   std::int64_t send(std::string_view body, std::string_view tag) {
-    Buffer properties, record;
-    protocol::append_property(properties, protocol::property::kTags, tag);
-    static constexpr std::array<std::byte, 4> kHost{};
-    EXPECT_TRUE(protocol::encode_message(record, {.born_timestamp = 1,
-                                                  .born_host = kHost,
-                                                  .store_host = kHost,
-                                                  .body = as_bytes(body),
-                                                  .topic = "t",
-                                                  .properties = properties}));
-    Append append{.topic = "t",
-                  .records = std::as_writable_bytes(std::span{record.data(), record.size()})};
-    Append* batch[] = {&append};
-    store_->append(batch);
-    while (store_->status().dispatched_offset < store_->status().commit_log_max_offset)
-      std::this_thread::yield();
-    return append.store_timestamp;
+    const Append sent =
+        append("t", encoded("t", body, {{protocol::property::kTags, std::string{tag}}}));
+    wait_dispatched();
+    return sent.store_timestamp;
   }
   std::string bodies(const MessageFilter& filter) {
     std::string all;
@@ -106,14 +76,6 @@ class Extended : public ::testing::Test {
       for (const DirectoryEntry& each : *entries) names.push_back(each.name.substr(16));
     return names;
   }
-
-  testing::DiskEnv outside_;
-  std::unique_ptr<Clock> clock_ = make_system_clock();
-  std::unique_ptr<Executor> workers_ = make_thread_pool(1, "work");
-  StoreConfig config_;
-  Events events_;
-  std::unique_ptr<Env> env_;
-  std::unique_ptr<MessageStore> store_;
 };
 
 TEST_F(Extended, UnitsAndEntriesHaveTheLayoutOfThePublishedBroker) {

@@ -1,0 +1,85 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "base/clock.h"
+#include "protocol/message.h"
+#include "store/message_store.h"
+#include "testing/disk_env.h"
+
+namespace apogee::testing {
+
+/// For tests of a store: one with real threads and the real clock, small files, on a disk in
+/// memory. What it tells goes to `events_`, which lives longer than it.
+template <class Events>
+class StoreOnDisk : public ::testing::Test {
+ protected:
+  using Properties = std::vector<std::pair<std::string_view, std::string>>;
+
+  StoreOnDisk() {
+    config_.root = "/store";
+    config_.commit_log_file_bytes = 16 << 10;
+    config_.consume_queue_file_bytes = 200;
+    config_.index_slots = 50;
+    config_.index_units = 200;
+  }
+  ~StoreOnDisk() override { close(); }
+
+  void open() {
+    env_ = std::make_unique<Env>(Env{*clock_, outside_.disk.files(), outside_.network, *workers_,
+                                     outside_.random, outside_.log});
+    auto opened = store::MessageStore::open(*env_, config_, events_);
+    ASSERT_TRUE(opened) << opened.error().detail;
+    store_ = *std::move(opened);
+    store_->start();
+  }
+  void close() { store_.reset(); }
+  void kill() {
+    outside_.disk.kill_process();
+    close();
+  }
+
+  static Buffer encoded(std::string_view topic, std::string_view body,
+                        const Properties& properties = {}, std::int32_t flags = 0) {
+    Buffer text, record;
+    for (const auto& [name, value] : properties)
+      if (!value.empty()) protocol::append_property(text, name, value);
+    static constexpr std::array<std::byte, 4> kHost{};
+    EXPECT_TRUE(protocol::encode_message(record, {.sys_flag = flags,
+                                                  .born_timestamp = 1,
+                                                  .born_host = kHost,
+                                                  .store_host = kHost,
+                                                  .body = as_bytes(body),
+                                                  .topic = topic,
+                                                  .properties = text}));
+    return record;
+  }
+  store::Append append(std::string_view topic, Buffer record) {
+    store::Append append{
+        .topic = topic, .records = std::as_writable_bytes(std::span{record.data(), record.size()})};
+    store::Append* batch[] = {&append};
+    store_->append(batch);
+    return append;
+  }
+  void wait_dispatched() {
+    while (store_->status().dispatched_offset < store_->status().commit_log_max_offset)
+      std::this_thread::yield();
+  }
+
+  DiskEnv outside_;
+  std::unique_ptr<Clock> clock_ = make_system_clock();
+  std::unique_ptr<Executor> workers_ = make_thread_pool(2, "work");
+  store::StoreConfig config_;
+  Events events_;
+  std::unique_ptr<Env> env_;
+  std::unique_ptr<store::MessageStore> store_;
+};
+
+}  // namespace apogee::testing
