@@ -22,7 +22,7 @@ struct FaultyNetwork::Streams : std::enable_shared_from_this<Streams> {
   void each(std::function<void(FaultyStream&)> act) {
     std::lock_guard lock{mutex};
     for (const auto& [id, entry] : entries) {
-      entry.loop->post([self = shared_from_this(), id = id, act] {
+      entry.loop->post([self = shared_from_this(), id, act] {
         std::unique_lock finding{self->mutex};
         const auto found = self->entries.find(id);
         if (found == self->entries.end()) return;
