@@ -4,12 +4,12 @@
 #include "broker/pop_order.h"
 #include "broker/scheduled_messages.h"
 #include "broker/subscription_groups.h"
-#include "broker/table_file.h"
 #include "broker/topics.h"
 #include "broker/transactions.h"
 #include "fuzz/input.h"
 #include "fuzz/law.h"
 #include "namesrv/kv_config.h"
+#include "protocol/table_file.h"
 #include "testing/disk_env.h"
 #include "testing/memory_store.h"
 
@@ -157,14 +157,14 @@ void check_kv(World& world) {
 /// Tables that are a struct and no more.
 template <class Table>
 void check_plain(World& world) {
-  const auto table = load_table<Table>(world.env, kPath);
+  const auto table = protocol::load_table<Table>(world.env, kPath);
   if (!table) {
     require(!table.error().detail.empty() && !world.has_backup);
     return;
   }
   if (!*table) return;
-  require(save_table(world.env, kPath, **table).has_value());
-  const auto again = load_table<Table>(world.env, kPath);
+  require(protocol::save_table(world.env, kPath, **table).has_value());
+  const auto again = protocol::load_table<Table>(world.env, kPath);
   require(again && *again);
   require(protocol::encode_body(**again) == protocol::encode_body(**table));
 }
