@@ -15,6 +15,9 @@ constexpr auto kPoll = 100ms;  // how late a message may be: Java's idle wait
 // Of one level before the next one has its turn.
 constexpr std::int64_t kRoundMessages = 256;
 constexpr std::size_t kRoundBytes = 4 << 20;
+// What a crash may repeat at most, beside what was not on disk yet. Writing the file more often
+// would cost deliveries more than they cost themselves.
+constexpr std::int64_t kUnsavedDeliveries = 1'000;
 
 }  // namespace
 
@@ -72,7 +75,7 @@ void ScheduledMessages::start() {
   });
   const std::chrono::milliseconds interval{flush_interval_ms_};
   flush_ = std::make_unique<Periodic>(env_.clock, env_.workers, interval, interval,
-                                      [this] { persist([] {}); });
+                                      [this] { persist(); });
 }
 
 void ScheduledMessages::stop() {
@@ -80,9 +83,11 @@ void ScheduledMessages::stop() {
   stopping_ = true;
   delivery_.reset();
   flush_.reset();
-  std::promise<void> written;
-  persist([&] { written.set_value(); });
-  written.get_future().wait();
+  {
+    std::unique_lock lock{mutex_};
+    saving_ended_.wait(lock, [this] { return !saving_; });
+  }
+  persist();
   in_flight_.wait();
 }
 
@@ -93,36 +98,35 @@ protocol::DelayOffsetTable ScheduledMessages::offsets() const {
 
 /// Writes the offsets of now once the messages they call delivered are on disk; without that a
 /// power cut could forget a delivered message and remember that it was delivered.
-void ScheduledMessages::persist(std::function<void()> done) {
+void ScheduledMessages::persist() {
   protocol::DelayOffsetTable table;
-  std::int64_t end;
+  std::int64_t end, deliveries;
   {
     std::lock_guard lock{mutex_};
-    if (!std::exchange(dirty_, false)) return done();
+    if (unsaved_ == 0 || std::exchange(saving_, true)) return;
     table = table_;
     end = delivered_end_;
+    deliveries = unsaved_;
   }
-  store_.when_durable(end, [this, table = std::move(table), done = std::move(done),
+  store_.when_durable(end, [this, table = std::move(table), deliveries,
                             token = in_flight_.enter()](store::PutStatus status) {
-    if (status != store::PutStatus::kOk || !token) {
-      std::lock_guard lock{mutex_};
-      dirty_ = true;  // the next time
-      return done();
-    }
-    env_.workers.post([this, table, done, token] {
-      save(table);
-      done();
-    });
+    if (status != store::PutStatus::kOk) return saved(0);
+    env_.workers.post([this, table, deliveries, token] { saved(save(table) ? deliveries : 0); });
   });
 }
 
-void ScheduledMessages::save(const protocol::DelayOffsetTable& table) {
-  std::lock_guard one_writer{file_mutex_};
-  if (auto written = protocol::save_table(env_, path_, table); !written) {
-    env_.log.error("delayOffset.json was not written: {}", written.error().detail);
-    std::lock_guard lock{mutex_};
-    dirty_ = true;
-  }
+/// The write of the file has ended; it knows of so many deliveries more.
+void ScheduledMessages::saved(std::int64_t deliveries) {
+  std::lock_guard lock{mutex_};
+  unsaved_ -= deliveries;
+  saving_ = false;
+  saving_ended_.notify_all();
+}
+
+bool ScheduledMessages::save(const protocol::DelayOffsetTable& table) {
+  auto written = protocol::save_table(env_, path_, table);
+  if (!written) env_.log.error("delayOffset.json was not written: {}", written.error().detail);
+  return written.has_value();
 }
 
 /// A message on its way to its real topic.
@@ -155,7 +159,14 @@ std::size_t ScheduledMessages::deliver_level(std::int32_t level) {
   Deliveries due;
   const std::int64_t next = append(due, collect(level, first, end, due));
   if (next == first) return 0;
-  std::lock_guard lock{mutex_};
+  settle(level, next, next - first, due);
+  return static_cast<std::size_t>(next - first);
+}
+
+/// Everything of the level before `next` is settled, `settled` messages of it now.
+void ScheduledMessages::settle(std::int32_t level, std::int64_t next, std::int64_t settled,
+                               const Deliveries& due) {
+  std::unique_lock lock{mutex_};
   table_.offset_table[level] = next;
   for (const Delivery& each : due) {
     if (each.append.status != store::PutStatus::kOk) continue;
@@ -163,13 +174,15 @@ std::size_t ScheduledMessages::deliver_level(std::int32_t level) {
     delivered_end_ = std::max(delivered_end_, each.append.physical_offset + size);
     stats_.count_delivered(each.topic, level - 1, size);
   }
-  dirty_ = true;
-  deliveries_ += next - first;
+  deliveries_ += settled;
   if (deliveries_ >= version_step_) {
     deliveries_ = 0;
     table_.data_version.next(env_.clock.wall_ms());
   }
-  return static_cast<std::size_t>(next - first);
+  unsaved_ += settled;
+  if (unsaved_ < kUnsavedDeliveries) return;
+  lock.unlock();
+  persist();
 }
 
 /// Fills `due` with the level's messages from `offset` on that are due, as many as one round takes.

@@ -1,9 +1,9 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <cstdint>
 #include <deque>
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -40,6 +40,8 @@ class DelayLevels {
 /// Messages that wait a fixed time in SCHEDULE_TOPIC_XXXX, one queue a level, and then go to their
 /// real topic (ScheduleMessageService). Progress is config/delayOffset.json, written only when the
 /// messages it calls delivered are on disk: after a crash some are delivered again, none is lost.
+/// It is written each flushDelayOffsetInterval, as by Java, and besides after each thousand
+/// deliveries, so that a broker that dies again and again gets on.
 ///
 /// Threads: delivery runs on the workers, one run at a time; offsets() any. start() and stop() by
 /// the owner, who is not on a loop or a worker; stop() waits for the disk.
@@ -63,8 +65,10 @@ class ScheduledMessages {
   std::int64_t collect(std::int32_t level, std::int64_t offset, std::int64_t end, Deliveries& due);
   std::optional<Delivery> delivery_of(const protocol::Message& message);
   std::int64_t append(Deliveries& due, std::int64_t next);
-  void persist(std::function<void()> done);
-  void save(const protocol::DelayOffsetTable& table);
+  void settle(std::int32_t level, std::int64_t next, std::int64_t settled, const Deliveries& due);
+  void persist();
+  bool save(const protocol::DelayOffsetTable& table);
+  void saved(std::int64_t deliveries);
 
   Env& env_;
   store::MessageStore& store_;
@@ -80,10 +84,11 @@ class ScheduledMessages {
   protocol::DelayOffsetTable table_;  // guarded by mutex_
   std::int64_t deliveries_ = 0;       // guarded by mutex_: since the last data version
   std::int64_t delivered_end_ = 0;    // guarded by mutex_: physical end of what was delivered
-  bool dirty_ = false;                // guarded by mutex_
-  std::mutex file_mutex_;             // one writer of the file
+  std::int64_t unsaved_ = 0;          // guarded by mutex_: deliveries the file does not know of
+  bool saving_ = false;               // guarded by mutex_: one write of the file at a time
+  std::condition_variable saving_ended_;
   std::unique_ptr<Periodic> delivery_, flush_;
-  InFlight in_flight_;  // writes of the file; waited for first of all
+  InFlight in_flight_;  // the write of the file; waited for first of all
 };
 
 }  // namespace apogee::broker

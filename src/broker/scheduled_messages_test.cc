@@ -196,6 +196,17 @@ TEST_F(Scheduled, CallsNothingDeliveredOnDiskThatIsNotOnDisk) {
   store_.hold_durable = false;
 }
 
+TEST_F(Scheduled, WritesTheOffsetsEachThousandDeliveriesSoThatABrokerThatDiesOftenGetsOn) {
+  for (int i = 0; i < 1'100; ++i) put(1, "x");
+  messages_->start();
+  disk_.clock.advance(1'100ms);
+  const auto offsets = on_disk();
+  ASSERT_TRUE(offsets.contains(1)) << "flushDelayOffsetInterval is 10 s";
+  EXPECT_GE(offsets.at(1), 1'000);
+  disk_.clock.advance(10s);
+  EXPECT_EQ(on_disk(), (std::map<std::int32_t, std::int64_t>{{1, 1'100}}));
+}
+
 TEST_F(Scheduled, WritesTheOffsetsAgainAfterAFailure) {
   messages_->start();
   put(1, "first");
