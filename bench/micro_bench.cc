@@ -154,6 +154,15 @@ void filter_sql92(benchmark::State& state) {
   state.SetItemsProcessed(state.iterations());
 }
 
+/// A timeout that is set and ends early, as most do, while so many others wait.
+void clock_timer(benchmark::State& state, std::int64_t others) {
+  auto clock = make_system_clock();
+  const Clock::Instant later = clock->now() + 1h;
+  for (std::int64_t i = 0; i < others; ++i) clock->run_at(later + i * 1ms, [] {});
+  for (auto _ : state) clock->cancel(clock->run_at(later + others / 2 * 1ms, [] {}));
+  state.SetItemsProcessed(state.iterations());
+}
+
 /// Appending a batch to a real store: one hold of the append lock and one write call for all of it.
 void append_batch(benchmark::State& state) {
   const std::string directory =
@@ -212,6 +221,8 @@ int main(int argc, char** argv) {
   add("check_record", check_record);
   add("hash_key", hash_key);
   add("filter_sql92", filter_sql92);
+  add("clock_timer/100", [](benchmark::State& state) { clock_timer(state, 100); });
+  add("clock_timer/100000", [](benchmark::State& state) { clock_timer(state, 100'000); });
   add("append_batch", append_batch);
   benchmark::Initialize(&argc, argv);
   benchmark::RunSpecifiedBenchmarks();
