@@ -1,7 +1,5 @@
 #include "store/compaction.h"
 
-#include <charconv>
-
 #include <fmt/core.h>
 
 #include "protocol/table_file.h"
@@ -37,15 +35,9 @@ Result<Ok> Compaction::load(const Truth& truth) {
   if (!topics && topics.error().code != Errc::kNotFound) return topics.error();
   for (const DirectoryEntry& topic : topics ? *topics : std::vector<DirectoryEntry>{}) {
     if (!topic.is_directory || !truth.is_compacted(topic.name)) continue;
-    auto queues = env_.files.list(place_.log_directory + "/" + topic.name);
-    if (!queues) return queues.error();
-    for (const DirectoryEntry& each : *queues) {
-      std::int32_t id = -1;
-      const char* const end = each.name.data() + each.name.size();
-      const auto [read, error] = std::from_chars(each.name.data(), end, id);
-      if (each.is_directory && error == std::errc{} && read == end && id >= 0)
-        queues_.find_or_create(topic.name, id);
-    }
+    auto ids = list_queues(env_.files, place_.log_directory + "/" + topic.name);
+    if (!ids) return ids.error();
+    for (const std::int32_t id : *ids) queues_.find_or_create(topic.name, id);
   }
   for (const auto& queue : queues_.all())
     if (queue->is_compacted)

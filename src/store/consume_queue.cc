@@ -1,6 +1,5 @@
 #include "store/consume_queue.h"
 
-#include <charconv>
 #include <set>
 #include <thread>
 
@@ -411,14 +410,9 @@ Result<Ok> ConsumeQueues::load(const std::string& directory, QueueKind kind, boo
 
 Result<Ok> ConsumeQueues::load_topic(const std::string& directory, const std::string& topic,
                                      QueueKind kind, bool clean) {
-  auto queues = env_.files.list(directory + "/" + topic);
-  if (!queues) return queues.error();
-  for (const DirectoryEntry& queue : *queues) {
-    std::int32_t id = -1;
-    const auto [end, error] =
-        std::from_chars(queue.name.data(), queue.name.data() + queue.name.size(), id);
-    if (!queue.is_directory || error != std::errc{} || end != queue.name.data() + queue.name.size())
-      continue;
+  auto ids = list_queues(env_.files, directory + "/" + topic);
+  if (!ids) return ids.error();
+  for (const std::int32_t id : *ids) {
     const auto made = find_or_create(topic, id, kind);
     if (made->kind() != kind) {
       env_.log.warn("a queue of two kinds, this one is not read: directory={}/{}/{}", directory,

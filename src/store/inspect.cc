@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <set>
 
+#include <fmt/core.h>
+
 #include "store/inspect_state.h"
+#include "store/segment.h"
 
 namespace apogee::store {
 namespace {
@@ -164,20 +166,13 @@ Result<Ok> Inspection::State::add_queues(QueueKind kind, std::vector<QueueFiles>
   for (const DirectoryEntry& topic : *topics) {
     if (!topic.is_directory) continue;
     const std::string directory = queues + topic.name;
-    auto ids = list(directory);
+    auto ids = list_queues(files, directory);
     if (!ids) return ids.error();
-    std::map<std::int32_t, std::string> by_id;  // in order of number, not of name
-    for (const DirectoryEntry& id : *ids) {
-      std::int32_t number = 0;
-      const char* const end = id.name.data() + id.name.size();
-      const auto [stop, error] = std::from_chars(id.name.data(), end, number);
-      if (id.is_directory && error == std::errc{} && stop == end) by_id[number] = id.name;
-    }
-    for (const auto& [number, name] : by_id) {
-      auto segments = list_segments(files, directory + "/" + name);
+    for (const std::int32_t id : *ids) {
+      auto segments = list_segments(files, fmt::format("{}/{}", directory, id));
       if (!segments) return segments.error();
       std::erase_if(*segments, [](const SegmentFile& file) { return file.bytes == 0; });
-      found.emplace_back(files, kind, topic.name, number, *std::move(segments));
+      found.emplace_back(files, kind, topic.name, id, *std::move(segments));
     }
   }
   return Ok{};

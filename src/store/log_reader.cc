@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cstring>
 
 #include "protocol/record_crc.h"
+#include "store/segment.h"
 
 namespace apogee::store {
 namespace {
@@ -17,7 +17,6 @@ using protocol::RecordKind;
 constexpr std::size_t kWindow = 1 << 20;
 constexpr std::size_t kPage = 4'096;
 constexpr std::array<std::byte, kPage> kZeros{};  // most of a log file that is not full
-constexpr std::size_t kNameDigits = 20;
 /// Larger claims are damage: 64 MiB is the largest body there can be configured.
 constexpr std::int32_t kRecordBytesMax = (64 << 20) + (1 << 20);
 
@@ -87,13 +86,8 @@ Result<std::vector<SegmentFile>> list_segments(FileSystem& files, const std::str
   if (!entries) return entries.error();
   std::vector<SegmentFile> segments;
   for (const DirectoryEntry& entry : *entries) {
-    std::int64_t base = 0;
-    const char* const end = entry.name.data() + entry.name.size();
-    const auto [stop, error] = std::from_chars(entry.name.data(), end, base);
-    if (entry.is_directory || entry.name.size() != kNameDigits || error != std::errc{} ||
-        stop != end || base < 0)
-      continue;
-    segments.push_back({directory + "/" + entry.name, base, entry.size});
+    const std::int64_t base = entry.is_directory ? -1 : base_of_segment_name(entry.name);
+    if (base >= 0) segments.push_back({directory + "/" + entry.name, base, entry.size});
   }
   return segments;
 }

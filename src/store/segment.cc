@@ -1,5 +1,6 @@
 #include "store/segment.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include <fmt/format.h>
@@ -16,6 +17,22 @@ std::int64_t base_of_segment_name(std::string_view name) {
   return name.size() == 20 && error == std::errc{} && end == name.data() + name.size() && base >= 0
              ? base
              : -1;
+}
+
+Result<std::vector<std::int32_t>> list_queues(FileSystem& files,
+                                              const std::string& topic_directory) {
+  auto entries = files.list(topic_directory);
+  if (!entries) return entries.error();
+  std::vector<std::int32_t> ids;
+  for (const DirectoryEntry& each : *entries) {
+    std::int32_t id = -1;
+    const auto read = std::from_chars(each.name.data(), each.name.data() + each.name.size(), id);
+    // Only the name a queue of that id would get: no "+1", no "01".
+    if (each.is_directory && read.ec == std::errc{} && id >= 0 && std::to_string(id) == each.name)
+      ids.push_back(id);
+  }
+  std::ranges::sort(ids);
+  return ids;
 }
 
 Result<std::shared_ptr<Segment>> Segment::open(FileSystem& files, const std::string& path,

@@ -15,6 +15,9 @@ namespace apogee::store {
 std::string segment_name(std::int64_t base_offset);
 /// -1: not such a name.
 std::int64_t base_of_segment_name(std::string_view name);
+/// The ids of the queues that have a directory below a topic's, ascending.
+Result<std::vector<std::int32_t>> list_queues(FileSystem& files,
+                                              const std::string& topic_directory);
 
 /// One fixed-size file of the commit log. Written through the file, read through a mapping of it.
 /// Invariant: bytes below written() never change.
