@@ -124,6 +124,10 @@ void print_state(const Request& request, const store::StoreSummary& summary) {
              bytes_text(static_cast<std::uint64_t>(summary.log_end - summary.log_begin)));
 }
 
+std::string offset_text(std::int64_t offset) {
+  return offset < 0 ? "-" : std::to_string(offset);
+}
+
 void print_summary(const Request& request, const store::StoreSummary& summary) {
   print_state(request, summary);
   if (!summary.segments.empty()) {
@@ -140,6 +144,16 @@ void print_summary(const Request& request, const store::StoreSummary& summary) {
     for (const auto& one : summary.queues)
       table.add({one.topic, std::to_string(one.queue_id), std::to_string(one.min_offset),
                  std::to_string(one.max_offset), std::to_string(one.max_offset - one.min_offset),
+                 std::to_string(one.files)});
+    table.print();
+  }
+  if (!summary.compacted.empty()) {
+    fmt::print("\nCompaction logs\n");
+    Table table{{"topic", "queue", "first", "last", "messages", "compacted to", "of", "files"}};
+    for (const auto& one : summary.compacted)
+      table.add({one.topic, std::to_string(one.queue_id), offset_text(one.first_offset),
+                 offset_text(one.last_offset), std::to_string(one.messages),
+                 offset_text(one.compacted_until), bytes_text(one.bytes),
                  std::to_string(one.files)});
     table.print();
   }
@@ -206,7 +220,7 @@ void print_summary_json(const store::StoreSummary& summary) {
     one.set("indexTimestamp", number(at->index_timestamp));
     json.set("checkpoint", std::move(one));
   }
-  Json segments = list(), queues = list(), index_files = list();
+  Json segments = list(), queues = list(), compacted = list(), index_files = list();
   for (const auto& each : summary.segments) {
     Json one = Json::object();
     one.set("baseOffset", number(each.base_offset));
@@ -224,6 +238,17 @@ void print_summary_json(const store::StoreSummary& summary) {
     one.set("maxOffset", number(each.max_offset));
     queues.push(std::move(one));
   }
+  for (const auto& each : summary.compacted) {
+    Json one = Json::object();
+    one.set("topic", text(each.topic));
+    one.set("queueId", number(std::int64_t{each.queue_id}));
+    one.set("firstOffset", number(each.first_offset));
+    one.set("lastOffset", number(each.last_offset));
+    one.set("messages", number(each.messages));
+    one.set("compactedUntil", number(each.compacted_until));
+    one.set("bytes", number(each.bytes));
+    compacted.push(std::move(one));
+  }
   for (const auto& each : summary.index_files) {
     Json one = Json::object();
     one.set("name", text(last_part(each.path)));
@@ -235,6 +260,7 @@ void print_summary_json(const store::StoreSummary& summary) {
   }
   json.set("segments", std::move(segments));
   json.set("queues", std::move(queues));
+  json.set("compactionLogs", std::move(compacted));
   json.set("indexFiles", std::move(index_files));
   print_json(json);
 }
@@ -390,14 +416,17 @@ int check(Inspection& inspection, const Request& request) {
     json.set("queues", number(report->queues));
     json.set("entries", number(report->entries));
     json.set("indexUnits", number(report->index_units));
+    json.set("compacted", number(report->compacted));
     json.set("damages", number(report->damages));
     json.set("notes", number(report->notes));
     print_json(json);
   } else {
-    fmt::print("{} records, {} entries of {} queues, {} index units: {}{}\n", report->records,
-               report->entries, report->queues, report->index_units,
-               report->damages == 0 ? "no damage" : fmt::format("{} damages", report->damages),
-               report->notes == 0 ? "" : fmt::format(", {} notes", report->notes));
+    fmt::print(
+        "{} records, {} entries of {} queues, {} index units{}: {}{}\n", report->records,
+        report->entries, report->queues, report->index_units,
+        report->compacted == 0 ? "" : fmt::format(", {} compacted messages", report->compacted),
+        report->damages == 0 ? "no damage" : fmt::format("{} damages", report->damages),
+        report->notes == 0 ? "" : fmt::format(", {} notes", report->notes));
   }
   return report->damages == 0 ? kFine : kDamaged;
 }

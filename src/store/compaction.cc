@@ -5,13 +5,10 @@
 #include "protocol/table_file.h"
 
 namespace apogee::store {
-namespace {
 
-std::string position_key(const std::string& topic, std::int32_t queue_id) {
+std::string CompactionPositions::key_of(std::string_view topic, std::int32_t queue_id) {
   return fmt::format("{}_{}", topic, queue_id);
 }
-
-}  // namespace
 
 Compaction::Compaction(Env& env, const Live<StoreConfig>& config, const CommitLog& log,
                        ConsumeQueues& queues, Damages& damages)
@@ -21,7 +18,7 @@ Compaction::Compaction(Env& env, const Live<StoreConfig>& config, const CommitLo
       queues_{queues},
       damages_{damages},
       place_{CompactionPlace::of(config.now().root, config.now())},
-      positions_path_{config.now().root + "/compaction/position-checkpoint"} {}
+      positions_path_{CompactionPlace::positions_path(config.now().root)} {}
 
 // ---- The logs ----------------------------------------------------------------------------------
 
@@ -174,14 +171,15 @@ void Compaction::compact(const Key& key, CompactionLog& log) {
 
 std::int64_t Compaction::position_of(const Key& key) {
   std::lock_guard lock{positions_mutex_};
-  const auto found = positions_.queue_offsets.find(position_key(key.first, key.second));
+  const auto found =
+      positions_.queue_offsets.find(CompactionPositions::key_of(key.first, key.second));
   return found == positions_.queue_offsets.end() ? -1 : found->second;
 }
 
 /// nullopt: the queue has gone.
 Result<Ok> Compaction::note_position(const Key& key, std::optional<std::int64_t> position) {
   std::lock_guard lock{positions_mutex_};
-  const std::string name = position_key(key.first, key.second);
+  const std::string name = CompactionPositions::key_of(key.first, key.second);
   if (position)
     positions_.queue_offsets[name] = *position;
   else if (positions_.queue_offsets.erase(name) == 0)

@@ -15,7 +15,8 @@ namespace apogee::store {
 /// `compaction/position-checkpoint`, Java's CompactionPositionMgr.
 struct CompactionPositions {
   bool empty = true;
-  std::map<std::string, std::int64_t> queue_offsets;  ///< "topic_queueId": compacted up to there.
+  std::map<std::string, std::int64_t> queue_offsets;  ///< By key_of(): compacted up to there.
+  static std::string key_of(std::string_view topic, std::int32_t queue_id);  ///< "topic_queueId".
   using Self = CompactionPositions;
   static constexpr auto kFields =
       MemberList{protocol::Field{"empty", &Self::empty},

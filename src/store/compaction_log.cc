@@ -16,10 +16,9 @@ namespace at = protocol::record_at;
 using protocol::RecordKind;
 
 constexpr std::size_t kUnitBytes = BatchConsumeQueue::kUnitBytes;
-constexpr std::string_view kCompacting = "compacting";
-constexpr std::string_view kRenamed = ".delete";  // what Java's broker is about to remove
 constexpr std::size_t kReadUnits = 256;
-constexpr std::size_t kKeyBytes = 64;  // of an entry in the map of keys
+constexpr std::size_t kUnitsBehind = 128;  // looked at for more: a page of zeros is fewer
+constexpr std::size_t kKeyBytes = 64;      // of an entry in the map of keys
 
 std::string parent_of(const std::string& path) {
   return path.substr(0, path.find_last_of('/'));
@@ -52,6 +51,12 @@ bool is_key(std::string_view keys) {
   return keys.find_first_not_of(" \t\n\v\f\r\x1c\x1d\x1e\x1f") != std::string_view::npos;
 }
 
+bool is_compaction_unit(const QueueEntry& unit, std::int64_t base, std::int64_t end) {
+  return unit.size >= static_cast<std::int32_t>(at::kBornHost) && unit.messages > 0 &&
+         unit.queue_offset >= 0 && unit.queue_offset < QueueEntry::kOffsetMax &&
+         unit.physical_offset >= base && unit.physical_offset <= end - unit.size;
+}
+
 // ---- CompactionPlace ---------------------------------------------------------------------------
 
 /// CompactionLog's constructor and getCompactionLogSize.
@@ -63,6 +68,10 @@ CompactionPlace CompactionPlace::of(std::string root, const StoreConfig& config)
   const std::size_t times = whole < 5 ? 5 : rest > 0 && rest < queue / 2 ? whole : whole + 1;
   return {root + "/compaction/compactionLog", root + "/compaction/compactionCq", times * queue,
           queue};
+}
+
+std::string CompactionPlace::positions_path(std::string_view root) {
+  return fmt::format("{}/compaction/position-checkpoint", root);
 }
 
 CompactionPlace CompactionPlace::inside(std::string_view name) const {
@@ -108,13 +117,15 @@ std::size_t CompactionFile::find(std::int64_t queue_offset) const {
     else
       high = middle;
   }
+  // A damaged unit may have led astray.
+  while (low > 0 && (!is_in_order(low - 1) || unit(low - 1).queue_offset >= queue_offset)) --low;
   return low;
 }
 
-bool CompactionFile::is_legal(const QueueEntry& unit) const {
-  return unit.size >= static_cast<std::int32_t>(at::kBornHost) && unit.messages > 0 &&
-         unit.queue_offset >= 0 && unit.queue_offset < QueueEntry::kOffsetMax &&
-         unit.physical_offset >= log_->base() && unit.physical_offset <= log_->end() - unit.size;
+bool CompactionFile::is_in_order(std::size_t number) const {
+  const std::int64_t offset = unit(number).queue_offset;
+  return number > 0 && number + 1 < count() && unit(number - 1).queue_offset < offset &&
+         offset < unit(number + 1).queue_offset;
 }
 
 RecordBytes CompactionFile::record(const QueueEntry& unit) const {
@@ -122,7 +133,8 @@ RecordBytes CompactionFile::record(const QueueEntry& unit) const {
   const auto position = static_cast<std::size_t>(unit.physical_offset - log_->base());
   const Bytes record = log_->whole().subspan(position, static_cast<std::size_t>(unit.size));
   if (read_big<std::int32_t>(record, at::kSize) != unit.size ||
-      read_big<std::int64_t>(record, at::kPhysicalOffset) != unit.physical_offset)
+      read_big<std::int64_t>(record, at::kPhysicalOffset) != unit.physical_offset ||
+      read_big<std::int64_t>(record, at::kQueueOffset) != unit.queue_offset)
     return {};
   return {record, log_};
 }
@@ -137,7 +149,7 @@ bool CompactionFile::resident(const QueueEntry& unit, Clock::Instant now) const 
                         static_cast<std::size_t>(unit.size), now);
 }
 
-void CompactionFile::load() {
+bool CompactionFile::load() {
   // Units stand one behind the other; what follows is the end's mark or zeros.
   std::size_t low = 0, high = queue_->size() / kUnitBytes;
   while (low < high) {
@@ -153,14 +165,22 @@ void CompactionFile::load() {
   queue_->set_written(low * kUnitBytes);
   synced_count_ = low;
   publish(low);
+  // All that is asked of it at a start rests on its ends.
+  for (std::size_t i = low + 1; i < queue_->size() / kUnitBytes && i <= low + kUnitsBehind; ++i)
+    if (is_legal(unit(i))) return false;
+  const auto next = protocol::check_record(log_->whole().subspan(log_->written()), false);
+  if (next.kind == RecordKind::kRecord &&
+      next.message.physical_offset == log_->base() + static_cast<std::int64_t>(log_->written()))
+    return false;
+  return low == 0 || (!record(unit(0)).bytes.empty() && !record(last).bytes.empty());
 }
 
 Result<Ok> CompactionFile::rebuild(std::int64_t last,
                                    const std::function<bool(const protocol::Message&)>& is_own,
                                    const std::function<bool(std::int64_t last)>& goes_on) {
-  std::vector<std::size_t> told;  // positions of records, as the units have it
-  for (std::size_t i = 0; i < queue_->size() / kUnitBytes && is_legal(unit(i)); ++i)
-    told.push_back(static_cast<std::size_t>(unit(i).physical_offset - log_->base()));
+  std::map<std::int64_t, std::int64_t> told;  // queue offsets by place, as the units have it
+  for (std::size_t i = 0; i < queue_->size() / kUnitBytes; ++i)
+    if (is_legal(unit(i))) told.try_emplace(unit(i).physical_offset, unit(i).queue_offset);
   std::vector<QueueEntry> units;
   const Bytes all = log_->whole();
   std::size_t position = 0, end = 0;
@@ -168,13 +188,23 @@ Result<Ok> CompactionFile::rebuild(std::int64_t last,
     const auto check = protocol::check_record(all.subspan(position), true);
     if (check.kind == RecordKind::kBlank) break;
     const std::int64_t place = log_->base() + static_cast<std::int64_t>(position);
-    if (check.kind == RecordKind::kRecord && check.message.physical_offset == place &&
-        is_own(check.message) && !is_torn(all, position, check.message)) {
+    const auto here = told.find(place), next = told.upper_bound(place);
+    // Of a record and a unit that do not agree the one that fits in is right, if the other does
+    // not.
+    const auto fits = [&](std::int64_t offset) {
+      return offset > last && offset < (next == told.end() ? QueueEntry::kOffsetMax : next->second);
+    };
+    const std::int64_t offset = check.message.queue_offset;
+    const bool agrees =
+        here == told.end() || here->second == offset || (fits(offset) && !fits(here->second));
+    if (check.kind == RecordKind::kRecord && check.message.physical_offset == place && agrees &&
+        offset < QueueEntry::kOffsetMax && is_own(check.message) &&
+        !is_torn(all, position, check.message)) {
       position += static_cast<std::size_t>(check.size);
       end = position;
       // What a compaction that was cut off had written anew into the file before.
-      if (check.message.queue_offset <= last) continue;
-      last = check.message.queue_offset;
+      if (offset <= last) continue;
+      last = offset;
       units.push_back(
           {.physical_offset = place,
            .size = check.size,
@@ -183,9 +213,9 @@ Result<Ok> CompactionFile::rebuild(std::int64_t last,
            .store_timestamp = check.message.store_timestamp});
       continue;
     }
-    const auto next = std::ranges::find_if(told, [&](std::size_t each) { return each > position; });
-    if (next == told.end() || !goes_on(last)) break;
-    position = *next;
+    // Where the units tell of no record the file ends.
+    if ((here == told.end() && next == told.end()) || !goes_on(last) || next == told.end()) break;
+    position = static_cast<std::size_t>(next->first - log_->base());
   }
   log_->set_written(end);
   return write_units(units);
@@ -342,7 +372,7 @@ Result<Ok> CompactionLog::load(const Truth& truth) {
   if (!queues) return queues.error();
   for (const auto& [base, bytes] : *queues)
     if (!logs->contains(base))
-      if (auto gone = env_.files.remove(place_.queue_path(base)); !gone) return gone;
+      if (auto gone = remove_lonely_units(base, bytes); !gone) return gone;
 
   if (!logs->empty())
     if (auto made = env_.files.create_directories(place_.queue_directory); !made) return made;
@@ -365,11 +395,9 @@ Result<Ok> CompactionLog::load(const Truth& truth) {
     const bool is_last = base == logs->rbegin()->first;
     auto file = CompactionFile::open(env_.files, place_, base);
     if (!file) return file.error();
-    if (whole && !*cut_off && (truth.clean || !is_last)) {
-      (*file)->load();
-    } else if (auto made = rebuild(**file, last, is_last, truth); !made) {
-      return made;
-    }
+    const bool taken = whole && !*cut_off && (truth.clean || !is_last) && (*file)->load();
+    if (!taken)
+      if (auto made = rebuild(**file, last, is_last, truth); !made) return made;
     last = std::max(last, (*file)->last_offset());
     files.push_back(*std::move(file));
   }
@@ -390,6 +418,22 @@ Result<Ok> CompactionLog::load(const Truth& truth) {
     if (auto gone = remove_anew(); !gone) return gone;
   change_files([&](Files& now) { now = std::move(files); });
   return Ok{};
+}
+
+/// Their records have been lost: nothing removes those and leaves the units.
+Result<Ok> CompactionLog::remove_lonely_units(std::int64_t base, std::uint64_t bytes) {
+  if (bytes >= kUnitBytes) {
+    auto file = env_.files.open(place_.queue_path(base), FileSystem::Open::kReadOnly);
+    if (!file) return file.error();
+    std::array<std::byte, kUnitBytes> first{};
+    if (auto read = (*file)->read_at(0, first); !read) return read.error();
+    const QueueEntry unit = BatchConsumeQueue::decode_unit(first);
+    if (is_compaction_unit(unit, base, base + static_cast<std::int64_t>(place_.log_bytes)))
+      damages_.tell(place_.log_path(base), 0,
+                    fmt::format("the file has gone: topic={} queue={} from queue_offset={}", topic_,
+                                queue_id_, unit.queue_offset));
+  }
+  return env_.files.remove(place_.queue_path(base));
 }
 
 Result<Ok> CompactionLog::rebuild(CompactionFile& file, std::int64_t last, bool is_last,
@@ -576,7 +620,13 @@ GetResult CompactionLog::get(const GetRequest& request, const StoreConfig& confi
     const std::size_t count = (*file)->count();
     for (std::size_t i = (*file)->find(from); i < count; ++i) {
       const QueueEntry unit = (*file)->unit(i);
-      if (unit.queue_offset < from) continue;  // damage: never back
+      if (!(*file)->is_in_order(i)) {
+        // What a damaged unit says must not lead past others.
+        result.resident = result.resident && (*file)->resident(unit, instant);
+        if (!result.resident && request.only_resident) return GetResult{.resident = false};
+        if (!checked(**file, unit, (*file)->record(unit).bytes, false)) continue;
+      }
+      if (unit.queue_offset < from) continue;
       if (unit.queue_offset >= result.max_offset) return result;
       const bool in_memory = now->back()->base() - unit.physical_offset < in_memory_bytes;
       if (looked++ >= config.filter_bytes_max / QueueEntry::kBytes ||
@@ -635,7 +685,7 @@ CompactionLog::Newest CompactionLog::newest_of(
         else
           return newest;
       }
-      newest.until = unit.queue_offset;
+      if (message) newest.until = unit.queue_offset;
     }
   }
   return newest;

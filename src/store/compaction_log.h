@@ -30,11 +30,19 @@ namespace apogee::store {
 /// Are these KEYS a key? A message without one is not kept (StringUtils.isNotBlank).
 bool is_key(std::string_view keys);
 
+/// Can `unit` be one of a file of records that holds [base, end)?
+bool is_compaction_unit(const QueueEntry& unit, std::int64_t base, std::int64_t end);
+
+/// Names beside those of a queue's files: where a compaction writes, and what ends the name of a
+/// file that Java's broker is about to remove.
+inline constexpr std::string_view kCompacting = "compacting", kRenamed = ".delete";
+
 /// Where the files of a queue are, and their lengths.
 struct CompactionPlace {
   std::string log_directory, queue_directory;
   std::size_t log_bytes = 0, queue_bytes = 0;
 
+  static std::string positions_path(std::string_view root);
   /// `log_bytes` and `queue_bytes` as configured become those of the files.
   static CompactionPlace of(std::string root, const StoreConfig& config);
   CompactionPlace inside(std::string_view name) const;
@@ -53,17 +61,19 @@ class CompactionFile {
   std::int64_t base() const { return log_->base(); }
   std::size_t count() const { return count_.load(std::memory_order_acquire); }
   QueueEntry unit(std::size_t number) const;
-  /// The number of the first unit whose message is at `queue_offset` or behind.
+  /// Is it between its neighbours, and so most likely as it was written? No: ask its record.
+  bool is_in_order(std::size_t number) const;
+  /// A number from which on, and not before, there are messages at `queue_offset` or behind.
   std::size_t find(std::int64_t queue_offset) const;
   std::int64_t first_offset() const { return first_offset_.load(std::memory_order_relaxed); }
   std::int64_t last_offset() const { return last_offset_.load(std::memory_order_relaxed); }
-  /// Empty: the unit leads nowhere.
+  /// Empty: the unit leads nowhere, or its record knows of another place.
   RecordBytes record(const QueueEntry& unit) const;
   bool resident(const QueueEntry& unit, Clock::Instant now) const;
   bool units_resident(Clock::Instant now) const;
 
-  /// Takes the units for granted.
-  void load();
+  /// Takes the units that are there. False: they are not those of the records.
+  bool load();
   /// Makes the units anew from the records that `is_own` and come behind queue offset `last`.
   /// `goes_on`: behind bytes that are no record, where a unit that is there tells of one.
   Result<Ok> rebuild(std::int64_t last, const std::function<bool(const protocol::Message&)>& is_own,
@@ -79,7 +89,9 @@ class CompactionFile {
  private:
   CompactionFile(std::shared_ptr<Segment> log, std::shared_ptr<Segment> queue)
       : log_{std::move(log)}, queue_{std::move(queue)} {}
-  bool is_legal(const QueueEntry& unit) const;
+  bool is_legal(const QueueEntry& unit) const {
+    return is_compaction_unit(unit, log_->base(), log_->end());
+  }
   void publish(std::size_t count);
   Result<Ok> write_units(std::span<const QueueEntry> units);
 
@@ -135,6 +147,7 @@ class CompactionLog {
   void change_files(Change change);
   Result<bool> restore_renamed();
   Result<std::map<std::int64_t, std::uint64_t>> lengths(const std::string& directory) const;
+  Result<Ok> remove_lonely_units(std::int64_t base, std::uint64_t bytes);
   Result<Ok> rebuild(CompactionFile& file, std::int64_t last, bool is_last, const Truth& truth);
   Result<Ok> cut_behind(Files& files, const Truth& truth);
   Result<Ok> remove_file(std::int64_t base);

@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "protocol/table_file.h"
+#include "store/inspect.h"
 #include "testing/eventually.h"
 #include "testing/seeds.h"
 #include "testing/store_on_disk.h"
@@ -118,6 +119,15 @@ class Compacting : public apogee::testing::StoreOnDisk<CompactionTopics> {
     for (const DirectoryEntry& each : entries ? *entries : std::vector<DirectoryEntry>{})
       names.push_back(each.name);
     return names;
+  }
+
+  Inspection inspection() {
+    auto opened = Inspection::open(
+        outside_.disk.files(),
+        {.root = "/store",
+         .index_format = {.slot_count = config_.index_slots, .unit_count = config_.index_units}});
+    EXPECT_TRUE(opened) << opened.error().detail;
+    return *std::move(opened);
   }
 
   static constexpr const char* kPositions = "/store/compaction/position-checkpoint";
@@ -292,6 +302,49 @@ TEST_F(Compacting, DamageTakesNoMoreThanItself) {
   EXPECT_EQ(store_->status().damages, 1);
   compact_until(11);
   EXPECT_EQ(read("C").size(), 13u);
+}
+
+TEST_F(Compacting, InspectLooksIntoIt) {
+  open();
+  for (int i = 0; i < 14; ++i) send("C", i % 2 == 0 ? "even" : "odd", std::to_string(i), "blue");
+  compact_until(11);
+  close();
+  const auto summary = inspection().summary();
+  ASSERT_TRUE(summary);
+  ASSERT_EQ(summary->compacted.size(), 1u);
+  const CompactedSummary& one = summary->compacted.front();
+  EXPECT_EQ(one.topic, "C");
+  EXPECT_EQ(one.first_offset, 10);
+  EXPECT_EQ(one.last_offset, 13);
+  EXPECT_EQ(one.messages, 4u);
+  EXPECT_EQ(one.compacted_until, 11);
+  EXPECT_THAT(summary->others, ::testing::IsEmpty());
+  EXPECT_EQ(inspection().check([](const Finding&) {})->compacted, 4u);
+
+  const std::string units = "/store/compaction/compactionCq/C/0/00000000000000000000";
+  ASSERT_TRUE(outside_.disk.flip_bit(units, (46 + 15) * 8));
+  ASSERT_TRUE(outside_.disk.files().remove(kPositions));
+  std::vector<std::string> findings;
+  const auto report = inspection().check([&](const Finding& finding) {
+    findings.push_back(fmt::format("{} {}: {}", finding.file, finding.position, finding.what));
+  });
+  EXPECT_EQ(report->damages, 1u);
+  EXPECT_THAT(findings,
+              ElementsAre(::testing::StartsWith(units + " 46: queue offset 11 has tags code")));
+}
+
+TEST_F(Compacting, WhatAKillLeavesIsNoDamage) {
+  open();
+  for (int i = 0; i < 14; ++i) send("C", std::to_string(i), "body");
+  settle();
+  kill();
+  std::string damage;
+  const auto report = inspection().check([&](const Finding& finding) {
+    if (finding.weight == Finding::Weight::kDamage) damage += finding.file + finding.what;
+  });
+  ASSERT_TRUE(report);
+  EXPECT_EQ(damage, "");
+  EXPECT_EQ(report->compacted, 14u);
 }
 
 TEST_F(Compacting, FilesOfAnotherLengthAreRefused) {

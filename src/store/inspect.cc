@@ -291,6 +291,9 @@ Result<StoreSummary> Inspection::summary() {
     if (!one) return one.error();
     summary.queues.push_back(*std::move(one));
   }
+  auto compacted = s.summarize_compacted();
+  if (!compacted) return compacted.error();
+  summary.compacted = *std::move(compacted);
   auto index_files = s.list(s.path("index"));
   if (!index_files) return index_files.error();
   for (const DirectoryEntry& entry : *index_files) {
@@ -315,9 +318,9 @@ Result<StoreSummary> Inspection::summary() {
   auto root = s.list(s.options.root);
   if (!root) return root.error();
   for (const DirectoryEntry& entry : *root) {
-    static const std::set<std::string_view> kKnown{"commitlog", "consumequeue", "batchconsumequeue",
-                                                   "index",     "config",       "checkpoint",
-                                                   "abort",     "abort.bak",    "lock"};
+    static const std::set<std::string_view> kKnown{
+        "commitlog",  "consumequeue", "batchconsumequeue", "index", "config",
+        "checkpoint", "abort",        "abort.bak",         "lock",  "compaction"};
     if (!kKnown.contains(entry.name)) summary.others.push_back(entry.name);
   }
   return summary;

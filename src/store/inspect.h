@@ -42,6 +42,16 @@ struct QueueSummary {
   std::size_t files = 0;
 };
 
+/// What is kept of a queue with cleanup.policy=COMPACTION.
+struct CompactedSummary {
+  std::string topic;
+  std::int32_t queue_id = 0;
+  std::int64_t first_offset = -1, last_offset = -1;  ///< -1: no message.
+  std::uint64_t messages = 0, bytes = 0;             ///< Bytes of its files.
+  std::size_t files = 0;
+  std::int64_t compacted_until = -1;  ///< A queue offset.
+};
+
 struct IndexSummary {
   std::string path;
   std::uint64_t bytes = 0;
@@ -58,6 +68,7 @@ struct StoreSummary {
   std::vector<SegmentSummary> segments;
   std::int64_t log_begin = 0, log_end = 0;
   std::vector<QueueSummary> queues;
+  std::vector<CompactedSummary> compacted;
   std::vector<IndexSummary> index_files;
   std::vector<DirectoryEntry> config_files;
   std::optional<CheckpointSummary> checkpoint;
@@ -101,7 +112,7 @@ struct Finding {
 };
 
 struct CheckReport {
-  std::uint64_t records = 0, queues = 0, entries = 0, index_units = 0;
+  std::uint64_t records = 0, queues = 0, entries = 0, index_units = 0, compacted = 0;
   std::uint64_t damages = 0, notes = 0;
 };
 

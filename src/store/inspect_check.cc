@@ -52,14 +52,13 @@ class Checker {
 
   void damage(const std::string& file, std::uint64_t position, std::string what,
               std::string meaning) {
-    tell(Finding::Weight::kDamage, file, position, std::move(what), std::move(meaning));
+    tell({Finding::Weight::kDamage, file, position, std::move(what), std::move(meaning)});
   }
   void note(const std::string& file, std::uint64_t position, std::string what,
             std::string meaning) {
-    tell(Finding::Weight::kNote, file, position, std::move(what), std::move(meaning));
+    tell({Finding::Weight::kNote, file, position, std::move(what), std::move(meaning)});
   }
-  void tell(Finding::Weight weight, const std::string& file, std::uint64_t position,
-            std::string what, std::string meaning);
+  void tell(Finding finding);
 
   Inspection::State& s_;
   const std::function<void(const Finding&)>& found_;
@@ -74,16 +73,15 @@ class Checker {
 Checker::Checker(Inspection::State& state, const std::function<void(const Finding&)>& found)
     : s_{state}, found_{found}, unclean_{state.files.stat(state.path("abort")).has_value()} {}
 
-void Checker::tell(Finding::Weight weight, const std::string& file, std::uint64_t position,
-                   std::string what, std::string meaning) {
-  ++(weight == Finding::Weight::kDamage ? report_.damages : report_.notes);
-  const std::uint64_t told = ++told_[file];
-  if (told <= kFindingsPerFile) {
-    found_({weight, file, position, std::move(what), std::move(meaning)});
-  } else if (told == kFindingsPerFile + 1) {
-    found_({weight, file, position, "there is more like this",
-            "further findings in this file are counted, not shown"});
+void Checker::tell(Finding finding) {
+  ++(finding.weight == Finding::Weight::kDamage ? report_.damages : report_.notes);
+  const std::uint64_t told = ++told_[finding.file];
+  if (told > kFindingsPerFile + 1) return;
+  if (told == kFindingsPerFile + 1) {
+    finding.what = "there is more like this";
+    finding.meaning = "further findings in this file are counted, not shown";
   }
+  found_(finding);
 }
 
 // ---- the commit log ----
@@ -444,6 +442,10 @@ Result<CheckReport> Checker::run() {
   if (!queues) return queues.error();
   for (QueueFiles& queue : *queues)
     if (auto done = check_queue(queue); !done) return done.error();
+  auto compacted =
+      s_.check_compacted(unclean_, [this](Finding finding) { tell(std::move(finding)); });
+  if (!compacted) return compacted.error();
+  report_.compacted = *compacted;
   auto index_files = s_.list(s_.path("index"));
   if (!index_files) return index_files.error();
   for (const DirectoryEntry& entry : *index_files) {

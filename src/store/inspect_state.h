@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -10,7 +11,7 @@
 #include "store/inspect.h"
 #include "store/log_reader.h"
 
-/// What inspect.cc and inspect_check.cc share. Threads: as Inspection.
+/// What inspect.cc, inspect_check.cc and inspect_compaction.cc share. Threads: as Inspection.
 namespace apogee::store {
 
 /// One consume queue on disk: units of one length, numbered through all its files. In a simple
@@ -66,6 +67,11 @@ struct Inspection::State {
   Result<Ok> add_queues(QueueKind kind, std::vector<QueueFiles>& found);
   /// Of a directory that need not exist.
   Result<std::vector<DirectoryEntry>> list(const std::string& directory) const;
+  Result<std::vector<CompactedSummary>> summarize_compacted() const;
+  /// Compaction logs, their units and positions against each other. Returns how many messages there
+  /// are. `unclean`: the next start makes again what a crash may have left behind.
+  Result<std::uint64_t> check_compacted(bool unclean,
+                                        const std::function<void(Finding)>& tell) const;
 
   FileSystem& files;
   InspectOptions options;

@@ -1,10 +1,12 @@
 #include "store/repair.h"
 
+#include <algorithm>
 #include <map>
 
 #include <fmt/core.h>
 
 #include "protocol/json.h"
+#include "store/compaction_log.h"
 #include "store/log_reader.h"
 
 namespace apogee::store {
@@ -50,6 +52,13 @@ Result<Ok> overwrite(FileSystem& files, const std::string& path, std::uint64_t p
   auto file = files.open(path, FileSystem::Open::kExisting);
   if (!file) return file.error();
   if (auto done = (*file)->write_at(position, as_bytes(bytes)); !done) return done;
+  return (*file)->sync();
+}
+
+Result<Ok> resize(FileSystem& files, const std::string& path, std::uint64_t bytes) {
+  auto file = files.open(path, FileSystem::Open::kExisting);
+  if (!file) return file.error();
+  if (auto done = (*file)->resize(bytes); !done) return done;
   return (*file)->sync();
 }
 
@@ -144,6 +153,8 @@ class Planner {
       plan_index(finding);
     else if (below("config/"))
       plan_table(finding);
+    else if (below("compaction/"))
+      plan_compacted(finding);
     else if (below("checkpoint"))
       add(finding, "remove it", "nothing; the next start reads the whole log again", "nothing more",
           [&files = files_, root = options_.root]() -> Result<Ok> {
@@ -188,6 +199,42 @@ class Planner {
           "the broker does not start",
           [&files = files_, path = finding.file] { return files.rename(path, path + ".damaged"); });
     }
+  }
+
+  /// A broker passes over what is damaged of a compaction log, and its next compaction drops it.
+  void plan_compacted(const Finding& finding) {
+    const CompactionPlace place = CompactionPlace::of(options_.root, {});
+    const auto status = files_.stat(finding.file);
+    const std::uint64_t whole = longest_beside(finding.file);
+    if (finding.file == CompactionPlace::positions_path(options_.root))
+      add(finding, "remove it", "nothing; all is compacted once more",
+          "nothing; a broker does the same",
+          [&files = files_, path = finding.file] { return files.remove(path); });
+    else if (status && finding.file.starts_with(place.queue_directory + "/"))
+      add(finding, "have the next start make the queue's units again from the records",
+          "nothing that can be given out", "the messages named above, for consumers",
+          [&files = files_, path = finding.file, whole, place]() -> Result<Ok> {
+            if (auto done = resize(files, path, whole); !done) return done;
+            // As after a compaction that was cut off. The units that are there stay, for they know
+            // what is behind damaged records.
+            const std::size_t name = path.rfind('/'), above = place.queue_directory.size();
+            return files.create_directories(fmt::format(
+                "{}{}/{}", place.log_directory, path.substr(above, name - above), kCompacting));
+          });
+    else if (status && status->size < whole)
+      add(finding, fmt::format("extend it to {} bytes", whole), "nothing that is there",
+          "the broker does not start",
+          [&files = files_, path = finding.file, whole] { return resize(files, path, whole); });
+    else
+      add(finding, {}, "there is nothing to be done: the message is lost",
+          "nothing more; it goes with the next compaction", {});
+  }
+
+  std::uint64_t longest_beside(const std::string& path) {
+    std::uint64_t longest = 0;
+    if (const auto beside = list_segments(files_, path.substr(0, path.rfind('/'))))
+      for (const SegmentFile& each : *beside) longest = std::max(longest, each.bytes);
+    return longest;
   }
 
   /// One remedy for all damages of one thing.

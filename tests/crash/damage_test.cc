@@ -1,4 +1,5 @@
-#include <cstdlib>
+#include "tests/crash/damage.h"
+
 #include <map>
 #include <random>
 #include <set>
@@ -83,19 +84,6 @@ const DiskEnv& sound() {
   return *made;
 }
 
-std::map<std::string, std::uint64_t> files_below(FileSystem& files, const std::string& directory) {
-  std::map<std::string, std::uint64_t> found;
-  const auto entries = files.list(directory);
-  for (const DirectoryEntry& entry : *entries) {
-    const std::string path = directory + "/" + entry.name;
-    if (entry.is_directory)
-      found.merge(files_below(files, path));
-    else if (entry.size > 0 && entry.name != "lock")
-      found[path] = entry.size;
-  }
-  return found;
-}
-
 using Place = std::pair<std::int32_t, std::int64_t>;
 
 /// Every message the store gives out, by queue.
@@ -132,25 +120,6 @@ const std::map<Place, std::string>& truth() {
     return given_out(**store);
   }();
   return all;
-}
-
-/// The parts of a record that Apache's format has no checksum for and no second place tells:
-/// flipped there, a message is given out as it stands (docs/durability.md), unless it ends with
-/// __CRC32# (enabledAppendPropCRC). Everything else is checked.
-bool is_unseen(std::string_view record, std::size_t at) {
-  const auto message = protocol::decode_message(as_bytes(record));
-  const bool flag = at >= 16 && at < 20;
-  const bool from_system_flag_to_prepared_offset = at >= 36 && at < 84;
-  return flag || from_system_flag_to_prepared_offset ||
-         at >= record.size() - message->properties.size();
-}
-
-void expect_unseen_damage_only(std::string_view is, std::string_view was) {
-  ASSERT_EQ(is.size(), was.size());
-  for (std::size_t at = 0; at < is.size(); ++at)
-    if (is[at] != was[at]) {
-      EXPECT_TRUE(is_unseen(was, at)) << "served as good: byte " << at << " of a record";
-    }
 }
 
 /// Opens the store and reads everything by queue, by key and offline.
@@ -211,11 +180,6 @@ void expect_the_truth_or_a_word(ForgetfulDisk& disk, bool unclean,
   const bool told = !world.log.lines(LogLevel::kWarn).empty() || damages > 0;
   EXPECT_TRUE(told) << kMessages - served << " messages are missing and " << misplaced
                     << " in another's place, and nobody says so";
-}
-
-std::uint64_t step() {
-  const char* const wanted = std::getenv("APOGEE_DAMAGE");
-  return wanted && std::string_view{wanted} == "full" ? 1 : 23;
 }
 
 TEST(Damage, OfAnySingleByteIsHarmlessOrTold) {
