@@ -85,7 +85,8 @@ struct ClientConfig {
   /// After the answer or the failure of each that has one, and after the work on each of a broker's
   /// with the code it will be answered with. Any thread; must not block.
   std::function<void(const RpcEvent&)> after_response;
-  /// Where the client says what happens to it. Any thread; must not block. Empty: nowhere.
+  /// Where the client says what happens to it: one line, valid during the call. Any thread, also
+  /// inside a call of the program's; must not block, may end or destroy anything. Empty: nowhere.
   std::function<void(Severity, std::string_view)> log;
 };
 

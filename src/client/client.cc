@@ -23,12 +23,16 @@ Severity severity_of(LogLevel level) {
   return Severity::kError;
 }
 
+/// The program may end the client, or what was made from it, inside its function: nothing holds a
+/// lock where it writes a line.
 class FunctionLogger final : public Logger {
  public:
   explicit FunctionLogger(std::function<void(Severity, std::string_view)> write)
       : write_{std::move(write)} {}
   bool enabled(LogLevel) const override { return static_cast<bool>(write_); }
-  void write(LogLevel level, std::string_view line) override { write_(severity_of(level), line); }
+  void write(LogLevel level, std::string_view line) override {
+    client::Instance::run_callback(write_, severity_of(level), line);
+  }
 
  private:
   const std::function<void(Severity, std::string_view)> write_;

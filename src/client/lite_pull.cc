@@ -359,19 +359,20 @@ void LitePullCore::pulled(const QueuePullPtr& next, std::uint64_t round,
     return pull_after(puller_.delay_after(next->queue, answer.error(), kExceptionDelay), next,
                       round);
   }
+  std::int64_t asked = 0;
   {
     std::lock_guard lock{mutex_};
     if (next->round != round) return;
-    if (answer->status == PullStatus::kOffsetIllegal)
-      instance_->env().log.warn("offset out of range: queue={} offset={} goes on at={}",
-                                to_string(next->queue), next->next_offset, answer->next_offset);
-    next->next_offset = answer->next_offset;
+    asked = std::exchange(next->next_offset, answer->next_offset);
     if (answer->status == PullStatus::kFound && !answer->messages->empty()) {
       next->messages->put(answer->messages);
       cached_ += static_cast<std::int64_t>(answer->messages->size());
       ready_.push_back({next, answer->messages});
     }
   }
+  if (answer->status == PullStatus::kOffsetIllegal)
+    instance_->env().log.warn("offset out of range: queue={} offset={} goes on at={}",
+                              to_string(next->queue), asked, answer->next_offset);
   pull(next, round);
   answer_waiting();
 }

@@ -161,20 +161,22 @@ class LocalOffsets final : public OffsetStore {
 
   void write(const Table& offsets) {
     if (offsets.empty()) return;
+    if (auto merged = merge(offsets); !merged)
+      env_.log.error("offsets not stored: reason=\"{}\"", merged.error().detail);
+  }
+
+  Result<Ok> merge(const Table& offsets) {
     std::lock_guard lock{file_mutex_};
     auto table = read();
-    if (!table) return env_.log.error("offsets not stored: reason=\"{}\"", table.error().detail);
-    if (std::ranges::includes(*table, offsets)) return;  // nothing new
+    if (!table) return table.error();
+    if (std::ranges::includes(*table, offsets)) return Ok{};  // nothing new
     for (const auto& [queue, offset] : offsets) (*table)[queue] = offset;
     protocol::ResetOffsetBody body;
     for (const auto& [queue, offset] : *table)
       body.offset_table[{queue.broker, queue.queue_id, queue.topic}] = offset;
-    Result<Ok> written = env_.files.create_directories(directory_);
-    if (written)
-      written = replace_file(env_.files, path_,
-                             protocol::encode_body(body, protocol::JsonStyle::kPretty));
-    if (!written)
-      env_.log.error("offsets not stored: file={} reason=\"{}\"", path_, written.error().detail);
+    if (auto made = env_.files.create_directories(directory_); !made) return made;
+    return replace_file(env_.files, path_,
+                        protocol::encode_body(body, protocol::JsonStyle::kPretty));
   }
 
   Env& env_;

@@ -1,6 +1,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdlib>
+#include <fstream>
 #include <future>
 #include <map>
 #include <memory>
@@ -8,6 +9,7 @@
 #include <optional>
 #include <random>
 #include <set>
+#include <stdexcept>
 #include <thread>
 #include <vector>
 
@@ -408,6 +410,13 @@ const std::map<std::string, From> kFunctions{
      }},
 };
 
+template <class Table>
+std::vector<std::string> names_in(const Table& table) {
+  std::vector<std::string> names;
+  for (const auto& [name, what] : table) names.push_back(name);
+  return names;
+}
+
 class EndingFrom : public Ending, public ::testing::WithParamInterface<std::string> {};
 
 TEST_P(EndingFrom, Inside) {
@@ -423,12 +432,7 @@ TEST_P(EndingFrom, Inside) {
   }
 }
 
-std::vector<std::string> names_of_functions() {
-  std::vector<std::string> names;
-  for (const auto& [name, from] : kFunctions) names.push_back(name);
-  return names;
-}
-INSTANTIATE_TEST_SUITE_P(Each, EndingFrom, ::testing::ValuesIn(names_of_functions()),
+INSTANTIATE_TEST_SUITE_P(Each, EndingFrom, ::testing::ValuesIn(names_in(kFunctions)),
                          [](const auto& each) { return each.param; });
 
 TEST_F(Ending, EndsInsideTheHooksOfItsRequests) {
@@ -451,6 +455,137 @@ TEST_F(Ending, EndsInsideTheHooksOfItsRequests) {
     EXPECT_TRUE(whole.has_ended()) << (before ? "before a request" : "after an answer");
   }
 }
+
+// ---- From inside the log function
+// ----------------------------------------------------------------------------------
+
+/// Client and handles that destroy themselves inside the log function, at the first line that has
+/// `at` in it.
+struct LoggingProgram {
+  LoggingProgram(const testing::Broker& broker, std::string at) : line_wanted{std::move(at)} {
+    client.emplace(
+        *Client::start({.name_servers = {broker.name_server()},
+                        .persist_consumer_offset_interval = 10ms,
+                        .api_timeout = 500ms,
+                        .log = [this](Severity, std::string_view line) { heard(line); }}));
+  }
+  ~LoggingProgram() { over = true; }
+  void heard(std::string_view line) {
+    if (line.find(line_wanted) == std::string_view::npos || over.exchange(true)) return;
+    const std::lock_guard lock{acting};
+    client->shutdown();
+    producer.reset();
+    push.reset();
+    lite.reset();
+    client.reset();
+    ended.set_value();
+  }
+  bool has_ended() { return ended.get_future().wait_for(20s) == std::future_status::ready; }
+
+  const std::string line_wanted;
+  std::atomic<bool> over{false};
+  std::promise<void> ended;
+  std::recursive_mutex acting;  // what the test does with the handles is over before they go
+  std::optional<Client> client;
+  std::optional<Producer> producer;
+  std::optional<PushConsumer> push;
+  std::optional<LitePullConsumer> lite;
+};
+
+struct Line {
+  const char* words;
+  void (*provoke)(LoggingProgram& program, testing::Broker& broker);
+};
+/// From an io thread, a program's own, the clock's, a worker, and those for rebalancing and for
+/// consuming; some where a lock was held once.
+const std::map<std::string, Line> kLines{
+    {"NewRoute",
+     {"route changed",
+      [](LoggingProgram& p, testing::Broker&) {
+        p.producer.emplace(*p.client->producer({.group = "logging"}));
+        p.producer->send(kMessage, 2s, [](const Result<SendReceipt>&) {});
+      }}},
+    {"SilentNameServer",
+     {"name server does not answer",
+      [](LoggingProgram& p, testing::Broker& broker) {
+        p.producer.emplace(*p.client->producer({.group = "logging"}));
+        broker.refuse_connections(true);
+        broker.cut_connections();
+        p.producer->send({.topic = "unknown", .body = "x"}, 2s, [](const Result<SendReceipt>&) {});
+      }}},
+    {"QueueBegun",
+     {"queue begun",
+      [](LoggingProgram& p, testing::Broker&) {
+        p.push.emplace(*p.client->push_consumer(
+            {.group = "logging", .subscriptions = {{"orders"}}, .on_messages = [](auto) {
+               return Consumed::kDone;
+             }}));
+      }}},
+    {"ConsumingFunctionThrew",
+     {"the consuming function threw",
+      [](LoggingProgram& p, testing::Broker&) {
+        p.push.emplace(*p.client->push_consumer(
+            {.group = "logging",
+             .subscriptions = {{"orders"}},
+             .from = StartFrom::kFirst,
+             .on_messages = [](std::span<const ReceivedMessage>) -> Consumed {
+               throw std::runtime_error{"thrown"};
+             }}));
+      }}},
+    {"OffsetOutOfRange",
+     {"offset out of range",
+      [](LoggingProgram& p, testing::Broker& broker) {
+        EXPECT_TRUE(p.client->admin().create_group(broker.address(), {.name = "logging"}, 3s));
+        {
+          PullConsumer before = *p.client->pull_consumer({.group = "logging"});
+          EXPECT_TRUE(before.queues("orders"));
+          before.update_offset(kQueue, 1'000'000);
+        }  // stores it
+        p.lite.emplace(*p.client->lite_pull_consumer({.group = "logging"}));
+        EXPECT_TRUE(p.lite->assign({kQueue}));
+      }}},
+    {"OffsetsNotStored",
+     {"offsets not stored",
+      [](LoggingProgram& p, testing::Broker& broker) {
+        const std::string file = broker.directory() + "/" + p.client->id();
+        PushConsumerConfig config{.group = "logging",
+                                  .subscriptions = {{"orders"}},
+                                  .model = MessageModel::kBroadcasting,
+                                  .from = StartFrom::kFirst,
+                                  .on_messages = [](auto) { return Consumed::kDone; }};
+        config.offset_directory = file;
+        p.push.emplace(*p.client->push_consumer(std::move(config)));
+        EXPECT_TRUE(eventually([&] { return p.push->statistics().consumed == 4; }));
+        std::ofstream{file} << "in the way";
+        // Queues that are let go store their offsets, outside any callback.
+        p.push->unsubscribe("orders");
+      }}},
+};
+
+class EndingInLog : public Ending, public ::testing::WithParamInterface<std::string> {};
+
+TEST_P(EndingInLog, AtTheLine) {
+  const int rounds = std::max(1, from_environment("APOGEE_SHUTDOWN_ROUNDS", 24) / 24);
+  {
+    auto client = *Client::start({.name_servers = {broker_->name_server()}});
+    auto producer = *client.producer({.group = "first"});
+    for (std::int32_t queue = 0; queue < 4; ++queue)
+      ASSERT_TRUE(producer.send(kMessage, MessageQueue{"orders", "broker-a", queue}, 5s));
+  }
+  const Line& line = kLines.at(GetParam());
+  for (int round = 0; round < rounds; ++round) {
+    LoggingProgram program{*broker_, line.words};
+    {
+      const std::lock_guard lock{program.acting};
+      line.provoke(program, *broker_);
+    }
+    ASSERT_TRUE(program.has_ended()) << "round " << round;
+    heal(*broker_);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Each, EndingInLog, ::testing::ValuesIn(names_in(kLines)),
+                         [](const auto& each) { return each.param; });
 
 TEST_F(Ending, AnswersEverySendThatIsUnderWayWhenAnotherThreadEndsTheClient) {
   const int rounds = from_environment("APOGEE_SHUTDOWN_ROUNDS", 24);
