@@ -14,7 +14,6 @@
 namespace apogee::client {
 namespace {
 
-constexpr auto kRebalanceInterval = 20s;
 constexpr auto kRebalanceAgain = 1s;
 constexpr auto kExceptionDelay = 1'000ms;
 constexpr auto kFirstOffsetAgain = 3'000ms;
@@ -59,21 +58,21 @@ Result<std::shared_ptr<LitePullCore>> LitePullCore::start(std::shared_ptr<Instan
   return core;
 }
 
+GroupMember::Settings LitePullCore::member_of(const Instance& instance,
+                                              const LitePullConsumerConfig& config) {
+  return {.division = {.group = wrapped(config.group, instance.config().name_space),
+                       .model = config.model,
+                       .allocation = config.allocation,
+                       .drop_idle = false},
+          .divide_again = kRebalanceAgain,
+          .from = config.from,
+          .from_time = config.from_time,
+          .offset_directory = config.offset_directory};
+}
+
 LitePullCore::LitePullCore(std::shared_ptr<Instance> instance, LitePullConsumerConfig config)
-    : instance_{std::move(instance)},
+    : GroupMember{instance, member_of(*instance, config)},
       config_{std::move(config)},
-      group_{wrapped(config_.group, instance_->config().name_space)},
-      started_ms_{instance_->env().clock.wall_ms()},
-      waiting_thread_{own_threads(1, "rebalance")},
-      subscriptions_{instance_},
-      store_{make_offsets(instance_, config_.model, config_.offset_directory, group_)},
-      rebalance_{instance_,
-                 {.group = group_,
-                  .model = config_.model,
-                  .allocation = config_.allocation,
-                  .drop_idle = false},
-                 *this},
-      puller_{instance_},
       next_commit_{instance_->env().clock.now() + config_.auto_commit_interval} {}
 
 LitePullCore::~LitePullCore() = default;
@@ -86,11 +85,9 @@ void LitePullCore::stop() {
     waiting.swap(waiting_);
   }
   for (const Waiting& each : waiting) each.done(stopped());
-  gate_.close([self = shared_from_this()] { self->finish(); });
-  if (!CallbackScope::inside()) gate_.wait(kShutdownWait);
+  end(kShutdownWait);
 }
 
-/// Nothing is under way any more.
 void LitePullCore::finish() {
   if (config_.auto_commit) commit();
   std::set<MessageQueue> names;
@@ -105,19 +102,6 @@ void LitePullCore::finish() {
   rebalance_.drop_all();
 }
 
-void LitePullCore::shutdown() {
-  stop();
-  instance_->remove_consumer(group_);
-}
-
-void LitePullCore::after(Clock::Duration delay, std::function<void()> work) {
-  instance_->env().clock.run_after(delay, [weak = weak_from_this(), work = std::move(work)] {
-    const auto self = weak.lock();
-    if (!self) return;
-    if (const auto pass = self->gate_.enter()) work();
-  });
-}
-
 // ---- Subscribing and assigning
 // -------------------------------------------------------------------
 
@@ -130,17 +114,8 @@ Result<Ok> LitePullCore::subscribe(const std::string& topic, const Filter& filte
     if (auto added = subscriptions_.add(name, filter); !added) return added;
     kind_ = Kind::kSubscribed;
   }
-  subscriptions_.introduce(name, [weak = weak_from_this()] {
-    const auto self = weak.lock();
-    if (self && !self->ended()) self->rebalance_soon();
-  });
+  introduce(name);
   return Ok{};
-}
-
-void LitePullCore::unsubscribe(const std::string& topic) {
-  subscriptions_.remove(wrapped(topic, instance_->config().name_space));
-  subscriptions_.tell();
-  rebalance_soon();
 }
 
 Result<Ok> LitePullCore::assign(const std::vector<MessageQueue>& queues, const Filter& filter) {
@@ -180,19 +155,19 @@ Result<Ok> LitePullCore::assign(const std::vector<MessageQueue>& queues, const F
 
 /// seek() may come first: then its offset holds.
 void LitePullCore::learn_first_offset(const QueuePullPtr& next, std::uint64_t round) {
-  on_waiting_thread([weak = weak_from_this(), next, round] {
+  on_waiting_thread([this, weak = weak_from_this(), next, round] {
     const auto self = weak.lock();
-    if (!self || self->ended() || next->messages->dropped) return;
-    const auto offset = self->beginning_in(next->queue);
+    if (!self || ended() || next->messages->dropped) return;
+    const auto offset = beginning_in(next->queue);
     {
-      std::lock_guard lock{self->mutex_};
+      std::lock_guard lock{mutex_};
       if (next->round != round) return;
       if (offset) next->next_offset = *offset;
     }
-    if (offset) return self->pull(next, round);
-    self->instance_->env().log.warn("queue not begun: queue={} reason=\"{}\"",
-                                    to_string(next->queue), offset.error().detail);
-    self->after(kFirstOffsetAgain, [self, next, round] { self->learn_first_offset(next, round); });
+    if (offset) return pull(next, round);
+    instance_->env().log.warn("queue not begun: queue={} reason=\"{}\"", to_string(next->queue),
+                              offset.error().detail);
+    after(kFirstOffsetAgain, [this, next, round] { learn_first_offset(next, round); });
   });
 }
 
@@ -241,39 +216,9 @@ void LitePullCore::remove(const MessageQueue& queue) {
 // ---- Dividing queues
 // -----------------------------------------------------------------------------
 
-void LitePullCore::rebalance_soon() {
-  {
-    std::lock_guard lock{mutex_};
-    if (kind_ != Kind::kSubscribed) return;
-  }
-  if (round_planned_.exchange(true)) return;
-  on_waiting_thread([weak = weak_from_this()] {
-    if (const auto self = weak.lock()) self->rebalance_round();
-  });
-}
-
-/// Holds no pass: it waits for brokers. So it cleans up after itself if the end came meanwhile.
-void LitePullCore::rebalance_round() {
-  round_planned_ = false;
-  const std::uint64_t round = ++round_;
-  if (ended()) return;
-  const auto names = topics();
-  const bool balanced = rebalance_.run({names.begin(), names.end()});
-  if (ended()) return finish();
-  after(balanced ? Clock::Duration{kRebalanceInterval} : Clock::Duration{kRebalanceAgain},
-        [this, round] {
-          if (round == round_) rebalance_soon();
-        });
-}
-
-Result<std::int64_t> LitePullCore::first_offset_of(const MessageQueue& queue) {
-  if (clustering()) store_->forget(queue);  // what is in memory is old
-  return beginning_in(queue);
-}
-
-Result<std::int64_t> LitePullCore::beginning_in(const MessageQueue& queue) {
-  return first_offset(*instance_, *store_,
-                      beginning_of(config_.from, config_.from_time, started_ms_), queue);
+bool LitePullCore::divides() const {
+  std::lock_guard lock{mutex_};
+  return kind_ == Kind::kSubscribed;
 }
 
 void LitePullCore::begin(const MessageQueue& queue, const ProcessQueuePtr& messages,
@@ -295,14 +240,7 @@ bool LitePullCore::let_go(const MessageQueue& queue, ProcessQueue&) {
 }
 
 void LitePullCore::divided(const std::string& topic, const Division& division, bool changed) {
-  if (!changed || !config_.queues_divided) return;
-  const auto pass = gate_.enter();
-  if (!pass) return;
-  Division seen = division;
-  for (MessageQueue& each : seen.all) each = instance_->visible(each);
-  for (MessageQueue& each : seen.mine) each = instance_->visible(each);
-  const CallbackScope scope{CallbackScope::Where::kOwnThread};
-  config_.queues_divided(unwrapped(topic, instance_->config().name_space), seen.all, seen.mine);
+  if (changed) tell(config_.queues_divided, topic, division);
 }
 
 // ---- Pulling
@@ -346,8 +284,8 @@ void LitePullCore::pull(const QueuePullPtr& next, std::uint64_t round) {
   request.lite = true;
   request.suspend = config_.broker_suspend_max_time;
   request.timeout = config_.consumer_timeout_when_suspend;
-  puller_.pull(request, [weak = weak_from_this(), next, round](Result<PullAnswer> answer) {
-    if (const auto self = weak.lock()) self->pulled(next, round, std::move(answer));
+  puller_.pull(request, [this, weak = weak_from_this(), next, round](Result<PullAnswer> answer) {
+    if (const auto self = weak.lock()) pulled(next, round, std::move(answer));
   });
 }
 
@@ -401,9 +339,9 @@ void LitePullCore::poll(std::chrono::milliseconds timeout, Polled done) {
 }
 
 LitePullCore::Polled LitePullCore::on_worker(Polled done) {
-  return [self = shared_from_this(), done = std::move(done)](auto polled) {
-    self->instance_->env().workers.post(
-        [self, pass = self->gate_.enter(), done, polled = std::move(polled)]() mutable {
+  return [this, self = shared_from_this(), done = std::move(done)](auto polled) {
+    instance_->env().workers.post(
+        [self, pass = gate_.enter(), done, polled = std::move(polled)]() mutable {
           const CallbackScope scope{CallbackScope::Where::kOwnThread};
           done(std::move(polled));
         });
@@ -471,21 +409,21 @@ void LitePullCore::seek(const MessageQueue& queue, std::int64_t offset, Sought d
   if (!found) return done(found.error());
   const MessageQueue name = instance_->wire(queue);
   min_offset(*instance_, name,
-             [self = shared_from_this(), name, pull = *found, offset,
+             [this, self = shared_from_this(), name, pull = *found, offset,
               done = std::move(done)](const Result<std::int64_t>& least) {
                if (!least) return done(least.error());
-               max_offset(
-                   *self->instance_, name,
-                   [self, pull, offset, least = *least, done](const Result<std::int64_t>& most) {
-                     if (!most) return done(most.error());
-                     if (offset < least || offset > *most)
-                       return done(invalid(fmt::format(
-                           "Seek offset illegal, seek offset = {}, min offset = {}, max "
-                           "offset = {}",
-                           offset, least, *most)));
-                     self->restart(pull, offset);
-                     done(Ok{});
-                   });
+               max_offset(*instance_, name,
+                          [this, self, pull, offset, least = *least,
+                           done](const Result<std::int64_t>& most) {
+                            if (!most) return done(most.error());
+                            if (offset < least || offset > *most)
+                              return done(invalid(fmt::format(
+                                  "Seek offset illegal, seek offset = {}, min offset = {}, max "
+                                  "offset = {}",
+                                  offset, least, *most)));
+                            restart(pull, offset);
+                            done(Ok{});
+                          });
              });
 }
 
@@ -494,10 +432,10 @@ void LitePullCore::seek_to(const MessageQueue& queue, End end, Sought done) {
   if (!found) return done(found.error());
   const auto ask = end == End::kBegin ? min_offset : max_offset;
   ask(*instance_, instance_->wire(queue),
-      [self = shared_from_this(), pull = *found,
+      [this, self = shared_from_this(), pull = *found,
        done = std::move(done)](const Result<std::int64_t>& offset) {
         if (!offset) return done(offset.error());
-        self->restart(pull, *offset);
+        restart(pull, *offset);
         done(Ok{});
       });
 }
@@ -606,7 +544,7 @@ void LitePullCore::on_queues_changed(const std::string& topic,
                            [weak = weak_from_this(), name](const Result<PublishInfoPtr>&) {
                              const auto self = weak.lock();
                              if (!self) return;
-                             if (const auto queues = self->instance_->routes().subscribe(name))
+                             if (const auto queues = self->instance().routes().subscribe(name))
                                self->on_waiting_thread([self, name, queues = *queues] {
                                  if (!self->ended()) self->queues_changed(name, queues);
                                });
@@ -667,10 +605,6 @@ void LitePullCore::reset_offsets(const std::string& topic,
     restart(each, offset);
     store_->update(each->queue, offset, false);
   }
-}
-
-std::map<MessageQueue, std::int64_t> LitePullCore::offsets(const std::string& topic) const {
-  return store_->of_topic(topic);
 }
 
 protocol::Json LitePullCore::running_info() const {

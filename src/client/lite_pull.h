@@ -11,33 +11,23 @@
 #include <vector>
 
 #include "apogee/pull_consumer.h"
-#include "client/gate.h"
-#include "client/instance.h"
-#include "client/offset_store.h"
-#include "client/puller.h"
-#include "client/rebalance.h"
-#include "client/subscriptions.h"
+#include "client/group_member.h"
 
 /// What stands behind a LitePullConsumer (Java's DefaultLitePullConsumerImpl): one pull after the
 /// other for each of its queues, and what they brought, for poll() to take. Topics and queues are
 /// named as on the wire.
 ///
-/// Threads: one of its own for what waits for brokers (dividing queues, first offsets); pulls
-/// continue on io threads and the clock's. Members: any; `mutex_` guards the queues and what is
-/// ready, and is held while nothing waits. Everything begun holds a pass of `gate_`.
+/// Threads: those of each member of a group; pulls continue on io threads and the clock's. Members:
+/// any; `mutex_` guards the queues and what is ready, and is held while nothing waits.
 namespace apogee::client {
 
-class LitePullCore final : public ConsumerRole,
-                           public QueueOwner,
-                           public std::enable_shared_from_this<LitePullCore> {
+class LitePullCore final : public GroupMember {
  public:
   static Result<std::shared_ptr<LitePullCore>> start(std::shared_ptr<Instance> instance,
                                                      LitePullConsumerConfig config);
   ~LitePullCore() override;
-  void shutdown();  ///< By its owner: leaves the instance too.
 
   Result<Ok> subscribe(const std::string& topic, const Filter& filter);
-  void unsubscribe(const std::string& topic);
   Result<Ok> assign(const std::vector<MessageQueue>& queues, const Filter& filter);
   std::vector<MessageQueue> assignment() const;
   using Polled = std::function<void(Result<std::vector<ReceivedMessage>>)>;
@@ -58,25 +48,19 @@ class LitePullCore final : public ConsumerRole,
   void on_queues_changed(const std::string& topic,
                          std::function<void(const std::set<MessageQueue>&)> listener);
   const LitePullConsumerConfig& config() const { return config_; }
-  Instance& instance() { return *instance_; }
 
   // ConsumerRole
-  const std::string& group() const override { return group_; }
   protocol::ConsumerData heartbeat() const override;
   std::vector<std::string> topics() const override;
   void queues_changed(const std::string& topic, const std::vector<MessageQueue>& queues) override;
-  void members_changed() override { rebalance_soon(); }
   void persist_offsets() override;
   void reset_offsets(const std::string& topic,
                      const std::map<MessageQueue, std::int64_t>& offsets) override;
-  std::map<MessageQueue, std::int64_t> offsets(const std::string& topic) const override;
   protocol::Json running_info() const override;
   protocol::Json consume_directly(ReceivedMessage message, const std::string& broker_name) override;
   void stop() override;
 
   // QueueOwner, on the thread for waiting
-  bool ended() const override { return gate_.closed() || instance_->stopped(); }
-  Result<std::int64_t> first_offset_of(const MessageQueue& queue) override;
   void begin(const MessageQueue& queue, const ProcessQueuePtr& messages,
              std::int64_t offset) override;
   bool let_go(const MessageQueue& queue, ProcessQueue& messages) override;
@@ -101,14 +85,11 @@ class LitePullCore final : public ConsumerRole,
   };
 
   LitePullCore(std::shared_ptr<Instance> instance, LitePullConsumerConfig config);
-  bool clustering() const { return config_.model == MessageModel::kClustering; }
-  void after(Clock::Duration delay, std::function<void()> work);
-  void on_waiting_thread(std::function<void()> work) { waiting_thread_->post(std::move(work)); }
+  static Settings member_of(const Instance& instance, const LitePullConsumerConfig& config);
   Result<QueuePullPtr> find(const MessageQueue& queue) const;
   void remove(const MessageQueue& queue);
   void drop_ready(const QueuePull& of);  // under mutex_
 
-  Result<std::int64_t> beginning_in(const MessageQueue& queue);
   void learn_first_offset(const QueuePullPtr& pull, std::uint64_t round);
   void restart(const QueuePullPtr& pull, std::int64_t offset);
   void pull(const QueuePullPtr& pull, std::uint64_t round);
@@ -126,23 +107,11 @@ class LitePullCore final : public ConsumerRole,
   bool plan_expiry(Clock::Instant at);  // under mutex_
   void expire_waiting(Clock::Instant at);
 
-  void rebalance_soon();
-  void rebalance_round();
+  bool divides() const override;
   void commit_if_due();
-  void finish();
+  void finish() override;
 
-  const std::shared_ptr<Instance> instance_;
   const LitePullConsumerConfig config_;
-  const std::string group_;
-  const std::int64_t started_ms_;
-  const std::shared_ptr<Executor> waiting_thread_;
-  Subscriptions subscriptions_;
-  const std::unique_ptr<OffsetStore> store_;
-  Rebalance rebalance_;
-  Puller puller_;
-  Gate gate_;
-  std::atomic<std::uint64_t> round_{0};  // of dividing queues: what was planned before is void
-  std::atomic<bool> round_planned_{false};
 
   mutable std::mutex mutex_;
   enum class Kind { kNone, kSubscribed, kAssigned } kind_ = Kind::kNone;

@@ -17,7 +17,6 @@ namespace {
 namespace request_code = protocol::request_code;
 namespace response = protocol::response_code;
 
-constexpr auto kRebalanceInterval = 20s;
 constexpr auto kRebalanceAgain = 1s;         // after a round that could not do all it should
 constexpr auto kLockAgain = 500ms;           // the same, for want of locks
 constexpr auto kMissingRoutesFirst = 250ms;  // asked for again in double the time, and so on
@@ -73,31 +72,32 @@ Result<std::shared_ptr<PushConsumerCore>> PushConsumerCore::start(
   return core;
 }
 
+GroupMember::Settings PushConsumerCore::member_of(const Instance& instance,
+                                                  const PushConsumerConfig& config) {
+  const bool orderly = static_cast<bool>(config.on_messages_orderly);
+  return {.division = {.group = wrapped(config.group, instance.config().name_space),
+                       .model = config.model,
+                       .allocation = config.allocation,
+                       .client_side = config.client_rebalance || orderly},
+          .divide_again = orderly ? Clock::Duration{kLockAgain} : Clock::Duration{kRebalanceAgain},
+          .from = config.from,
+          .from_time = config.from_time,
+          .offset_directory = config.offset_directory};
+}
+
 PushConsumerCore::PushConsumerCore(std::shared_ptr<Instance> instance, PushConsumerConfig config)
-    : instance_{std::move(instance)},
+    : GroupMember{instance, member_of(*instance, config)},
       config_{std::move(config)},
-      group_{wrapped(config_.group, instance_->config().name_space)},
       retry_topic_{protocol::retry_topic(group_)},
-      subscriptions_{instance_},
       consume_threads_{
           own_threads(static_cast<std::size_t>(config_.consume_thread_min), "consume")},
-      waiting_thread_{own_threads(1, "rebalance")},
-      store_{make_offsets(instance_, config_.model, config_.offset_directory, group_)},
       send_back_{instance_,
                  {.group = group_,
                   .max_reconsume_times = most_reconsume_times(config_),
                   .unit_mode = config_.unit_mode}},
       locks_{instance_, group_},
-      rebalance_{instance_,
-                 {.group = group_,
-                  .model = config_.model,
-                  .allocation = config_.allocation,
-                  .client_side = config_.client_rebalance || orderly()},
-                 *this},
-      puller_{instance_},
       statistics_{instance_->env().clock},
-      consumption_{orderly() ? make_orderly(*this) : make_concurrent(*this)},
-      started_ms_{instance_->env().clock.wall_ms()} {
+      consumption_{orderly() ? make_orderly(*this) : make_concurrent(*this)} {
   count_thresholds(1);
   if (config_.trace)
     trace_ = std::make_unique<TraceSender>(
@@ -176,12 +176,9 @@ Result<Ok> PushConsumerCore::check_filters() {
 }
 
 void PushConsumerCore::stop() {
-  gate_.close([self = shared_from_this()] { self->finish(); });
-  // Inside a callback of its own it would wait for itself.
-  if (!CallbackScope::inside()) gate_.wait(config_.shutdown_wait);
+  end(config_.shutdown_wait);
 }
 
-/// Nothing is under way any more.
 void PushConsumerCore::finish() {
   const auto queues = rebalance_.names();
   if (!queues.empty()) store_->persist(queues);
@@ -190,22 +187,9 @@ void PushConsumerCore::finish() {
   if (trace_) trace_->flush();
 }
 
-void PushConsumerCore::shutdown() {
-  stop();
-  instance_->remove_consumer(group_);
-}
-
 void PushConsumerCore::resume() {
   paused_ = false;
   rebalance_soon();
-}
-
-void PushConsumerCore::after(Clock::Duration delay, std::function<void()> work) {
-  instance_->env().clock.run_after(delay, [weak = weak_from_this(), work = std::move(work)] {
-    const auto self = weak.lock();
-    if (!self) return;
-    if (const auto pass = self->gate_.enter()) work();
-  });
 }
 
 // ---- Subscriptions
@@ -214,17 +198,8 @@ void PushConsumerCore::after(Clock::Duration delay, std::function<void()> work) 
 Result<Ok> PushConsumerCore::subscribe(const std::string& topic, const Filter& filter) {
   const std::string name = wrapped(topic, instance_->config().name_space);
   if (auto added = subscriptions_.add(name, filter); !added) return added;
-  subscriptions_.introduce(name, [weak = weak_from_this()] {
-    const auto self = weak.lock();
-    if (self && !self->ended()) self->rebalance_soon();
-  });
+  introduce(name);
   return Ok{};
-}
-
-void PushConsumerCore::unsubscribe(const std::string& topic) {
-  subscriptions_.remove(wrapped(topic, instance_->config().name_space));
-  subscriptions_.tell();
-  rebalance_soon();
 }
 
 std::shared_ptr<const protocol::SubscriptionData> PushConsumerCore::subscription(
@@ -247,32 +222,6 @@ protocol::ConsumerData PushConsumerCore::heartbeat() const {
 // ---- Rebalancing
 // ---------------------------------------------------------------------------------
 
-void PushConsumerCore::rebalance_soon() {
-  if (round_planned_.exchange(true)) return;
-  on_waiting_thread([weak = weak_from_this()] {
-    if (const auto self = weak.lock()) self->rebalance_round();
-  });
-}
-
-void PushConsumerCore::rebalance_after(Clock::Duration delay) {
-  after(delay, [this, round = round_.load()] {
-    if (round == round_) rebalance_soon();
-  });
-}
-
-/// Holds no pass: it waits for brokers, and shutdown need not wait for them. So it cleans up after
-/// itself if the end came meanwhile.
-void PushConsumerCore::rebalance_round() {
-  round_planned_ = false;
-  ++round_;
-  if (ended()) return;
-  const auto names = topics();
-  const bool balanced = rebalance_.run({names.begin(), names.end()});
-  if (ended()) return finish();
-  rebalance_after(balanced ? Clock::Duration{kRebalanceInterval}
-                           : Clock::Duration{orderly() ? kLockAgain : kRebalanceAgain});
-}
-
 void PushConsumerCore::queues_changed(const std::string&, const std::vector<MessageQueue>&) {
   rebalance_soon();
 }
@@ -280,12 +229,6 @@ void PushConsumerCore::queues_changed(const std::string&, const std::vector<Mess
 std::set<MessageQueue> PushConsumerCore::may_take_on(const std::set<MessageQueue>& queues) {
   if (!orderly() || !clustering()) return queues;
   return locks_.lock(queues).locked;
-}
-
-Result<std::int64_t> PushConsumerCore::first_offset_of(const MessageQueue& queue) {
-  if (clustering()) store_->forget(queue);  // what is in memory is old
-  return first_offset(*instance_, *store_,
-                      beginning_of(config_.from, config_.from_time, started_ms_), queue);
 }
 
 void PushConsumerCore::begin(const MessageQueue& queue, const ProcessQueuePtr& messages,
@@ -327,14 +270,7 @@ void PushConsumerCore::divided(const std::string& topic, const Division& divisio
   subscriptions_.renew(topic);
   instance_->forget_heartbeats();
   instance_->heartbeat_to_all();
-  if (!config_.queues_changed) return;
-  const auto pass = gate_.enter();
-  if (!pass) return;
-  Division seen = division;
-  for (MessageQueue& each : seen.all) each = instance_->visible(each);
-  for (MessageQueue& each : seen.mine) each = instance_->visible(each);
-  const CallbackScope scope{CallbackScope::Where::kOwnThread};
-  config_.queues_changed(unwrapped(topic, instance_->config().name_space), seen.all, seen.mine);
+  tell(config_.queues_changed, topic, division);
 }
 
 void PushConsumerCore::count_thresholds(std::size_t queues) {
@@ -391,9 +327,9 @@ void PushConsumerCore::pull(const QueuePullPtr& next) {
   if (clustering()) request.commit_offset = store_->in_memory(next->queue).value_or(0);
   request.suspend = kBrokerSuspend;
   request.timeout = kPullTimeout;
-  puller_.pull(request, [weak = weak_from_this(), next,
+  puller_.pull(request, [this, weak = weak_from_this(), next,
                          began = instance_->env().clock.now()](Result<PullAnswer> answer) {
-    if (const auto self = weak.lock()) self->pulled(next, began, std::move(answer));
+    if (const auto self = weak.lock()) pulled(next, began, std::move(answer));
   });
 }
 
@@ -451,13 +387,13 @@ void PushConsumerCore::offset_illegal(const QueuePullPtr& next, std::int64_t nex
   instance_->env().log.warn("offset out of range: queue={} offset={} goes on at={}",
                             to_string(next->queue), next->next_offset, next_offset);
   next->messages->dropped = true;
-  on_waiting_thread([self = shared_from_this(), next, next_offset] {
-    if (self->ended()) return;
-    self->store_->freeze_at(next->queue, next_offset);
-    self->store_->persist(next->queue);
-    self->rebalance_.drop(next->queue);
-    self->let_go(next->queue, *next->messages);
-    self->rebalance_soon();
+  on_waiting_thread([this, self = shared_from_this(), next, next_offset] {
+    if (ended()) return;
+    store_->freeze_at(next->queue, next_offset);
+    store_->persist(next->queue);
+    rebalance_.drop(next->queue);
+    let_go(next->queue, *next->messages);
+    rebalance_soon();
   });
 }
 
@@ -529,18 +465,14 @@ void PushConsumerCore::reset_offsets(const std::string& topic,
     ours.insert(*found);
   }
   after(kResetDelay, [this, ours] {
-    on_waiting_thread([self = shared_from_this(), ours] {
+    on_waiting_thread([this, self = shared_from_this(), ours] {
       for (const auto& [queue, offset] : ours) {
-        self->store_->update(queue, offset, false);
-        if (const auto messages = self->rebalance_.drop(queue)) self->let_go(queue, *messages);
+        store_->update(queue, offset, false);
+        if (const auto messages = rebalance_.drop(queue)) let_go(queue, *messages);
       }
-      self->resume();
+      resume();
     });
   });
-}
-
-std::map<MessageQueue, std::int64_t> PushConsumerCore::offsets(const std::string& topic) const {
-  return store_->of_topic(topic);
 }
 
 protocol::Json PushConsumerCore::consume_directly(ReceivedMessage message,

@@ -1,0 +1,96 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "apogee/consumer.h"
+#include "client/gate.h"
+#include "client/instance.h"
+#include "client/offset_store.h"
+#include "client/puller.h"
+#include "client/rebalance.h"
+#include "client/subscriptions.h"
+
+/// What a push and a lite pull consumer have in common: they are members of a group, and share the
+/// queues of their topics with its other members. Topics and queues are named as on the wire.
+///
+/// Threads: one of its own for what waits for brokers (dividing queues, first offsets, locks).
+/// Members: any. Everything that is begun holds a pass of `gate_`; nothing is begun once that is
+/// closed.
+namespace apogee::client {
+
+class GroupMember : public ConsumerRole,
+                    public QueueOwner,
+                    public std::enable_shared_from_this<GroupMember> {
+ public:
+  void shutdown();  ///< By its owner: leaves the instance too.
+  void unsubscribe(const std::string& topic);
+  Instance& instance() { return *instance_; }
+  bool clustering() const { return settings_.division.model == MessageModel::kClustering; }
+  /// On the thread for waiting.
+  void on_waiting_thread(std::function<void()> work) { waiting_thread_->post(std::move(work)); }
+  /// On the clock's thread, if there is still something to do then. Must not block.
+  void after(Clock::Duration delay, std::function<void()> work);
+
+  // ConsumerRole
+  const std::string& group() const override { return settings_.division.group; }
+  void members_changed() override { rebalance_soon(); }
+  std::map<MessageQueue, std::int64_t> offsets(const std::string& topic) const override {
+    return store_->of_topic(topic);
+  }
+
+  // QueueOwner, on the thread for waiting
+  bool ended() const override { return gate_.closed() || instance_->stopped(); }
+  Result<std::int64_t> first_offset_of(const MessageQueue& queue) override;
+
+ protected:
+  struct Settings {
+    Rebalance::Settings division;
+    Clock::Duration divide_again;  // after a round that could not do all it should
+    StartFrom from = StartFrom::kLast;
+    std::optional<std::chrono::system_clock::time_point> from_time;
+    std::string offset_directory;
+  };
+  using QueuesDivided =
+      std::function<void(const std::string& topic, std::span<const MessageQueue> all,
+                         std::span<const MessageQueue> mine)>;
+
+  GroupMember(std::shared_ptr<Instance> instance, Settings settings);
+
+  /// Closes the gate; waits for what is under way, unless that is what calls.
+  void end(Clock::Duration limit);
+  virtual void finish() = 0;  ///< Nothing is under way any more. More than once.
+
+  /// A topic that was just subscribed to: its queues are divided once brokers know of it.
+  void introduce(const std::string& topic);
+  void rebalance_soon();
+  virtual bool divides() const { return true; }  ///< It shares queues at all.
+  void tell(const QueuesDivided& program, const std::string& topic, Division division);
+  /// Where the group stands, or where a new one begins. Blocks.
+  Result<std::int64_t> beginning_in(const MessageQueue& queue);
+
+  const std::shared_ptr<Instance> instance_;
+  const Settings settings_;
+  const std::string& group_ = settings_.division.group;  // with the namespace
+  const std::int64_t started_ms_;
+  const std::shared_ptr<Executor> waiting_thread_;
+  Subscriptions subscriptions_;
+  const std::unique_ptr<OffsetStore> store_;
+  Rebalance rebalance_;
+  Puller puller_;
+  Gate gate_;
+
+ private:
+  void rebalance_round();
+
+  std::atomic<std::uint64_t> round_{0};  // of dividing queues: what was planned before is void
+  std::atomic<bool> round_planned_{false};
+};
+
+}  // namespace apogee::client
