@@ -1,24 +1,13 @@
 // Administration without waiting for it, from a coroutine.
-#include <coroutine>
 #include <future>
 
 #include <apogee/admin.h>
 #include <apogee/client.h>
 
 #include "example.h"
+#include "task.h"
 
 using namespace std::chrono_literals;
-
-/// The smallest coroutine there is; any other type will do.
-struct Task {
-  struct promise_type {
-    Task get_return_object() { return {}; }
-    std::suspend_never initial_suspend() { return {}; }
-    std::suspend_never final_suspend() noexcept { return {}; }
-    void return_void() {}
-    void unhandled_exception() { std::terminate(); }
-  };
-};
 
 Task look(apogee::Admin admin, std::promise<std::size_t>& found) {
   auto names = [](apogee::Admin& ask) { return ask.topics(3s); };

@@ -1,23 +1,12 @@
 // Poll from a coroutine: no thread waits while nothing comes.
-#include <coroutine>
-#include <exception>
 #include <latch>
 
 #include <apogee/client.h>
 
 #include "example.h"
+#include "task.h"
 
 using namespace std::chrono_literals;
-
-struct Task {
-  struct promise_type {
-    Task get_return_object() { return {}; }
-    std::suspend_never initial_suspend() { return {}; }
-    std::suspend_never final_suspend() noexcept { return {}; }
-    void return_void() {}
-    void unhandled_exception() { std::terminate(); }
-  };
-};
 
 Task read_eight(apogee::LitePullConsumer& consumer, std::latch& done) {
   for (int seen = 0; seen < 8;) {

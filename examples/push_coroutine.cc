@@ -1,23 +1,12 @@
 // A push consumer started and ended from a coroutine: no thread waits for brokers.
-#include <coroutine>
-#include <exception>
 #include <latch>
 
 #include <apogee/client.h>
 
 #include "example.h"
+#include "task.h"
 
 using namespace std::chrono_literals;
-
-struct Task {
-  struct promise_type {
-    Task get_return_object() { return {}; }
-    std::suspend_never initial_suspend() { return {}; }
-    std::suspend_never final_suspend() noexcept { return {}; }
-    void return_void() {}
-    void unhandled_exception() { std::terminate(); }
-  };
-};
 
 Task consume_one(apogee::Client& client, std::latch& done) {
   std::latch received{1};

@@ -1,23 +1,12 @@
-// co_await a send. Any coroutine type will do; this one is the smallest there is.
-#include <coroutine>
-#include <exception>
+// co_await a send, in a coroutine of any type.
 #include <latch>
 
 #include <apogee/client.h>
 
 #include "example.h"
+#include "task.h"
 
 using namespace std::chrono_literals;
-
-struct Task {
-  struct promise_type {
-    Task get_return_object() { return {}; }
-    std::suspend_never initial_suspend() { return {}; }
-    std::suspend_never final_suspend() noexcept { return {}; }
-    void return_void() {}
-    void unhandled_exception() { std::terminate(); }
-  };
-};
 
 Task send_two(apogee::Producer& producer, std::latch& done) {
   apogee::Message one{.topic = "orders", .body = "first"};
