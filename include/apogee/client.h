@@ -97,7 +97,9 @@ class APOGEE_API Client {
   static Result<Client> start(ClientConfig config);
   Client(Client&&) noexcept;
   Client& operator=(Client&&) noexcept;
-  ~Client();  ///< shutdown()
+  /// shutdown(), and waits for the threads; not from inside one of the program's functions: then
+  /// callbacks of what was under way and lines of the log may still come for a moment.
+  ~Client();
 
   /// Stops what was made from it: consumers finish what they hold and store their offsets, sends
   /// in flight end with their answer or kStopped. Idempotent; may be called from anywhere, also

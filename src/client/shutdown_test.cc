@@ -463,28 +463,33 @@ TEST_F(Ending, EndsInsideTheHooksOfItsRequests) {
 /// `at` in it.
 struct LoggingProgram {
   LoggingProgram(const testing::Broker& broker, std::string at) : line_wanted{std::move(at)} {
-    client.emplace(
-        *Client::start({.name_servers = {broker.name_server()},
-                        .persist_consumer_offset_interval = 10ms,
-                        .api_timeout = 500ms,
-                        .log = [this](Severity, std::string_view line) { heard(line); }}));
+    client.emplace(*Client::start({.name_servers = {broker.name_server()},
+                                   .persist_consumer_offset_interval = 10ms,
+                                   .api_timeout = 500ms,
+                                   .log = [this, over = over](Severity, std::string_view line) {
+                                     if (!*over) heard(line);
+                                   }}));
   }
-  ~LoggingProgram() { over = true; }
+  ~LoggingProgram() { *over = true; }
   void heard(std::string_view line) {
-    if (line.find(line_wanted) == std::string_view::npos || over.exchange(true)) return;
-    const std::lock_guard lock{acting};
-    client->shutdown();
-    producer.reset();
-    push.reset();
-    lite.reset();
-    client.reset();
-    ended.set_value();
+    if (line.find(line_wanted) == std::string_view::npos || over->exchange(true)) return;
+    const auto told = ended;  // the test goes on, and this is gone, when it is told
+    {
+      const std::lock_guard lock{acting};
+      client->shutdown();
+      producer.reset();
+      push.reset();
+      lite.reset();
+      client.reset();
+    }
+    told->set_value();
   }
-  bool has_ended() { return ended.get_future().wait_for(20s) == std::future_status::ready; }
+  bool has_ended() { return ended->get_future().wait_for(20s) == std::future_status::ready; }
 
   const std::string line_wanted;
-  std::atomic<bool> over{false};
-  std::promise<void> ended;
+  // Lines may come for a moment after the client has gone.
+  const std::shared_ptr<std::atomic<bool>> over = std::make_shared<std::atomic<bool>>(false);
+  const std::shared_ptr<std::promise<void>> ended = std::make_shared<std::promise<void>>();
   std::recursive_mutex acting;  // what the test does with the handles is over before they go
   std::optional<Client> client;
   std::optional<Producer> producer;
