@@ -123,12 +123,32 @@ void ConsumeQueue::take_end(std::int64_t end, const std::optional<QueueEntry>& l
 /// It ends where the queue does.
 Result<Ok> ConsumeQueue::end_extension() {
   if (!extension_) return Ok{};
-  const std::int64_t end = end_unit();
-  if (end <= first_unit()) return extension_->end_behind(std::nullopt);  // no entry is left
-  const auto last = read_units(end - 1, 1);
-  if (!last) return last.error();
-  const bool leads = !last->empty() && last->front().tags_elsewhere();
-  return extension_->end_behind(leads ? std::optional{last->front().tags_code} : std::nullopt);
+  const auto address = last_address();
+  if (!address) return address.error();
+  const auto there = extension_->end_behind(*address);
+  if (!there) return there.error();
+  if (!*there)
+    env_.log.warn(
+        "what entries of a consume queue lead to in consumequeue_ext is lost, their records tell "
+        "their tags: topic={} queue={}",
+        topic_, queue_id_);
+  return Ok{};
+}
+
+/// Where the last entry that leads to the extension leads. Entries of a time when it was switched
+/// off may follow.
+Result<std::optional<std::int64_t>> ConsumeQueue::last_address() const {
+  std::int64_t count = 1;
+  for (std::int64_t end = end_unit(); end > first_unit(); count = kScanUnits) {
+    const auto units = read_before(end, count);
+    if (!units) return units.error();
+    if (units->empty()) break;
+    const auto leads = std::find_if(units->rbegin(), units->rend(),
+                                    [](const QueueEntry& each) { return each.tags_elsewhere(); });
+    if (leads != units->rend()) return std::optional{leads->tags_code};
+    end -= static_cast<std::int64_t>(units->size());
+  }
+  return std::optional<std::int64_t>{};
 }
 
 /// No CRC covers a record's queue offset. Believing any number would fill the disk, or hide the
@@ -177,6 +197,15 @@ Result<std::vector<QueueEntry>> ConsumeQueue::read_units(std::int64_t index,
   return entries;
 }
 
+/// Units that end with number `end`, at most to the beginning of its file.
+Result<std::vector<QueueEntry>> ConsumeQueue::read_before(std::int64_t end,
+                                                          std::int64_t count) const {
+  const std::int64_t file_first =
+      (end - 1) * unit_bytes_ / files_.file_bytes() * files_.file_bytes() / unit_bytes_;
+  const std::int64_t from = std::max({first_unit(), file_first, end - count});
+  return read_units(from, static_cast<std::size_t>(end - from));
+}
+
 Result<Ok> ConsumeQueue::truncate_behind(std::int64_t physical_offset) {
   // Offsets only grow, so that the last entry answers for all: a store may have a million queues.
   const bool ends_before = physical_end() >= 0 && physical_end() <= physical_offset;
@@ -185,13 +214,9 @@ Result<Ok> ConsumeQueue::truncate_behind(std::int64_t physical_offset) {
   const std::int64_t first = first_unit();
   std::optional<QueueEntry> last;
   while (end > first && !last) {
-    // Backwards in chunks that do not cross a file.
-    const std::int64_t file_first =
-        (end - 1) * unit_bytes_ / files_.file_bytes() * files_.file_bytes() / unit_bytes_;
-    const std::int64_t from =
-        std::max({first, file_first, end - static_cast<std::int64_t>(kScanUnits)});
-    auto units = read_units(from, static_cast<std::size_t>(end - from));
+    const auto units = read_before(end, kScanUnits);
     if (!units) return units.error();
+    const std::int64_t from = end - static_cast<std::int64_t>(units->size());
     std::size_t keep = units->size();
     // A hole left by a power cut goes with what surrounds it.
     const auto stays = [&](const QueueEntry& entry) {

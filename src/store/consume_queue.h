@@ -136,6 +136,8 @@ class ConsumeQueue {
 
  private:
   Result<Ok> end_extension();
+  Result<std::optional<std::int64_t>> last_address() const;
+  Result<std::vector<QueueEntry>> read_before(std::int64_t end, std::int64_t count) const;
   void take_end(std::int64_t end, const std::optional<QueueEntry>& last, std::int64_t physical_end);
 
   std::atomic<std::int64_t> max_{0}, physical_end_{-1};

@@ -6,7 +6,6 @@ namespace {
 constexpr std::size_t kHeaderBytes = 20;  // size, tags' code, store time, size of the bit map
 constexpr std::size_t kUnitBytesMax = 32'767, kUsualUnitBytes = 64;
 constexpr std::size_t kEndBytes = 4;  // of a file, kept free for the mark that it is full
-constexpr std::size_t kScanBytes = 64 << 10;
 
 }  // namespace
 
@@ -17,44 +16,24 @@ Result<Ok> QueueExtension::load(bool clean) {
   return lost.error();
 }
 
-/// Behind the last unit of the last file, as far as the units tell.
-std::int64_t QueueExtension::scanned_end() const {
-  const auto bases = files_.bases();
-  if (bases.empty()) return 0;
-  const std::int64_t file_end = bases.back() + files_.file_bytes();
-  for (std::int64_t end = bases.back(); end < file_end;) {
-    const auto some = files_.read(end, kScanBytes);
-    if (!some) return end;
-    std::size_t at = 0;
-    while (at + 2 <= some->size()) {
-      const std::int16_t size = read_big<std::int16_t>(as_bytes(*some), at);
-      if (size < static_cast<std::int16_t>(kHeaderBytes))
-        return end + static_cast<std::int64_t>(at);
-      at += static_cast<std::size_t>(size);
-    }
-    if (at == 0) break;
-    end += static_cast<std::int64_t>(at);
-  }
-  return file_end;
-}
-
-Result<Ok> QueueExtension::end_behind(std::optional<std::int64_t> address) {
+Result<bool> QueueExtension::end_behind(std::optional<std::int64_t> address) {
   std::int64_t end = 0;
   written_ = std::numeric_limits<std::int64_t>::max();  // find() looks no farther than this
-  if (!address) {
-    end = scanned_end();
-  } else if (const auto last = find(*address)) {
+  const auto last = address ? find(*address) : std::nullopt;
+  const bool lost = address && !last;
+  if (last) {
     end = *address - kFirstAddress + static_cast<std::int64_t>(kHeaderBytes + last->bit_map.size());
-  } else {
+  } else if (lost) {
     // The files are not those the entries lead to: no new unit may stand where an old entry looks.
-    if (auto removed = files_.remove_all(); !removed) return removed;
+    if (auto removed = files_.remove_all(); !removed) return removed.error();
     end = ((*address - kFirstAddress) / files_.file_bytes() + 1) * files_.file_bytes();
   }
   pending_.clear();
   pending_position_ = end;
   written_ = end;
   synced_ = std::min(synced_.load(), end);
-  return files_.cut_to(end);
+  if (auto cut = files_.cut_to(end); !cut) return cut.error();
+  return !lost;
 }
 
 std::optional<std::int64_t> QueueExtension::put(const Unit& unit) {

@@ -36,9 +36,9 @@ class QueueExtension {
       : files_{env, cache, std::move(place)} {}
 
   Result<Ok> load(bool clean);
-  /// The queue ends: its last entry leads to `address`, or to nothing here. What is behind it is
-  /// cut off.
-  Result<Ok> end_behind(std::optional<std::int64_t> address);
+  /// The last entry of the queue that leads here leads to `address`; nullopt: none does. What is
+  /// behind it is cut off. False: that unit is lost, and all begins anew behind its address.
+  Result<bool> end_behind(std::optional<std::int64_t> address);
 
   /// The address it will have; nullopt: it is too large.
   std::optional<std::int64_t> put(const Unit& unit);
@@ -54,8 +54,6 @@ class QueueExtension {
   void sync_ended(bool good);
 
  private:
-  std::int64_t scanned_end() const;
-
   FileChain files_;
   std::string pending_;                // dispatch thread: from pending_position_ on
   std::int64_t pending_position_ = 0;  // dispatch thread

@@ -153,6 +153,30 @@ TEST_F(Extended, ANewUnitNeverStandsWhereAnOldEntryLeads) {
   EXPECT_EQ(files(), std::vector<std::string>{"0128"});
 }
 
+TEST_F(Extended, NorAfterItsFilesWereLostWhileItWasSwitchedOff) {
+  open();
+  for (const char* body : {"1", "2", "3", "4", "5", "6", "7"}) send(body, "A");
+  close();
+  config_.queue_extension = false;
+  open();
+  for (int i = 0; i < 15; ++i) send("x", "B");  // more than a file of the queue
+  close();
+  config_.queue_extension = true;
+  ASSERT_EQ(files(), (std::vector<std::string>{"0000", "0128"}));
+  std::size_t told = 0;
+  for (const char* lost :
+       {"/store/consumequeue_ext/t/0/00000000000000000128", "/store/consumequeue_ext"}) {
+    ASSERT_TRUE(remove_tree(outside_.disk.files(), lost));
+    open();
+    EXPECT_EQ(outside_.log.lines(LogLevel::kWarn).size(), ++told);
+    send("y", "C");
+    EXPECT_EQ(bodies(OnlyTag{"A"}), "1234567");
+    EXPECT_EQ(bodies(OnlyTag{"B"}), std::string(15, 'x'));
+    EXPECT_EQ(bodies(OnlyTag{"C"}).front(), 'y');
+    close();
+  }
+}
+
 TEST_F(Extended, CanBeSwitchedOffAndOnAgain) {
   for (const bool on : {true, false, true, false}) {
     config_.queue_extension = on;
