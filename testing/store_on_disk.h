@@ -3,7 +3,6 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -13,6 +12,7 @@
 #include "protocol/message.h"
 #include "store/message_store.h"
 #include "testing/disk_env.h"
+#include "testing/eventually.h"
 
 namespace apogee::testing {
 
@@ -69,8 +69,10 @@ class StoreOnDisk : public ::testing::Test {
     return append;
   }
   void wait_dispatched() {
-    while (store_->status().dispatched_offset < store_->status().commit_log_max_offset)
-      std::this_thread::yield();
+    ASSERT_TRUE(eventually([&] {
+      const store::StoreStatus status = store_->status();
+      return status.dispatched_offset >= status.commit_log_max_offset;
+    }));
   }
 
   DiskEnv outside_;

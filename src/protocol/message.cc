@@ -190,6 +190,10 @@ Result<Message> decode_message(Bytes in) {
   return check.message;
 }
 
+bool body_crc_matches(const Message& message) {
+  return message.body.empty() || crc32_positive(message.body) == message.body_crc;
+}
+
 RecordCheck check_record(Bytes in, bool check_crc) {
   RecordCheck check;
   if (in.size() < kBlankRecordBytes) return check;
@@ -207,9 +211,7 @@ RecordCheck check_record(Bytes in, bool check_crc) {
   check.message.magic = magic;
   const std::size_t read = read_fields(in.first(static_cast<std::size_t>(size)), check.message);
   if (read == 0) return check;
-  if (check_crc && !check.message.body.empty() &&
-      crc32_positive(check.message.body) != check.message.body_crc)
-    return check;
+  if (check_crc && !body_crc_matches(check.message)) return check;
   check.size = size;
   if (read != static_cast<std::size_t>(size)) return check;
   check.kind = RecordKind::kRecord;

@@ -120,6 +120,8 @@ struct RecordCheck {
   Message message;        ///< kRecord only.
 };
 RecordCheck check_record(Bytes in, bool check_crc);
+/// An empty body has no CRC.
+bool body_crc_matches(const Message& message);
 
 /// Calls `each(name, value)` for every property. Java's leniency: pieces under 3 characters,
 /// without 0x01 or with an empty side are skipped.

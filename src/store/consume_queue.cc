@@ -506,16 +506,8 @@ bool ConsumeQueues::sync(std::int64_t least_bytes) {
     if (find(queue->topic(), queue->queue_id()) != queue) continue;  // deleted meanwhile
     (queue->unsynced_bytes() >= least_bytes ? due : later).push_back(std::move(queue));
   }
-  bool good = true;
-  auto together = due.size() < layout_.synced_together_from
-                      ? Result<Ok>{Error{Errc::kUnsupported, "few"}}
-                      : sync_together(due);
-  if (!together && together.error().code == Errc::kUnsupported) {
-    good = sync_one_by_one(due);
-  } else if (!together) {
-    good = false;
-    env_.log.error("{} consume queues were not flushed: {}", due.size(), together.error().detail);
-  }
+  const bool good =
+      due.size() < layout_.synced_together_from ? sync_one_by_one(due) : sync_together(due);
   std::ranges::copy_if(due, std::back_inserter(later),
                        [](const auto& queue) { return queue->unsynced_bytes() > 0; });
   note_unsynced(later);
@@ -535,7 +527,7 @@ bool ConsumeQueues::sync_one_by_one(std::span<const std::shared_ptr<ConsumeQueue
 }
 
 /// One commit of the file system's journal instead of one a queue.
-Result<Ok> ConsumeQueues::sync_together(std::span<const std::shared_ptr<ConsumeQueue>> queues) {
+bool ConsumeQueues::sync_together(std::span<const std::shared_ptr<ConsumeQueue>> queues) {
   std::set<std::string> directories;
   for (const auto& queue : queues) {
     queue->sync_begins();
@@ -547,7 +539,10 @@ Result<Ok> ConsumeQueues::sync_together(std::span<const std::shared_ptr<ConsumeQ
   for (const std::string& directory : directories)
     if (done) done = env_.files.sync_tree(directory);
   for (const auto& queue : queues) queue->sync_ended(done.has_value());
-  return done;
+  if (done) return true;
+  if (done.error().code == Errc::kUnsupported) return sync_one_by_one(queues);
+  env_.log.error("{} consume queues were not flushed: {}", queues.size(), done.error().detail);
+  return false;
 }
 
 std::size_t ConsumeQueues::topic_count(std::string_view prefix) const {

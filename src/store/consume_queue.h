@@ -211,7 +211,7 @@ class ConsumeQueues {
                                                QueueKind kind);
   std::vector<std::shared_ptr<ConsumeQueue>> take_unsynced();
   bool sync_one_by_one(std::span<const std::shared_ptr<ConsumeQueue>> queues);
-  Result<Ok> sync_together(std::span<const std::shared_ptr<ConsumeQueue>> queues);
+  bool sync_together(std::span<const std::shared_ptr<ConsumeQueue>> queues);
   const std::string& directory_of(QueueKind kind) const {
     return kind == QueueKind::kBatch ? layout_.batch.directory : layout_.simple.directory;
   }

@@ -4,7 +4,6 @@
 
 #include <fmt/core.h>
 
-#include "base/crc.h"
 #include "store/batch_consume_queue.h"
 #include "store/compaction.h"
 #include "store/inspect_state.h"
@@ -276,7 +275,7 @@ void Comparison::check_record(const protocol::Message& message, const QueueEntry
   const std::string name = fmt::format("queue offset {}", unit.queue_offset);
   const std::string log_path = queue_.place.log_path(file.base);
   const auto in_log = static_cast<std::uint64_t>(unit.physical_offset - file.base);
-  if (!message.body.empty() && crc32_positive(message.body) != message.body_crc)
+  if (!protocol::body_crc_matches(message))
     tell_({Weight::kDamage, log_path, in_log, name + ": the CRC is wrong",
            "it is not given out, and goes with the next compaction"});
   if (!is_own(message) || message.queue_offset != unit.queue_offset)

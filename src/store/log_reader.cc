@@ -81,6 +81,16 @@ Result<std::optional<std::uint64_t>> find_record(FileWindow& window, const Segme
 
 }  // namespace
 
+CheckCrc checked_with_bodies(const StoreConfig& config) {
+  return config.force_verify_record_crc ? CheckCrc::kRecord : CheckCrc::kBody;
+}
+
+bool crc_matches(Bytes record, const protocol::Message& message, CheckCrc check_crc) {
+  return check_crc == CheckCrc::kNone ||
+         (protocol::body_crc_matches(message) &&
+          (check_crc == CheckCrc::kBody || protocol::record_crc_matches(record).value_or(true)));
+}
+
 Result<std::vector<SegmentFile>> list_segments(FileSystem& files, const std::string& directory) {
   auto entries = files.list(directory);
   if (!entries) return entries.error();
@@ -144,12 +154,9 @@ Result<LogReader::Walk::Next> LogReader::Walk::step() {
   if (!whole) return whole.error();
   const RecordCheck plain = check_record(*whole, false);
   if (plain.kind != RecordKind::kRecord) return skip_garbage();
-  const bool crc_ok =
-      check_crc == CheckCrc::kNone ||
-      (check_record(*whole, true).kind == RecordKind::kRecord &&
-       (check_crc == CheckCrc::kBody || protocol::record_crc_matches(*whole).value_or(true)));
-  show(crc_ok ? LogItem::Kind::kRecord : LogItem::Kind::kWrongCrc, static_cast<std::uint64_t>(size),
-       plain.message);
+  show(crc_matches(*whole, plain.message, check_crc) ? LogItem::Kind::kRecord
+                                                     : LogItem::Kind::kWrongCrc,
+       static_cast<std::uint64_t>(size), plain.message);
   return position < window.size() ? Next::kGoOn : Next::kEndOfSegment;
 }
 

@@ -10,6 +10,7 @@
 #include "apogee/result.h"
 #include "base/file.h"
 #include "protocol/message.h"
+#include "store/config.h"
 
 /// Reads commit log files that may be damaged, for tools: without mapping them and without trusting
 /// a byte. Unlike recovery it goes on behind damage, at the next thing that is certainly a record.
@@ -66,6 +67,11 @@ enum class CheckCrc {
   kBody,
   kRecord,  ///< The body, and all of it if it ends with the property __CRC32#.
 };
+
+/// What is checked wherever bodies are.
+CheckCrc checked_with_bodies(const StoreConfig& config);
+/// Is `record`, whose message is `message`, what was written, as far as CRCs tell?
+bool crc_matches(Bytes record, const protocol::Message& message, CheckCrc check_crc);
 
 class LogReader {
  public:

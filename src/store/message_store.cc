@@ -153,7 +153,6 @@ class LocalStore final : public MessageStore, private RetentionTarget {
   PutStatus prepare(CommitLog::Slot& slot, std::list<Buffer>& rewritten);
   PutStatus leave_crc_room(Append& append, std::list<Buffer>& rewritten);
   PutStatus leave_offset_room(CommitLog::Slot& slot, std::list<Buffer>& rewritten);
-  bool is_whole(Bytes record) const;
   void flush_queues(bool thorough);
   static std::vector<QueueInfo> infos(const std::vector<std::shared_ptr<ConsumeQueue>>& queues);
   std::int64_t store_time_of(const QueueEntry& entry);
@@ -265,15 +264,13 @@ Result<std::optional<std::int64_t>> LocalStore::durable_behind(std::int64_t offs
   for (const auto& segment : log_.segments())
     files.push_back({segment->path(), segment->base(), segment->size()});
   LogReader reader{env_.files, std::move(files)};
-  auto done = reader.walk_on(
-      offset, config_.now().force_verify_record_crc ? CheckCrc::kRecord : CheckCrc::kBody,
-      [&](const LogItem& item) {
-        if (item.kind != LogItem::Kind::kRecord || item.offset() == offset ||
-            item.message.physical_offset != item.offset())
-          return true;
-        if (item.message.store_timestamp < on_disk_before) found = item.offset();
-        return false;
-      });
+  auto done = reader.walk_on(offset, checked_with_bodies(config_.now()), [&](const LogItem& item) {
+    if (item.kind != LogItem::Kind::kRecord || item.offset() == offset ||
+        item.message.physical_offset != item.offset())
+      return true;
+    if (item.message.store_timestamp < on_disk_before) found = item.offset();
+    return false;
+  });
   if (!done) return done.error();
   return found;
 }
@@ -312,6 +309,8 @@ Result<Ok> LocalStore::recover(bool clean) {
       if (auto cut = queue->truncate_behind(end); !cut) return cut;
     }
   }
+  const CheckCrc check_crc =
+      config_.now().check_crc_on_recover ? checked_with_bodies(config_.now()) : CheckCrc::kNone;
   for (std::int64_t at = end; at < log_.end_offset();) {
     const auto segment = log_.segment_of(at);
     const auto position = static_cast<std::size_t>(at - segment->base());
@@ -319,15 +318,15 @@ Result<Ok> LocalStore::recover(bool clean) {
       at = segment->end();
       continue;
     }
-    const auto check = protocol::check_record(segment->whole().subspan(position),
-                                              config_.now().check_crc_on_recover);
+    const Bytes rest = segment->whole().subspan(position);
+    const auto check = protocol::check_record(rest, false);
     if (check.kind == RecordKind::kBlank) {
       at = end = segment->end();
       continue;
     }
     // A record that knows another place was left here by something else (a reused file).
     if (check.kind == RecordKind::kBad || check.message.physical_offset != at ||
-        !is_whole(segment->whole().subspan(position, static_cast<std::size_t>(check.size))) ||
+        !crc_matches(rest.first(static_cast<std::size_t>(check.size)), check.message, check_crc) ||
         (!clean && is_torn(segment->whole(), position, check.message))) {
       const bool nothing_there = read_big<std::int64_t>(segment->whole(), position) == 0;
       const auto next = durable_behind(at, nothing_there);
@@ -599,20 +598,15 @@ bool LocalStore::is_checked(std::int64_t physical_offset) const {
   return true;
 }
 
-/// Is all of it what was written, as far as its own CRC tells?
-bool LocalStore::is_whole(Bytes record) const {
-  return !config_.now().force_verify_record_crc ||
-         protocol::record_crc_matches(record).value_or(true);
-}
-
 /// Is it the message this entry was made for, and its body what was sent?
 bool LocalStore::is_as_written(const ConsumeQueue& queue, const QueueEntry& entry,
                                Bytes record) const {
   if (!stands_there(entry, record)) return false;
   if (!is_checked(entry.physical_offset)) return true;
-  const auto check = protocol::check_record(record, true);
+  const auto check = protocol::check_record(record, false);
   // The messages of an LMQ are another topic's.
-  return check.kind == RecordKind::kRecord && is_whole(record) &&
+  return check.kind == RecordKind::kRecord &&
+         crc_matches(record, check.message, checked_with_bodies(config_.now())) &&
          (queue.topic().starts_with(protocol::kLmqPrefix) ||
           (check.message.topic == queue.topic() && check.message.queue_id == queue.queue_id() &&
            check.message.queue_offset == entry.queue_offset));
@@ -726,7 +720,7 @@ RecordBytes LocalStore::record_at(std::int64_t physical_offset) {
     return {};
   const Bytes record = rest.first(static_cast<std::size_t>(check.size));
   if (is_checked(physical_offset) &&
-      (protocol::check_record(record, true).kind != RecordKind::kRecord || !is_whole(record))) {
+      !crc_matches(record, check.message, checked_with_bodies(config_.now()))) {
     damages_.tell(segment->path(), static_cast<std::int64_t>(position),
                   fmt::format("topic={} queue={} queue_offset={}", check.message.topic,
                               check.message.queue_id, check.message.queue_offset));

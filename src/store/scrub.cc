@@ -42,8 +42,7 @@ std::int64_t Scrub::read(std::int64_t most) {
   }
   // Through the file, not the mapping: what the disk cannot read is an error, not a signal.
   LogReader reader{env_.files, {{segment->path(), segment->base(), segment->size()}}};
-  const CheckCrc check =
-      config_.now().force_verify_record_crc ? CheckCrc::kRecord : CheckCrc::kBody;
+  const CheckCrc check = checked_with_bodies(config_.now());
   position_ = from;
   auto done = reader.walk_on(from, check, [&](const LogItem& item) {
     const auto position = static_cast<std::int64_t>(item.position);
