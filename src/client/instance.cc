@@ -424,7 +424,11 @@ void Instance::route_answered(const std::string& topic, Result<OwnedCommand> ans
 
 void Instance::install(const std::string& topic, const protocol::TopicRouteData& route) {
   const auto first = static_cast<std::uint32_t>(env_.random.below(1 << 16));
-  if (!routes_.update(topic, route, first)) return;
+  const Routes::Change change = routes_.update(topic, route, first);
+  // A broker asks the members of a producer's group that it knows about a transaction: the next
+  // regular heartbeat may be half a minute away.
+  if (change.brokers && !producers().empty()) heartbeat_soon();
+  if (!change.route) return;
   env_.log.info("route changed: topic={} brokers={}", topic, route.broker_datas.size());
   on_worker([topic](Instance& self) {
     const auto queues = self.routes_.subscribe(topic);

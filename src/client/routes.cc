@@ -82,11 +82,15 @@ protocol::TopicRouteData capped(protocol::TopicRouteData route, std::int32_t que
   return route;
 }
 
-bool Routes::update(const std::string& topic, const protocol::TopicRouteData& route,
-                    std::uint32_t first) {
+Routes::Change Routes::update(const std::string& topic, const protocol::TopicRouteData& route,
+                              std::uint32_t first) {
+  Change change;
   std::lock_guard lock{mutex_};
-  for (const protocol::BrokerData& each : route.broker_datas)
-    brokers_[each.broker_name] = each.broker_addresses;
+  for (const protocol::BrokerData& each : route.broker_datas) {
+    auto& known = brokers_[each.broker_name];
+    change.brokers = change.brokers || !std::ranges::includes(known, each.broker_addresses);
+    known = each.broker_addresses;
+  }
   const auto [at, is_new] = topics_.try_emplace(topic);
   Topic& known = at->second;
   const auto sorted = [](const protocol::TopicRouteData& of) {
@@ -96,11 +100,12 @@ bool Routes::update(const std::string& topic, const protocol::TopicRouteData& ro
     std::ranges::sort(brokers, {}, &protocol::BrokerData::broker_name);
     return std::tuple{std::move(queues), std::move(brokers), of.order_topic_conf};
   };
-  if (!is_new && sorted(known.route) == sorted(route)) return false;
+  change.route = is_new || sorted(known.route) != sorted(route);
+  if (!change.route) return change;
   known.route = route;
   known.publish = publish_info(topic, route, first);
   known.subscribe = readable_queues(topic, route);
-  return true;
+  return change;
 }
 
 PublishInfoPtr Routes::publish(const std::string& topic) const {

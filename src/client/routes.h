@@ -40,8 +40,13 @@ struct BrokerAddress {
 
 class Routes {
  public:
-  /// Takes a route over; true if it is another than before. `first`: where senders begin.
-  bool update(const std::string& topic, const protocol::TopicRouteData& route, std::uint32_t first);
+  /// Takes a route over. `first`: where senders begin.
+  struct Change {
+    bool route = false;    ///< It is another than before.
+    bool brokers = false;  ///< It leads to one that no route led to.
+  };
+  Change update(const std::string& topic, const protocol::TopicRouteData& route,
+                std::uint32_t first);
 
   PublishInfoPtr publish(const std::string& topic) const;  ///< Null: no route is known.
   std::optional<std::vector<MessageQueue>> subscribe(const std::string& topic) const;

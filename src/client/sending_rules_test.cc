@@ -139,6 +139,22 @@ class SendingRules : public LoneClient {
   std::vector<std::shared_ptr<ProducerCore>> producers_;
 };
 
+// ---- Heartbeats
+// ---------------------------------------------------------------------------------
+
+TEST_F(SendingRules, ABrokerKnowsAProducerOnceItHasSentNotHalfAMinuteLater) {
+  start_brokers();
+  ProducerCore& by = producer();
+  network_.advance(5s);  // the first heartbeat, to nobody
+  const Sent sent = send(by, Mode::kSync);
+  ASSERT_TRUE(*sent && **sent);
+  EXPECT_EQ(a_->asked[request::kHeartBeat], 1);
+  EXPECT_EQ(b_->asked[request::kHeartBeat], 1);
+  send(by, Mode::kSync);
+  network_.advance(5s);
+  EXPECT_EQ(a_->asked[request::kHeartBeat], 1) << "once is enough";
+}
+
 // ---- Hooks of requests
 // ---------------------------------------------------------------------------
 
