@@ -382,8 +382,11 @@ void Connection::take_foreign() {
   }
   for (Call& each : taken_.calls) expect(std::move(each));
   taken_.calls.clear();
-  if (!closed_.load(std::memory_order_relaxed))
-    for (OutFrame& frame : taken_.frames) queue(frame);
+  if (closed_.load(std::memory_order_relaxed)) {  // and the owner may be gone
+    taken_.frames.clear();
+    return;
+  }
+  for (OutFrame& frame : taken_.frames) queue(frame);
   taken_.frames.clear();
   report_unsent();
   if (!in_batch_) flush();

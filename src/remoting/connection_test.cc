@@ -227,6 +227,37 @@ TEST_F(OneThread, EndsWhatOtherThreadsAskOfAConnectionThatIsGone) {
   EXPECT_EQ(answer->error().code, Errc::kDisconnected);
 }
 
+TEST_F(OneThread, ForgetsItsOwnerWhenItsStreamHasClosed) {
+  serve();
+  auto owner = std::make_unique<ConnectionSet>();
+  std::shared_ptr<Connection> connection;
+  client_env_.network.connect(at_, 1s, [&](Result<std::unique_ptr<Stream>> stream) {
+    ASSERT_TRUE(stream);
+    connection = std::make_shared<Connection>(client_env_, *std::move(stream), ConnectionLimits{},
+                                              processors_, *owner);
+    connection->start();
+  });
+  network_.run();
+  ASSERT_TRUE(connection);
+  connection->close("enough");
+  network_.run();
+  EXPECT_EQ(owner->size(), 0u);
+  std::optional<Errc> failure;
+  const auto ask_from_elsewhere = [&] {
+    std::thread{[&] {
+      connection->call_frame(
+          [](Buffer& out, std::int32_t opaque) { out += frame_of(opaque, EchoRequest{"late"}); },
+          1s, [&](const Result<OwnedCommand>& answer) { failure = answer.error().code; });
+    }}.join();
+    network_.run();
+  };
+  ask_from_elsewhere();
+  EXPECT_EQ(failure, Errc::kDisconnected);
+  EXPECT_EQ(owner->unsent_bytes, 0u) << "what is never sent would count for ever";
+  owner.reset();
+  ask_from_elsewhere();
+}
+
 TEST_F(OneThread, HandsOnTheRequestsOfOneReadTogetherAndAnswersThemInOneWrite) {
   struct Batches final : RequestHandler {
     void on_requests(std::span<const Request> requests) override {
