@@ -22,11 +22,12 @@ void Context::make_topic(Producer& producer, const std::string& topic) {
 }
 
 bool eventually(std::chrono::milliseconds limit, const std::function<bool()>& good) {
-  for (auto waited = 0ms; waited < limit; waited += 20ms) {
-    if (good()) return true;
+  const auto until = std::chrono::steady_clock::now() + limit;
+  while (!good()) {
+    if (std::chrono::steady_clock::now() > until) return false;
     std::this_thread::sleep_for(20ms);
   }
-  return good();
+  return true;
 }
 
 Inbox::Inbox(Client& client, PushConsumerConfig config) {
