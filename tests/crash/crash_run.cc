@@ -139,7 +139,10 @@ void CrashRun::end_somehow() {
     return;
   }
   // Answers under way are worth as much as those that came; some are waited for.
-  if (random_() % 2 == 0) await_all();
+  if (random_() % 2 == 0)
+    await_all();
+  else if (kind == End::kCutWhenQuiet && sync_flush_)
+    read_what_is_new();
   if (kind == End::kKill) {
     disk_.kill_process();
     drop_broker();

@@ -46,6 +46,7 @@ class CrashRun {
   void act();
   void make_topics();
   void send();
+  void send_to(const std::string& topic, std::int32_t queue_id);
   void send_batch();
   void send_delayed();
   void send_timed();
@@ -57,6 +58,8 @@ class CrashRun {
   void beat();
   void on_question(const protocol::CommandView& command);
   void consume();
+  Buffer read_plain(std::int32_t queue_id, std::int64_t offset);
+  void read_what_is_new();
   void pop();
   void let_time_pass();
   struct Outgoing;

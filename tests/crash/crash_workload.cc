@@ -195,17 +195,21 @@ void CrashRun::submit(Outgoing message) {
 
 void CrashRun::send() {
   for (std::uint64_t count = 1 + random_() % 8; count-- > 0;) {
-    Outgoing message;
-    auto& known = random_() % 3 == 0 ? ledger_.popped : ledger_.plain;
-    message.topic = &known == &ledger_.popped ? "popped" : "plain";
-    message.queue_id = static_cast<std::int32_t>(random_() % (message.topic == "plain" ? 3 : 2));
-    message.body = new_body();
-    protocol::append_property(message.properties, property::kUniqueKey, name_of(message.body));
-    Sent& sent = known[message.body];
-    sent = {.topic = message.topic, .queue_id = message.queue_id};
-    message.about = {&sent};
-    submit(std::move(message));
+    const bool popped = random_() % 3 == 0;
+    send_to(popped ? "popped" : "plain", static_cast<std::int32_t>(random_() % (popped ? 2 : 3)));
   }
+}
+
+void CrashRun::send_to(const std::string& topic, std::int32_t queue_id) {
+  Outgoing message;
+  message.topic = topic;
+  message.queue_id = queue_id;
+  message.body = new_body();
+  protocol::append_property(message.properties, property::kUniqueKey, name_of(message.body));
+  Sent& sent = (topic == "popped" ? ledger_.popped : ledger_.plain)[message.body];
+  sent = {.topic = topic, .queue_id = queue_id};
+  message.about = {&sent};
+  submit(std::move(message));
 }
 
 void CrashRun::send_batch() {
@@ -360,6 +364,38 @@ void CrashRun::on_question(const protocol::CommandView& command) {
   end(body, half, true);
 }
 
+/// The records a reader is given. With SYNC_FLUSH they are on disk: somebody knows of them.
+Buffer CrashRun::read_plain(std::int32_t queue_id, std::int64_t offset) {
+  protocol::PullMessageRequest pull;
+  pull.consumer_group = "consumers";
+  pull.topic = "plain";
+  pull.queue_id = queue_id;
+  pull.queue_offset = offset;
+  pull.sys_flag = protocol::pull_flag::kSubscription;
+  pull.subscription = "*";
+  pull.suspend_timeout_ms = 0;
+  auto answer = ask(request_code::kPullMessage, pull);
+  if (!answer || answer->code != 0) return {};
+  for (const protocol::Message& each : messages_in(answer->body)) {
+    const std::string body{as_text(each.body)};
+    const auto known = ledger_.plain.find(body);
+    if (known == ledger_.plain.end())
+      ledger_.violation("a reader was given what nobody sent: " + name_of(body));
+    else if (sync_flush_)
+      known->second.certain = true;
+  }
+  return std::move(answer->body);
+}
+
+/// Reads the end of a queue while a message is on its way there.
+void CrashRun::read_what_is_new() {
+  const auto queue = static_cast<std::int32_t>(random_() % 3);
+  const std::int64_t end = max_offset("plain", queue);
+  send_to("plain", queue);
+  for (int tries = 0; tries < 100 && waiting_ > 0; ++tries)
+    if (!read_plain(queue, end).empty()) return;
+}
+
 /// Pulls from where the group stands, commits, and sends one message back now and then.
 void CrashRun::consume() {
   const auto queue = static_cast<std::int32_t>(random_() % 3);
@@ -370,28 +406,12 @@ void CrashRun::consume() {
   const auto stands = ask(question.kCode, question);
   if (!stands) return;
   const auto offset = remoting::read_header<protocol::OffsetResponse>(*stands);
-  protocol::PullMessageRequest pull;
-  pull.consumer_group = "consumers";
-  pull.topic = "plain";
-  pull.queue_id = queue;
-  pull.queue_offset = stands->code == 0 && offset ? offset->offset : 0;
-  pull.sys_flag = protocol::pull_flag::kSubscription;
-  pull.subscription = "*";
-  pull.suspend_timeout_ms = 0;
-  const auto answer = ask(request_code::kPullMessage, pull);
-  if (!answer || answer->code != 0) return;
-  std::int64_t next = pull.queue_offset;
-  const auto messages = messages_in(answer->body);
-  for (const protocol::Message& each : messages) {
-    const std::string body{as_text(each.body)};
-    const auto known = ledger_.plain.find(body);
-    if (known == ledger_.plain.end())
-      ledger_.violation("a reader was given what nobody sent: " + name_of(body));
-    else if (sync_flush_)
-      known->second.certain = true;  // somebody knows of it
-    next = each.queue_offset + 1;
-  }
-  if (!messages.empty() && random_() % 3 == 0) {
+  const std::int64_t from = stands->code == 0 && offset ? offset->offset : 0;
+  const Buffer read = read_plain(queue, from);
+  const auto messages = messages_in(read);
+  if (messages.empty()) return;
+  const std::int64_t next = messages.back().queue_offset + 1;
+  if (random_() % 3 == 0) {
     const auto& picked = messages[random_() % messages.size()];
     send_back(queue, picked.queue_offset, picked.physical_offset,
               std::string{as_text(picked.body)});

@@ -70,7 +70,7 @@ struct RetriesSync final : WrappedFile {
 struct SyncsSlowly final : WrappedFile {
   using WrappedFile::WrappedFile;
   Result<Ok> sync() override {
-    std::this_thread::sleep_for(500us);
+    std::this_thread::sleep_for(2ms);
     return WrappedFile::sync();
   }
 };
@@ -155,9 +155,9 @@ const std::vector<Mutant>& mutants() {
        .open_store = &open_hasty},
       {.name = "dispatches-before-sync",
        .what = "a queue shows a message that is not on disk",
-       .seeds = 200,
+       .seeds = 40,
        .only = Only::kSyncFlush,
-       .end = End::kCutMidway,
+       .end = End::kCutWhenQuiet,
        .files = files_where<SyncsSlowly>(&of_log),
        .open_store = &open_shown_early},
       {.name = "sync-does-nothing",
