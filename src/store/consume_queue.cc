@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::size_t kFirstUnits = 64, kScanUnits = 4'096;
 constexpr std::size_t kTopicsOfALoader = 500;  // fewer are not worth a thread
+constexpr std::size_t kLoadersMax = 16;        // they wait for the disk, not for a core
 constexpr std::int64_t kRecordBytesMin = 91;   // in the log: no body, topic and properties
 
 }  // namespace
@@ -424,9 +425,7 @@ Result<Ok> ConsumeQueues::load(const std::string& directory, QueueKind kind, boo
       failed = std::move(loaded);
     }
   };
-  // What is waited for are system calls, some ten a queue.
-  std::vector<std::thread> more{std::min<std::size_t>(
-      std::max(std::thread::hardware_concurrency(), 1u) - 1, topics->size() / kTopicsOfALoader)};
+  std::vector<std::thread> more{std::min(kLoadersMax - 1, topics->size() / kTopicsOfALoader)};
   for (std::thread& each : more) each = std::thread{load_some};
   load_some();
   for (std::thread& each : more) each.join();
