@@ -38,7 +38,7 @@ def wait_for_port(port, process, seconds, log):
             probe.settimeout(0.2)
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
-        time.sleep(0.05)
+        time.sleep(0.005)
     raise RuntimeError(f"port {port} did not open; the log ends with\n" + "\n".join(log.read_text(errors="replace").splitlines()[-15:]))
 
 
