@@ -87,6 +87,20 @@ std::optional<PopRefusal> ack_in_order(Popping& popping, const OrderedAck& ack) 
   return std::nullopt;
 }
 
+/// Of one message, for whoever brings back what was popped.
+RecordPut put_ack(Popping& popping, const auto& header, const protocol::ReceiptHandle& handle) {
+  protocol::Ack ack;
+  ack.offset = header.offset;
+  ack.broker_name = handle.broker_name;
+  ack.group = header.consumer_group;
+  ack.pop_time = handle.pop_time;
+  ack.queue_id = header.queue_id;
+  ack.start_offset = handle.start_offset;
+  ack.topic = header.topic;
+  return popping.log.put(handle.revive_queue, ack,
+                         protocol::visible_again(handle.pop_time, handle.invisible_ms));
+}
+
 void ack_one(Popping& popping, const AckMessageRequest& header, const Responder& responder) {
   Context& context = popping.context;
   if (const auto wrong = check_queue(context, header.topic, header.queue_id, *responder.peer()))
@@ -109,16 +123,7 @@ void ack_one(Popping& popping, const AckMessageRequest& header, const Responder&
   if (!popping.log.has(handle->revive_queue))
     return responder.reply(code::kMessageIllegal,
                            fmt::format("there is no revive queue {}", handle->revive_queue));
-  protocol::Ack ack;
-  ack.offset = header.offset;
-  ack.broker_name = handle->broker_name;
-  ack.group = header.consumer_group;
-  ack.pop_time = handle->pop_time;
-  ack.queue_id = header.queue_id;
-  ack.start_offset = handle->start_offset;
-  ack.topic = header.topic;
-  const auto put = popping.log.put(handle->revive_queue, ack,
-                                   protocol::visible_again(handle->pop_time, handle->invisible_ms));
+  const auto put = put_ack(popping, header, *handle);
   if (!put) {
     const PutAnswer why = put_answer(put.status, context);
     return responder.reply(code::kSystemError, why.remark);
@@ -238,16 +243,7 @@ void change_invisible_time(Popping& popping, const ChangeInvisibleTimeRequest& h
     return refuse(code::kSystemError, put_answer(put.status, context).remark);
   context.stats.count_check_point(header.topic, header.consumer_group);
 
-  protocol::Ack ack;
-  ack.offset = header.offset;
-  ack.broker_name = handle->broker_name;
-  ack.group = header.consumer_group;
-  ack.pop_time = handle->pop_time;
-  ack.queue_id = header.queue_id;
-  ack.start_offset = handle->start_offset;
-  ack.topic = header.topic;
-  const auto put = popping.log.put(handle->revive_queue, ack,
-                                   protocol::visible_again(handle->pop_time, handle->invisible_ms));
+  const auto put = put_ack(popping, header, *handle);
   if (!put) return refuse(code::kSystemError, put_answer(put.status, context).remark);
   context.stats.count_acks(header.topic, header.consumer_group, 1);
   answer_when_safe(context, responder, put.end(),

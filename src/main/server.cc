@@ -97,6 +97,15 @@ void print_config(const Common& common, Options now, Options defaults) {
 }
 
 /// What an operator should know before clients fail: an address they cannot use.
+Result<broker::BrokerSetup> read_broker_config(const Common& common) {
+  auto files = make_posix_files();
+  std::vector<std::string> warnings;
+  auto setup = broker::read_config(*files, common.config, common.lenient, warnings);
+  for (const std::string& warning : warnings)
+    std::fprintf(stderr, "warning: %s\n", warning.c_str());
+  return setup;
+}
+
 void warn_of_address(Env& env, const std::string& host) {
   auto numeric = remoting::resolve(host);
   if (!numeric)
@@ -145,12 +154,8 @@ int run_broker(std::span<const std::string> args) {
       ->type_name("LIST");
   app.footer("Example:\n  apogee broker -c /etc/rocketmq/broker.conf -n 'ns1:9876;ns2:9876'");
   if (const int done = parse(app, args); done >= 0) return done;
-  auto files = make_posix_files();
-  std::vector<std::string> warnings;
-  auto setup = broker::read_config(*files, common.config, common.lenient, warnings);
+  auto setup = read_broker_config(common);
   if (!setup) return fail(setup.error());
-  for (const std::string& warning : warnings)
-    std::fprintf(stderr, "warning: %s\n", warning.c_str());
   if (!common.name_servers.empty()) setup->broker.name_servers = common.name_servers;
   if (const char* const env = std::getenv("NAMESRV_ADDR");
       setup->broker.name_servers.empty() && env != nullptr)
@@ -204,12 +209,8 @@ int run_server(std::span<const std::string> args) {
   app.footer(
       "Examples:\n  apogee server\n  apogee server --store /var/lib/rocketmq --host 10.0.0.5");
   if (const int done = parse(app, args); done >= 0) return done;
-  auto files = make_posix_files();
-  std::vector<std::string> warnings;
-  auto setup = broker::read_config(*files, common.config, common.lenient, warnings);
+  auto setup = read_broker_config(common);
   if (!setup) return fail(setup.error());
-  for (const std::string& warning : warnings)
-    std::fprintf(stderr, "warning: %s\n", warning.c_str());
 
   Signals signals;
   Process process{{.log_level = LogLevel::kWarn}};
