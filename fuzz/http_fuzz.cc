@@ -1,6 +1,7 @@
 #include "broker/metrics_server.h"
 #include "fuzz/input.h"
 #include "fuzz/law.h"
+#include "testing/browser.h"
 #include "testing/disk_env.h"
 #include "testing/network.h"
 
@@ -16,35 +17,7 @@ using namespace apogee;
 
 constexpr const char* kServer = "10.0.0.1";
 constexpr const char* kClient = "10.0.0.2";
-
-class Browser final : public StreamHandler {
- public:
-  explicit Browser(testing::Network& network) {
-    network.machine(kClient).connect({kServer, 5'557}, 1s, [this](auto stream) {
-      require(stream.has_value());
-      stream_ = *std::move(stream);
-      stream_->start(*this);
-    });
-    network.run();
-  }
-  void send(std::string_view bytes) {
-    sent_ = bytes;
-    const Bytes piece = as_bytes(sent_);
-    if (!closed) stream_->write({&piece, 1});
-  }
-  std::string received;
-  bool closed = false;
-
- private:
-  MutableBytes read_space() override { return space_; }
-  void on_read(std::size_t bytes) override { received += as_text(Bytes{space_}.first(bytes)); }
-  void on_written() override {}
-  void on_closed(const Error&) override { closed = true; }
-
-  std::unique_ptr<Stream> stream_;
-  std::vector<std::byte> space_ = std::vector<std::byte>(1 << 16);
-  std::string sent_;
-};
+const Endpoint kSite{kServer, 5'557};
 
 }  // namespace
 
@@ -56,7 +29,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
           disk.workers, disk.random,     disk.log};
   int made = 0;
   auto server = broker::MetricsServer::start(
-      env, {kServer, 5'557}, [&](std::string_view path) -> std::optional<broker::HttpPage> {
+      env, kSite, [&](std::string_view path) -> std::optional<broker::HttpPage> {
         require(path.starts_with('/') && path.find_first_of(" ?") == std::string_view::npos);
         ++made;
         if (path == "/metrics") return broker::HttpPage{.body = "a 1\n"};
@@ -65,7 +38,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   require(server.has_value());
   network.conditions().read_bytes_max = 1 + input.next(256);
   {
-    Browser browser{network};
+    testing::Browser browser{network, kClient, kSite};
+    require(browser.is_connected());
     browser.send(as_text(input.rest));
     network.run();
     require(made <= 1);
@@ -74,7 +48,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     require(browser.received.empty() || browser.received.starts_with("HTTP/1.1 "));
     require(made == 0 || !browser.received.empty());
   }
-  Browser honest{network};
+  testing::Browser honest{network, kClient, kSite};
   honest.send("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
   network.run();
   require(honest.closed && honest.received.ends_with("a 1\n"));

@@ -33,12 +33,17 @@ class StoreOnDisk : public ::testing::Test {
   ~StoreOnDisk() override { close(); }
 
   void open() {
+    const auto opened = try_open();
+    ASSERT_TRUE(opened) << opened.error().detail;
+  }
+  Result<Ok> try_open() {
     env_ = std::make_unique<Env>(Env{*clock_, outside_.disk.files(), outside_.network, *workers_,
                                      outside_.random, outside_.log});
     auto opened = store::MessageStore::open(*env_, config_, events_);
-    ASSERT_TRUE(opened) << opened.error().detail;
+    if (!opened) return opened.error();
     store_ = *std::move(opened);
     store_->start();
+    return Ok{};
   }
   void close() { store_.reset(); }
   void kill() {
@@ -47,12 +52,14 @@ class StoreOnDisk : public ::testing::Test {
   }
 
   static Buffer encoded(std::string_view topic, std::string_view body,
-                        const Properties& properties = {}, std::int32_t flags = 0) {
+                        const Properties& properties = {}, std::int32_t flags = 0,
+                        std::int32_t queue_id = 0) {
     Buffer text, record;
     for (const auto& [name, value] : properties)
       if (!value.empty()) protocol::append_property(text, name, value);
     static constexpr std::array<std::byte, 4> kHost{};
-    EXPECT_TRUE(protocol::encode_message(record, {.sys_flag = flags,
+    EXPECT_TRUE(protocol::encode_message(record, {.queue_id = queue_id,
+                                                  .sys_flag = flags,
                                                   .born_timestamp = 1,
                                                   .born_host = kHost,
                                                   .store_host = kHost,
@@ -61,9 +68,11 @@ class StoreOnDisk : public ::testing::Test {
                                                   .properties = text}));
     return record;
   }
-  store::Append append(std::string_view topic, Buffer record) {
+  store::Append append(std::string_view topic, Buffer record, std::int32_t queue_id = 0) {
     store::Append append{
-        .topic = topic, .records = std::as_writable_bytes(std::span{record.data(), record.size()})};
+        .topic = topic,
+        .queue_id = queue_id,
+        .records = std::as_writable_bytes(std::span{record.data(), record.size()})};
     store::Append* batch[] = {&append};
     store_->append(batch);
     return append;
@@ -73,6 +82,18 @@ class StoreOnDisk : public ::testing::Test {
       const store::StoreStatus status = store_->status();
       return status.dispatched_offset >= status.commit_log_max_offset;
     }));
+  }
+
+  /// Of what is in a directory, sorted; none: there is no such directory.
+  std::vector<std::string> names(const std::string& directory) {
+    std::vector<std::string> names;
+    if (const auto entries = outside_.disk.files().list(directory))
+      for (const DirectoryEntry& each : *entries) names.push_back(each.name);
+    return names;
+  }
+  std::string bytes_of(const std::string& path, std::size_t from, std::size_t count) {
+    const auto all = read_file(outside_.disk.files(), path);
+    return all && all->size() > from ? all->substr(from, count) : "no such bytes";
   }
 
   DiskEnv outside_;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -65,6 +66,22 @@ class WrappedFiles : public FileSystem {
 
  private:
   FileSystem& real_;
+};
+
+/// A file system whose files are changed one by one, as they are opened.
+class ChangedFiles : public WrappedFiles {
+ public:
+  using Change =
+      std::function<std::unique_ptr<File>(const std::string& path, std::unique_ptr<File> file)>;
+  ChangedFiles(FileSystem& real, Change change) : WrappedFiles{real}, change_{std::move(change)} {}
+  Result<std::unique_ptr<File>> open(const std::string& path, Open mode) override {
+    auto file = WrappedFiles::open(path, mode);
+    if (file) *file = change_(path, *std::move(file));
+    return file;
+  }
+
+ private:
+  const Change change_;
 };
 
 }  // namespace apogee::testing

@@ -2,50 +2,24 @@
 
 #include <gtest/gtest.h>
 
+#include "testing/browser.h"
 #include "testing/disk_env.h"
 #include "testing/network.h"
 
 namespace apogee::broker {
 namespace {
 
+using apogee::testing::Browser;
+
 constexpr const char* kServer = "10.0.0.1";
 constexpr const char* kClient = "10.0.0.2";
-
-/// A browser that speaks bytes.
-class Browser final : public StreamHandler {
- public:
-  explicit Browser(testing::Network& network) {
-    network.machine(kClient).connect({kServer, 5'557}, 1s, [this](auto stream) {
-      if (!stream) return;
-      stream_ = *std::move(stream);
-      stream_->start(*this);
-    });
-    network.run();
-  }
-  void send(std::string bytes) {
-    sent_ = std::move(bytes);
-    const Bytes piece = as_bytes(sent_);
-    if (stream_) stream_->write({&piece, 1});
-  }
-  std::string received;
-  bool closed = false;
-
- private:
-  MutableBytes read_space() override { return space_; }
-  void on_read(std::size_t bytes) override { received += as_text(Bytes{space_}.first(bytes)); }
-  void on_written() override {}
-  void on_closed(const Error&) override { closed = true; }
-
-  std::unique_ptr<Stream> stream_;
-  std::vector<std::byte> space_ = std::vector<std::byte>(1 << 16);
-  std::string sent_;
-};
+const Endpoint kSite{kServer, 5'557};
 
 class Http : public ::testing::Test {
  protected:
   Http() {
-    auto started = MetricsServer::start(
-        env_, {kServer, 5'557}, [](std::string_view path) -> std::optional<HttpPage> {
+    auto started =
+        MetricsServer::start(env_, kSite, [](std::string_view path) -> std::optional<HttpPage> {
           if (path == "/metrics") return HttpPage{.body = "a 1\n"};
           if (path == "/readyz") return HttpPage{.status = 503, .body = "the disk is full\n"};
           return std::nullopt;
@@ -58,7 +32,7 @@ class Http : public ::testing::Test {
     network_.run();
   }
   std::string get(const std::string& request) {
-    Browser browser{network_};
+    Browser browser{network_, kClient, kSite};
     browser.send(request);
     network_.run();
     EXPECT_TRUE(browser.closed) << "one request a connection";
@@ -104,7 +78,7 @@ TEST_F(Http, TakesARequestInAnyPieces) {
 }
 
 TEST_F(Http, DoesNotWaitForeverForASlowPeer) {
-  Browser slow{network_};
+  Browser slow{network_, kClient, kSite};
   slow.send("GET /met");
   network_.run();
   EXPECT_FALSE(slow.closed);
@@ -115,8 +89,8 @@ TEST_F(Http, DoesNotWaitForeverForASlowPeer) {
 TEST_F(Http, HasSoManyConnectionsAndNoMore) {
   std::vector<std::unique_ptr<Browser>> open;
   for (std::size_t i = 0; i < MetricsServer::kConnectionsMax; ++i)
-    open.push_back(std::make_unique<Browser>(network_));
-  Browser one_more{network_};
+    open.push_back(std::make_unique<Browser>(network_, kClient, kSite));
+  Browser one_more{network_, kClient, kSite};
   network_.run();
   EXPECT_TRUE(one_more.closed);
   for (const auto& each : open) EXPECT_FALSE(each->closed);

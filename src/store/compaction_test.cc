@@ -113,14 +113,6 @@ class Compacting : public apogee::testing::StoreOnDisk<CompactionTopics> {
     return (*positions)->queue_offsets["C_0"];
   }
 
-  std::vector<std::string> names(const std::string& directory) {
-    std::vector<std::string> names;
-    const auto entries = outside_.disk.files().list(directory);
-    for (const DirectoryEntry& each : entries ? *entries : std::vector<DirectoryEntry>{})
-      names.push_back(each.name);
-    return names;
-  }
-
   Inspection inspection() {
     auto opened = Inspection::open(
         outside_.disk.files(),
@@ -353,9 +345,7 @@ TEST_F(Compacting, FilesOfAnotherLengthAreRefused) {
   settle();
   close();
   config_.compaction_queue_file_bytes = 92;
-  env_ = std::make_unique<Env>(Env{*clock_, outside_.disk.files(), outside_.network, *workers_,
-                                   outside_.random, outside_.log});
-  const auto opened = MessageStore::open(*env_, config_, events_);
+  const auto opened = try_open();
   ASSERT_FALSE(opened);
   EXPECT_THAT(opened.error().detail, ::testing::HasSubstr("compactionMappedFileSize"));
 }
@@ -413,15 +403,10 @@ class CompactingModel : public Compacting {
     close();
     for (std::uint64_t times = kind < 3 ? random_() % 3 : 0; times > 0; --times) {
       outside_.disk.lose_power_after(random_() % 60);
-      env_ = std::make_unique<Env>(Env{*clock_, outside_.disk.files(), outside_.network, *workers_,
-                                       outside_.random, outside_.log});
-      if (auto opened = MessageStore::open(*env_, config_, events_)) {
-        (*opened)->start();
-        std::this_thread::sleep_for(std::chrono::milliseconds{random_() % 8});
-        outside_.disk.crash(random_());
-      } else {
-        outside_.disk.crash(random_());
-      }
+      // Until power fails or, at some step of it, there is a compaction.
+      if (try_open() && random_() % 2 == 0) eventually([&] { return seen_compacted(); }, 8ms);
+      outside_.disk.crash(random_());
+      close();
     }
   }
 

@@ -18,14 +18,12 @@ namespace apogee::store {
 namespace {
 
 /// Tells of write-back and of every resize. Threads: any.
-class ToldFiles : public testing::WrappedFiles {
+class ToldFiles : public testing::ChangedFiles {
  public:
-  using WrappedFiles::WrappedFiles;
-  Result<std::unique_ptr<File>> open(const std::string& path, Open mode) override {
-    auto file = WrappedFiles::open(path, mode);
-    if (!file) return file;
-    return std::unique_ptr<File>{std::make_unique<ToldFile>(*std::move(file), *this)};
-  }
+  explicit ToldFiles(FileSystem& real)
+      : ChangedFiles{real, [this](const std::string&, std::unique_ptr<File> file) {
+                       return std::make_unique<ToldFile>(std::move(file), *this);
+                     }} {}
   std::vector<std::uint64_t> sizes() {
     std::lock_guard lock{mutex_};
     return std::exchange(sizes_, {});
@@ -129,14 +127,15 @@ TEST(LogSpace, OfARemovedSegmentIsGivenBackInPartsOnceNobodyReadsIt) {
 }
 
 /// The disk stands still under the first write to the log behind stand() until go_on().
-class StandingFiles : public testing::WrappedFiles {
+class StandingFiles : public testing::ChangedFiles {
  public:
-  using WrappedFiles::WrappedFiles;
-  Result<std::unique_ptr<File>> open(const std::string& path, Open mode) override {
-    auto file = WrappedFiles::open(path, mode);
-    if (!file || path.find("/commitlog/") == std::string::npos) return file;
-    return std::unique_ptr<File>{std::make_unique<StandingFile>(*std::move(file), *this)};
-  }
+  explicit StandingFiles(FileSystem& real)
+      : ChangedFiles{
+            real,
+            [this](const std::string& path, std::unique_ptr<File> file) -> std::unique_ptr<File> {
+              if (path.find("/commitlog/") == std::string::npos) return file;
+              return std::make_unique<StandingFile>(std::move(file), *this);
+            }} {}
   void stand() { stands_ = true; }
   void wait_until_met() { met_.get_future().get(); }
   void go_on() { goes_on_.set_value(); }
@@ -184,14 +183,12 @@ TEST(StandingDisk, HoldsUpOneSenderAndTheOthersAreRefused) {
 }
 
 /// Counts what is read.
-class CountedFiles : public testing::WrappedFiles {
+class CountedFiles : public testing::ChangedFiles {
  public:
-  using WrappedFiles::WrappedFiles;
-  Result<std::unique_ptr<File>> open(const std::string& path, Open mode) override {
-    auto file = WrappedFiles::open(path, mode);
-    if (!file) return file;
-    return std::unique_ptr<File>{std::make_unique<CountedFile>(*std::move(file), bytes)};
-  }
+  explicit CountedFiles(FileSystem& real)
+      : ChangedFiles{real, [this](const std::string&, std::unique_ptr<File> file) {
+                       return std::make_unique<CountedFile>(std::move(file), bytes);
+                     }} {}
   std::atomic<std::uint64_t> bytes{0};
 
  private:

@@ -5,95 +5,26 @@
 
 #include <gtest/gtest.h>
 
-#include "base/clock.h"
-#include "protocol/message.h"
-#include "testing/forgetful_disk.h"
 #include "testing/manual_clock.h"
-#include "testing/recording_logger.h"
+#include "testing/store_on_disk.h"
 
 namespace apogee::store {
 namespace {
 
-/// The store has no business with it.
-class NoNetwork final : public Transport {
- public:
-  Result<std::unique_ptr<Listener>> listen(const Endpoint&,
-                                           std::function<void(std::unique_ptr<Stream>)>) override {
-    return Error{Errc::kUnsupported, {}};
-  }
-  void connect(const Endpoint&, std::chrono::milliseconds,
-               std::function<void(Result<std::unique_ptr<Stream>>)> done) override {
-    done(Error{Errc::kUnsupported, {}});
-  }
-};
-
-/// A store on a disk in memory, with real threads and the real clock.
-class Store : public ::testing::Test {
+class Store : public testing::StoreOnDisk<StoreEvents> {
  protected:
-  static StoreConfig small() {
-    StoreConfig config;
-    config.root = "/store";
-    config.commit_log_file_bytes = 16 << 10;
-    config.consume_queue_file_bytes = 400;
-    config.index_slots = 100;
-    config.index_units = 500;
-    return config;
+  Store() {
+    config_.consume_queue_file_bytes = 400;
+    config_.index_slots = 100;
+    config_.index_units = 500;
   }
+  MessageStore& store() { return *store_; }
 
-  struct Running {
-    explicit Running(Store& test, const StoreConfig& config)
-        : env{*test.clock_,   test.disk_.files(), test.network_,
-              *test.workers_, test.random_,       *test.log_} {
-      auto opened = MessageStore::open(env, config, test.events_);
-      if (!opened) {
-        error = opened.error().detail;
-        return;
-      }
-      store = *std::move(opened);
-      store->start();
-    }
-    Env env;
-    std::string error;
-    std::unique_ptr<MessageStore> store;
-  };
-  void open(const StoreConfig& config = small()) {
-    running_ = std::make_unique<Running>(*this, config);
-    ASSERT_TRUE(running_->store) << running_->error;
-  }
-  void close() { running_.reset(); }
-  MessageStore& store() { return *running_->store; }
-
-  static Buffer record(std::string_view topic, std::int32_t queue, std::string_view body,
-                       std::string_view keys = "", std::string_view tags = "") {
-    Buffer properties;
-    if (!keys.empty()) protocol::append_property(properties, "KEYS", keys);
-    if (!tags.empty()) protocol::append_property(properties, "TAGS", tags);
-    static constexpr std::array<std::byte, 4> kHost{};
-    Buffer out;
-    EXPECT_TRUE(protocol::encode_message(out, {.queue_id = queue,
-                                               .born_timestamp = 1,
-                                               .born_host = kHost,
-                                               .store_host = kHost,
-                                               .body = as_bytes(body),
-                                               .topic = topic,
-                                               .properties = properties}));
-    return out;
-  }
   Append send(std::string_view topic, std::int32_t queue, std::string_view body,
               std::string_view keys = "", std::string_view tags = "") {
-    Buffer bytes = record(topic, queue, body, keys, tags);
-    Append append{.topic = topic,
-                  .queue_id = queue,
-                  .records = std::as_writable_bytes(std::span{bytes.data(), bytes.size()})};
-    Append* batch[] = {&append};
-    store().append(batch);
-    return append;
-  }
-  void wait_dispatched() {
-    for (int i = 0; i < 5'000'000 &&
-                    store().status().dispatched_offset < store().status().commit_log_max_offset;
-         ++i)
-      std::this_thread::yield();
+    const Properties properties{{protocol::property::kKeys, std::string{keys}},
+                                {protocol::property::kTags, std::string{tags}}};
+    return append(topic, encoded(topic, body, properties, 0, queue), queue);
   }
   std::vector<std::string> read_all(std::string_view topic, std::int32_t queue,
                                     const MessageFilter* filter = nullptr) {
@@ -118,15 +49,6 @@ class Store : public ::testing::Test {
       }
     }
   }
-
-  testing::ForgetfulDisk disk_;
-  std::unique_ptr<Clock> clock_ = make_system_clock();
-  std::unique_ptr<Executor> workers_ = make_thread_pool(2, "work");
-  NoNetwork network_;
-  Random random_{1};
-  std::unique_ptr<Logger> log_ = make_silent_logger();
-  StoreEvents events_;
-  std::unique_ptr<Running> running_;
 };
 
 TEST_F(Store, ADeletedTopicThatComesAgainCanBeRead) {
@@ -175,8 +97,7 @@ TEST_F(Store, KeepsEverythingWrittenWhenTheProcessIsKilled) {
       sent.push_back(std::to_string(round) + "." + std::to_string(i));
       ASSERT_EQ(send("t", i % 2, sent.back()).status, PutStatus::kOk);
     }
-    disk_.kill_process();
-    close();
+    kill();
   }
   open();
   auto all = read_all("t", 0);
@@ -192,13 +113,12 @@ TEST_F(Store, KeepsDurableMessagesThroughPowerCuts) {
   for (std::uint64_t seed = 1; seed <= 60; ++seed) {
     SCOPED_TRACE(::testing::Message() << "seed " << seed);
     std::mt19937_64 random{seed};
-    StoreConfig config = small();
-    config.root = "/store" + std::to_string(seed);
-    config.flush_disk_type = FlushDiskType::kSyncFlush;
+    config_.root = "/store" + std::to_string(seed);
+    config_.flush_disk_type = FlushDiskType::kSyncFlush;
     std::map<std::string, std::pair<std::int32_t, std::int64_t>> durable;
     std::set<std::string> sent;
     for (int round = 0; round < 3; ++round) {
-      open(config);
+      open();
       const int count = static_cast<int>(random() % 120);
       std::int64_t end = 0;
       std::vector<std::pair<std::string, Append>> unsure;
@@ -220,9 +140,9 @@ TEST_F(Store, KeepsDurableMessagesThroughPowerCuts) {
           unsure.clear();
         }
       }
-      disk_.crash(random());
+      outside_.disk.crash(random());
       close();
-      open(config);
+      open();
       for (std::int32_t queue = 0; queue < 3; ++queue) {
         std::int64_t offset = 0;
         for (const std::string& body : read_all("t", queue)) {
@@ -270,18 +190,16 @@ class StoreByHand : public Store {
 };
 
 TEST_F(StoreByHand, TellsOfADiskThatRefusesNowAndThenNotForEveryMessage) {
-  auto recording = std::make_unique<testing::RecordingLogger>();
-  const auto lines = [log = recording.get()](std::string_view part) {
-    const auto all = log->lines();
+  const auto lines = [&](std::string_view part) {
+    const auto all = outside_.log.lines();
     return std::count_if(all.begin(), all.end(),
                          [&](const std::string& line) { return line.find(part) != line.npos; });
   };
-  log_ = std::move(recording);
   open();
-  disk_.inject({.operation = testing::ForgetfulDisk::Operation::kWrite,
-                .times = testing::ForgetfulDisk::kForever,
-                .error = Errc::kNoSpace,
-                .path_part = "/commitlog/"});
+  outside_.disk.inject({.operation = testing::ForgetfulDisk::Operation::kWrite,
+                        .times = testing::ForgetfulDisk::kForever,
+                        .error = Errc::kNoSpace,
+                        .path_part = "/commitlog/"});
   for (int i = 0; i < 100; ++i)
     EXPECT_EQ(send("t", 0, "body").status, PutStatus::kServiceNotAvailable);
   EXPECT_EQ(lines("append failed"), 1);
@@ -289,7 +207,7 @@ TEST_F(StoreByHand, TellsOfADiskThatRefusesNowAndThenNotForEveryMessage) {
   EXPECT_EQ(send("t", 0, "body").status, PutStatus::kServiceNotAvailable);
   EXPECT_EQ(lines("append failed"), 2);
   EXPECT_EQ(lines("times=101"), 1);
-  disk_.clear_faults();
+  outside_.disk.clear_faults();
   EXPECT_EQ(send("t", 0, "body").status, PutStatus::kOk);
   EXPECT_EQ(lines("appending again: refused_before=101"), 1);
 }
@@ -297,14 +215,13 @@ TEST_F(StoreByHand, TellsOfADiskThatRefusesNowAndThenNotForEveryMessage) {
 TEST_F(StoreByHand, QueueFilesThatAKilledProcessMadeSurviveALaterPowerCut) {
   open();
   fill("t", 5);
-  disk_.kill_process();
-  close();
+  kill();
   open();
   for (int i = 0; i < 3; ++i) {  // until the checkpoint has passed those of the first life
     fill("u", 60);
     flush_all();
   }
-  disk_.crash();
+  outside_.disk.crash();
   close();
   open();
   EXPECT_EQ(store().min_offset("t", 0), 0);
@@ -317,24 +234,22 @@ TEST_F(StoreByHand, QueueFilesThatAKilledProcessMadeSurviveALaterPowerCut) {
 TEST_F(StoreByHand, APowerCutInRecoveryLosesNothingOfOlderQueues) {
   for (std::uint64_t operations = 1; operations <= 30; ++operations) {
     SCOPED_TRACE(::testing::Message() << "cut after " << operations);
-    StoreConfig config = small();
-    config.root = "/store" + std::to_string(operations);
-    open(config);
+    config_.root = "/store" + std::to_string(operations);
+    open();
     fill("u", 1);  // the queue that recovery writes first
     fill("t", 5);
     for (int i = 0; i < 3; ++i) {
       fill("u", 60);
       flush_all();
     }
-    disk_.crash();
+    outside_.disk.crash();
     close();
-    ASSERT_TRUE(remove_tree(disk_.files(), config.root + "/consumequeue/u"));
-    ASSERT_TRUE(disk_.files().sync_directory(config.root + "/consumequeue"));
-    disk_.lose_power_after(operations);
-    running_ = std::make_unique<Running>(*this, config);
-    disk_.kill_process();  // write-back had been fast: all that was written is there
-    close();
-    open(config);
+    ASSERT_TRUE(remove_tree(outside_.disk.files(), config_.root + "/consumequeue/u"));
+    ASSERT_TRUE(outside_.disk.files().sync_directory(config_.root + "/consumequeue"));
+    outside_.disk.lose_power_after(operations);
+    (void)try_open();
+    kill();  // write-back had been fast: all that was written is there
+    open();
     EXPECT_EQ(store().min_offset("t", 0), 0);
     EXPECT_EQ(read_all("t", 0).size(), 5U);
     EXPECT_EQ(read_all("u", 0).size(), 181U);
@@ -359,10 +274,10 @@ TEST_F(Store, FindsMessagesByKeyAndByTime) {
 
 TEST_F(Store, RefusesADirectoryInUse) {
   open();
-  Running second{*this, small()};
-  EXPECT_FALSE(second.store);
-  EXPECT_NE(second.error.find("/store is in use by another process"), std::string::npos)
-      << second.error;
+  const auto second = MessageStore::open(*env_, config_, events_);
+  ASSERT_FALSE(second);
+  EXPECT_NE(second.error().detail.find("/store is in use by another process"), std::string::npos)
+      << second.error().detail;
 }
 
 TEST_F(Store, AnswersOffsetsOutsideTheQueueAsJavaDoes) {
@@ -378,7 +293,8 @@ TEST_F(Store, AnswersOffsetsOutsideTheQueueAsJavaDoes) {
 }
 
 TEST_F(Store, RefusesMessagesUntilARestartWhenItsAbortMarkIsNotOnDisk) {
-  disk_.inject({.operation = testing::ForgetfulDisk::Operation::kSync, .path_part = "/abort"});
+  outside_.disk.inject(
+      {.operation = testing::ForgetfulDisk::Operation::kSync, .path_part = "/abort"});
   open();
   EXPECT_EQ(send("t", 0, "one").status, PutStatus::kServiceNotAvailable);
   EXPECT_NE(store().status().not_writable_because.find("abort mark"), std::string::npos);
@@ -403,8 +319,8 @@ TEST_F(StoreByHand, AnEntryThatLeadsBesideItsRecordIsNotServedAndTheNextOneIs) {
   for (const char* body : {"one", "two", "three"}) send("t", 0, body);
   wait_dispatched();
   constexpr std::uint64_t kLowByteOfSecondOffset = 20 + 7;
-  ASSERT_TRUE(
-      disk_.flip_bit("/store/consumequeue/t/0/00000000000000000000", kLowByteOfSecondOffset * 8));
+  ASSERT_TRUE(outside_.disk.flip_bit("/store/consumequeue/t/0/00000000000000000000",
+                                     kLowByteOfSecondOffset * 8));
   EXPECT_EQ(read_all("t", 0), (std::vector<std::string>{"one", "three"}));
 }
 
@@ -426,8 +342,8 @@ TEST_F(StoreByHand, AnEntryWhoseTagsAreInConsumequeueExtIsFilteredByItsRecord) {
   wait_dispatched();
   constexpr std::uint64_t kSignOfTagsCode = 12 * 8 + 7;
   for (const std::uint64_t entry : {0, 1, 2})
-    ASSERT_TRUE(disk_.flip_bit("/store/consumequeue/t/0/00000000000000000000",
-                               entry * 20 * 8 + kSignOfTagsCode));
+    ASSERT_TRUE(outside_.disk.flip_bit("/store/consumequeue/t/0/00000000000000000000",
+                                       entry * 20 * 8 + kSignOfTagsCode));
   const OnlyTag filter{"A"};
   EXPECT_EQ(read_all("t", 0, &filter), (std::vector<std::string>{"one", "three"}));
 }
@@ -438,12 +354,12 @@ TEST_F(Store, SyncsManyQueuesByOneCall) {
   open();
   for (std::int32_t queue = 0; queue < kMany; ++queue) send("t", queue, "one");
   wait_dispatched();
-  const auto directories = disk_.count(Operation::kSyncDirectory);
+  const auto directories = outside_.disk.count(Operation::kSyncDirectory);
   close();
-  EXPECT_EQ(disk_.count(Operation::kSyncTree), 1u);
-  EXPECT_LT(disk_.count(Operation::kSyncDirectory) - directories, 10u);
-  EXPECT_FALSE(disk_.files().stat("/store/abort"));
-  disk_.crash();
+  EXPECT_EQ(outside_.disk.count(Operation::kSyncTree), 1u);
+  EXPECT_LT(outside_.disk.count(Operation::kSyncDirectory) - directories, 10u);
+  EXPECT_FALSE(outside_.disk.files().stat("/store/abort"));
+  outside_.disk.crash();
   open();
   for (std::int32_t queue = 0; queue < kMany; ++queue)
     EXPECT_EQ(read_all("t", queue), std::vector<std::string>{"one"});
@@ -454,21 +370,21 @@ TEST_F(Store, MakesTheQueuesAgainWhoseSyncFailed) {
   open();
   for (std::int32_t queue = 0; queue < kMany; ++queue) send("t", queue, "one");
   wait_dispatched();
-  disk_.inject({.operation = testing::ForgetfulDisk::Operation::kSyncTree});
+  outside_.disk.inject({.operation = testing::ForgetfulDisk::Operation::kSyncTree});
   close();
-  EXPECT_TRUE(disk_.files().stat("/store/abort")) << "the next start recovers";
-  disk_.crash();
+  EXPECT_TRUE(outside_.disk.files().stat("/store/abort")) << "the next start recovers";
+  outside_.disk.crash();
   open();
   for (std::int32_t queue = 0; queue < kMany; ++queue)
     EXPECT_EQ(read_all("t", queue), std::vector<std::string>{"one"});
 }
 
 TEST_F(Store, RefusesMessagesAfterAFailedSync) {
-  StoreConfig config = small();
-  config.flush_disk_type = FlushDiskType::kSyncFlush;
-  open(config);
+  config_.flush_disk_type = FlushDiskType::kSyncFlush;
+  open();
   ASSERT_EQ(send("t", 0, "one").status, PutStatus::kOk);
-  disk_.inject({.operation = testing::ForgetfulDisk::Operation::kSync, .path_part = "/commitlog/"});
+  outside_.disk.inject(
+      {.operation = testing::ForgetfulDisk::Operation::kSync, .path_part = "/commitlog/"});
   std::promise<PutStatus> done;
   store().when_durable(store().status().commit_log_max_offset,
                        [&](PutStatus status) { done.set_value(status); });

@@ -17,7 +17,7 @@ struct BitMaps final : StoreEvents {
 
 class Extended : public testing::StoreOnDisk<BitMaps> {
  protected:
-  static constexpr std::string_view kFile = "/store/consumequeue_ext/t/0/00000000000000000000";
+  static constexpr const char* kFile = "/store/consumequeue_ext/t/0/00000000000000000000";
 
   /// Takes one tag and what has a bit in common with `bits`.
   class OnlyTag final : public MessageFilter {
@@ -60,21 +60,11 @@ class Extended : public testing::StoreOnDisk<BitMaps> {
         }
     }
   }
-  std::string bytes_of(std::string_view path, std::uint64_t from, std::size_t count) {
-    std::string bytes(count, '\0');
-    auto file = outside_.disk.files().open(std::string{path}, FileSystem::Open::kReadOnly);
-    if (!file) return "no file";
-    const auto got =
-        (*file)->read_at(from, std::as_writable_bytes(std::span{bytes.data(), bytes.size()}));
-    bytes.resize(got ? *got : 0);
-    return bytes;
-  }
+  /// The ends of their names.
   std::vector<std::string> files() {
-    std::vector<std::string> names;
-    const auto entries = outside_.disk.files().list("/store/consumequeue_ext/t/0");
-    if (entries)
-      for (const DirectoryEntry& each : *entries) names.push_back(each.name.substr(16));
-    return names;
+    auto files = names("/store/consumequeue_ext/t/0");
+    for (std::string& each : files) each.erase(0, 16);
+    return files;
   }
 };
 
@@ -93,7 +83,7 @@ TEST_F(Extended, UnitsAndEntriesHaveTheLayoutOfThePublishedBroker) {
   EXPECT_EQ(bytes_of(kFile, 0, 21), wanted);
   EXPECT_EQ(bytes_of(kFile, 21, 2), std::string("\0\x14", 2));
   EXPECT_EQ(bytes_of(kFile, 41, 87), std::string(87, '\0'));
-  constexpr std::string_view kQueue = "/store/consumequeue/t/0/00000000000000000000";
+  constexpr const char* kQueue = "/store/consumequeue/t/0/00000000000000000000";
   EXPECT_EQ(bytes_of(kQueue, 12, 8), std::string("\x80\0\0\0\0\0\0\0", 8));
   EXPECT_EQ(bytes_of(kQueue, 32, 8), std::string("\x80\0\0\0\0\0\0\x15", 8));
 }

@@ -8,6 +8,7 @@
 namespace apogee::crash {
 namespace {
 
+using apogee::testing::ChangedFiles;
 using apogee::testing::WrappedFile;
 using apogee::testing::WrappedFiles;
 using apogee::testing::WrappedStore;
@@ -16,30 +17,12 @@ bool of_log(const std::string& path) {
   return path.find("/commitlog/") != std::string::npos;
 }
 
-using FileMutation =
-    std::function<std::unique_ptr<File>(const std::string&, std::unique_ptr<File>)>;
-
-/// A file system whose files are changed one by one.
-class MutatedFiles : public WrappedFiles {
- public:
-  MutatedFiles(FileSystem& real, FileMutation mutation)
-      : WrappedFiles{real}, mutation_{std::move(mutation)} {}
-  Result<std::unique_ptr<File>> open(const std::string& path, Open mode) override {
-    auto file = WrappedFiles::open(path, mode);
-    if (file) *file = mutation_(path, *std::move(file));
-    return file;
-  }
-
- private:
-  const FileMutation mutation_;
-};
-
 /// `Mutated` in place of the files the predicate picks.
 template <class Mutated>
 std::function<std::unique_ptr<FileSystem>(FileSystem&)> files_where(
     std::function<bool(const std::string&)> picked) {
   return [picked](FileSystem& real) -> std::unique_ptr<FileSystem> {
-    return std::make_unique<MutatedFiles>(
+    return std::make_unique<ChangedFiles>(
         real, [picked](const std::string& path, std::unique_ptr<File> file) {
           if (picked(path)) return std::unique_ptr<File>{new Mutated{std::move(file)}};
           return file;
