@@ -37,15 +37,18 @@ UniqueIds::UniqueIds(Env& env, const std::string& address) : clock_{env.clock} {
   for (const char each : host.address) append_hex(prefix_, static_cast<unsigned char>(each), 1);
   append_hex(prefix_, static_cast<std::uint64_t>(::getpid()) & 0xFFFF, 2);
   append_hex(prefix_, env.random.next() & 0xFFFF'FFFF, 4);
+  enter_month(clock_.wall_ms());  // here, not by all who send first at the same time
+}
+
+void UniqueIds::enter_month(std::int64_t now) {
+  const Month month = month_of(now);
+  month_begins_ms_.store(month.begins_ms, std::memory_order_relaxed);
+  month_ends_ms_.store(month.ends_ms, std::memory_order_relaxed);
 }
 
 std::string UniqueIds::next() {
   const std::int64_t now = clock_.wall_ms();
-  if (now >= month_ends_ms_.load(std::memory_order_relaxed)) {
-    const Month month = month_of(now);
-    month_begins_ms_.store(month.begins_ms, std::memory_order_relaxed);
-    month_ends_ms_.store(month.ends_ms, std::memory_order_relaxed);
-  }
+  if (now >= month_ends_ms_.load(std::memory_order_relaxed)) enter_month(now);
   // A clock set back over the turn of a month gives no negative time.
   const auto since =
       std::max<std::int64_t>(0, now - month_begins_ms_.load(std::memory_order_relaxed));

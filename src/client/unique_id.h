@@ -21,6 +21,8 @@ class UniqueIds {
   std::string next();
 
  private:
+  void enter_month(std::int64_t now);
+
   Clock& clock_;
   std::string prefix_;  // hex of address, process and this maker
   std::atomic<std::uint32_t> counter_{0};
