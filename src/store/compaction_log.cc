@@ -372,7 +372,7 @@ Result<Ok> CompactionLog::load(const Truth& truth) {
   if (!queues) return queues.error();
   for (const auto& [base, bytes] : *queues)
     if (!logs->contains(base))
-      if (auto gone = remove_lonely_units(base, bytes); !gone) return gone;
+      if (auto gone = remove_lonely_units(base, bytes, *cut_off); !gone) return gone;
 
   if (!logs->empty())
     if (auto made = env_.files.create_directories(place_.queue_directory); !made) return made;
@@ -420,9 +420,11 @@ Result<Ok> CompactionLog::load(const Truth& truth) {
   return Ok{};
 }
 
-/// Their records have been lost: nothing removes those and leaves the units.
-Result<Ok> CompactionLog::remove_lonely_units(std::int64_t base, std::uint64_t bytes) {
-  if (bytes >= kUnitBytes) {
+/// Their records have been lost: nothing but a compaction that was cut off removes those and leaves
+/// the units.
+Result<Ok> CompactionLog::remove_lonely_units(std::int64_t base, std::uint64_t bytes,
+                                              bool cut_off) {
+  if (bytes >= kUnitBytes && !cut_off) {
     auto file = env_.files.open(place_.queue_path(base), FileSystem::Open::kReadOnly);
     if (!file) return file.error();
     std::array<std::byte, kUnitBytes> first{};

@@ -147,7 +147,7 @@ class CompactionLog {
   void change_files(Change change);
   Result<bool> restore_renamed();
   Result<std::map<std::int64_t, std::uint64_t>> lengths(const std::string& directory) const;
-  Result<Ok> remove_lonely_units(std::int64_t base, std::uint64_t bytes);
+  Result<Ok> remove_lonely_units(std::int64_t base, std::uint64_t bytes, bool cut_off);
   Result<Ok> rebuild(CompactionFile& file, std::int64_t last, bool is_last, const Truth& truth);
   Result<Ok> cut_behind(Files& files, const Truth& truth);
   Result<Ok> remove_file(std::int64_t base);

@@ -220,22 +220,21 @@ Result<Ok> Comparison::check_file(const SegmentFile& log) {
 }
 
 Result<Ok> Comparison::check_units(LogReader& records, UnitFile& units, const SegmentFile& file) {
-  std::optional<std::uint64_t> end;  // the first unit behind the last
+  bool ended = false;  // at the unit before, or further back
   for (std::uint64_t i = 0; i < units.room(); ++i) {
     auto unit = units.at(i);
     if (!unit) return unit.error();
     const std::uint64_t position = i * kUnitBytes;
     const bool legal = units.is_legal(*unit);
     if (!legal && unit->size == 0 && unit->messages == 0) {  // zeros, or the mark of the end
-      if (!end) end = i;
+      ended = true;
     } else if (!legal) {
       tell_({weight_of_units(), file.path, position, "an entry leads out of its file",
              "its message is not given out, and perhaps none behind it in this file"});
     } else {
-      if (end)
-        tell_({weight_of_units(), file.path, *end * kUnitBytes, "entries are missing here",
+      if (std::exchange(ended, false))
+        tell_({weight_of_units(), file.path, position, "entries are missing before this one",
                "the messages behind are not given out"});
-      end.reset();
       if (auto done = check_unit(records, *unit, file, position); !done) return done;
     }
   }
@@ -263,9 +262,10 @@ Result<Ok> Comparison::check_unit(LogReader& records, const QueueEntry& unit,
   check_record(**record, unit, file, position);
   const std::int64_t end = unit.physical_offset + (*record)->size;
   if (auto done = check_between(records, unit.physical_offset); !done) return done;
+  checked_to_ = end;
+  if ((*record)->queue_offset != unit.queue_offset) return Ok{};
   ++messages_;
   last_ = unit.queue_offset;
-  checked_to_ = end;
   return Ok{};
 }
 

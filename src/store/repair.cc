@@ -218,8 +218,11 @@ class Planner {
             // As after a compaction that was cut off. The units that are there stay, for they know
             // what is behind damaged records.
             const std::size_t name = path.rfind('/'), above = place.queue_directory.size();
-            return files.create_directories(fmt::format(
-                "{}{}/{}", place.log_directory, path.substr(above, name - above), kCompacting));
+            const std::string logs = place.log_directory + path.substr(above, name - above);
+            if (auto made = files.create_directories(fmt::format("{}/{}", logs, kCompacting));
+                !made)
+              return made;
+            return files.sync_directory(logs);
           });
     else if (status && status->size < whole)
       add(finding, fmt::format("extend it to {} bytes", whole), "nothing that is there",
