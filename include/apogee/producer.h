@@ -27,8 +27,9 @@ using QueueSelector =
 /// The same key, the same queue, as long as the topic's queues stay: order within the key. The hash
 /// is that of Java's String, so both languages agree.
 APOGEE_API QueueSelector by_key(std::string key);
-APOGEE_API QueueSelector by_random();
+APOGEE_API QueueSelector by_random();  ///< Any queue, each as likely.
 
+/// Consumers of 4.9.4 on read all three; older ones, and rocketmq-client-cpp, zlib alone.
 enum class Compression { kZlib, kLz4, kZstd };
 
 /// What a hook sees of one send; valid during the call.
@@ -72,12 +73,14 @@ struct ProducerConfig {
   std::string trace_topic = "RMQ_SYS_TRACE_TOPIC";
   /// Asked before each attempt; an error refuses the send.
   std::function<Result<Ok>(const SendEvent&)> check_forbidden;
+  /// Around each attempt. Hooks run on the thread that sends or on an io thread: no blocking there.
   std::function<void(const SendEvent&)> before_send, after_send;
 };
 
 struct ProducerStatistics {
-  std::uint64_t sent = 0, failed = 0, retried = 0;
-  std::uint64_t in_flight = 0, in_flight_bytes = 0;
+  std::uint64_t sent = 0, failed = 0;                ///< Sends that have ended; a batch is one.
+  std::uint64_t retried = 0;                         ///< Attempts beyond the first.
+  std::uint64_t in_flight = 0, in_flight_bytes = 0;  ///< Sends under way, and their bodies.
 };
 
 /// Sends messages. Movable; ends its work when destroyed: sends in flight get their answer or

@@ -65,7 +65,9 @@ struct LitePullConsumerConfig {
 ///
 /// Threads: every member from any thread. What waits can be had three ways: it blocks, but not from
 /// inside this client's callbacks on io threads (kInvalidArgument); it calls back; or it is
-/// awaited. Callbacks run on an io thread, or inside the call where nobody has to be asked.
+/// awaited. Callbacks run on an io thread, or inside the call where nobody has to be asked. Without
+/// a deadline of its own, a question ends as Java's: that for an offset within 5 s for each server
+/// asked, that for queues within ClientConfig::api_timeout.
 class APOGEE_API LitePullConsumer {
  public:
   using Milliseconds = std::chrono::milliseconds;
@@ -147,12 +149,14 @@ class APOGEE_API LitePullConsumer {
 // ---- Pull: every request is the program's
 // --------------------------------------------------------
 
+/// Defaults and names are those of Java's DefaultMQPullConsumer.
 struct PullConsumerConfig {
-  std::string group;
-  std::chrono::milliseconds pull_timeout{10'000};
-  std::chrono::milliseconds broker_suspend_max_time{20'000};  ///< Of pull_block_if_not_found().
-  std::chrono::milliseconds timeout_when_suspend{30'000};
-  std::int32_t max_reconsume_times = 16;
+  std::string group;  ///< 1..120 characters of letters, digits, %, |, _ and -.
+  std::chrono::milliseconds pull_timeout{10'000};  ///< Of pull().
+  /// Of pull_block_if_not_found(): a broker holds it so long, and the client waits so long.
+  std::chrono::milliseconds broker_suspend_max_time{20'000};
+  std::chrono::milliseconds timeout_when_suspend{30'000};  ///< At least broker_suspend_max_time.
+  std::int32_t max_reconsume_times = 16;  ///< What is sent back more often is a dead letter.
   bool unit_mode = false;
 };
 

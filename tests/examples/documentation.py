@@ -41,10 +41,11 @@ def members_of(struct, header):
     body = re.sub(r"//[^\n]*", "", body)
     members = {}
     for declaration in body.split(";"):
-        declaration = " ".join(declaration.split())
-        found = re.search(r"(\w+)(?: = (.+)|\{(.+)\})?$", declaration.split(",")[0] if "(" in declaration and "=" not in declaration else declaration)
-        if found:
-            members[found.group(1)] = (found.group(2) or found.group(3) or "").replace("'", "").strip()
+        declaration = re.sub(r"<.*>", "", " ".join(declaration.split()))
+        if "=" not in declaration and "{" not in declaration:
+            members |= {each.split()[-1]: "" for each in declaration.split(",") if each.strip()}
+        elif found := re.search(r"(\w+)(?: = (.+)|\{(.+)\})$", declaration):
+            members[found.group(1)] = (found.group(2) or found.group(3)).replace("'", "").strip()
     return members
 
 
@@ -70,7 +71,7 @@ def main():
             continue
         members = members_of(struct, header)
         told = dict(re.findall(r"^\| `(\w+)` \| `?([^|`]*?)`? \|", rows.group(1), re.M))
-        wrong += [f"docs/client.md: {struct}::{name} is missing" for name, value in members.items() if value and name not in told]
+        wrong += [f"docs/client.md: {struct}::{name} is missing" for name in members if name not in told]
         for name, value in told.items():
             if name not in members:
                 wrong.append(f"docs/client.md: {struct} has no {name}")
