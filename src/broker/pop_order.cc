@@ -10,7 +10,7 @@
 namespace apogee::broker {
 namespace {
 
-constexpr std::int64_t kForgetAfterMs = 24 * 3'600 * 1'000;  // CLEAN_SPAN_FROM_LAST
+constexpr std::int64_t kForgetAfterMs = std::int64_t{24} * 3'600 * 1'000;  // CLEAN_SPAN_FROM_LAST
 constexpr std::size_t kBitsMax = 63;
 
 std::vector<std::int64_t> as_differences(const std::vector<std::int64_t>& offsets) {
@@ -23,7 +23,7 @@ std::vector<std::int64_t> as_differences(const std::vector<std::int64_t>& offset
 /// said, if they were in it (OrderInfo.mergeOffsetConsumedCount).
 std::map<std::int64_t, std::int32_t> counts_after(const OrderedBatch& before,
                                                   const OrderedBatch& now) {
-  const std::map<std::int64_t, std::int32_t> counted =
+  std::map<std::int64_t, std::int32_t> counted =
       before.times_consumed.value_or(std::map<std::int64_t, std::int32_t>{});
   if (before.attempt_id && before.attempt_id == now.attempt_id) return counted;
   std::set<std::int64_t> seen;

@@ -57,8 +57,9 @@ std::vector<remoting::PeerPtr> Producers::drop_silent() {
   std::lock_guard lock{mutex_};
   std::vector<remoting::PeerPtr> silent;
   const Clock::Instant now = clock_.now();
-  for (auto& [group, members] : groups_) {
-    std::erase_if(members, [&](const auto& each) {
+  for (auto& entry : groups_) {
+    const std::string& group = entry.first;
+    std::erase_if(entry.second, [&](const auto& each) {
       if (now - each.second.last_heartbeat <= kExpiry) return false;
       silent.push_back(each.second.peer);
       connections_[each.first].groups.erase(group);

@@ -329,9 +329,10 @@ std::optional<Revive::Return> Revive::return_of(const protocol::CheckPoint& what
 
 /// A retry topic is on disk before the first message for it is stored; its group begins at 0.
 bool Revive::need_topic(const std::string& topic) {
-  if (context_.topics.contains(topic)) return true;
   constexpr std::int32_t kReadWrite = protocol::perm::kRead | protocol::perm::kWrite;
-  return context_.topics.create_if_absent(topic, 1, kReadWrite, 0) && context_.topics.persist();
+  return (context_.topics.contains(topic) ||
+          context_.topics.create_if_absent(topic, 1, kReadWrite, 0)) &&
+         context_.topics.ensure_on_disk(topic);
 }
 
 /// False: the store took less than all.

@@ -55,14 +55,13 @@ class SendBack {
   /// Makes the topic, and sees to it that it is on disk; nullopt: it can be written to.
   std::optional<Answer> need_topic(const std::string& name, std::int32_t queues,
                                    std::int32_t topic_sys_flag) {
-    if (const TopicPtr there = context_.topics.find(name)) {
-      if ((there->perm & kWrite) != 0) return std::nullopt;
+    const TopicPtr there = context_.topics.find(name);
+    if (there && (there->perm & kWrite) == 0)
       return Answer::error(code::kNoPermission,
                            "the topic[" + name + "] sending message is forbidden");
-    }
-    if (!context_.topics.create_if_absent(name, queues, kRead | kWrite, topic_sys_flag))
+    if (!there && !context_.topics.create_if_absent(name, queues, kRead | kWrite, topic_sys_flag))
       return Answer::error(code::kSystemError, "topic[" + name + "] not exist");
-    if (auto written = context_.topics.persist(); !written)
+    if (auto written = context_.topics.ensure_on_disk(name); !written)
       return Answer::error(code::kSystemError,
                            "topics.json cannot be written: " + written.error().detail);
     return std::nullopt;

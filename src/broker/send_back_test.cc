@@ -132,5 +132,18 @@ TEST_F(SendBackTest, HasTheRetryTopicOnDiskBeforeItAnswers) {
   EXPECT_TRUE(again.contains("%RETRY%g"));
 }
 
+TEST_F(SendBackTest, HasARetryTopicThatAHeartbeatMadeOnDiskBeforeItAnswers) {
+  store_.put({.topic = "t"});
+  disk_.disk.inject(
+      {.operation = testing::ForgetfulDisk::Operation::kWrite, .path_part = "topics.json"});
+  topics_.create_if_absent("%RETRY%g", 1, 6, 0);
+  EXPECT_FALSE(topics_.is_on_disk("%RETRY%g"));
+  EXPECT_EQ(send_back(of(0)).code, 0);
+  disk_.disk.crash();
+  Topics again{disk_.restart(), config_, "/store/config/topics.json"};
+  ASSERT_TRUE(again.load());
+  EXPECT_TRUE(again.contains("%RETRY%g"));
+}
+
 }  // namespace
 }  // namespace apogee::broker

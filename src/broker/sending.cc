@@ -121,7 +121,7 @@ class Sending {
   enum class Verdict {
     kReady,
     kAnswered,
-    kNeedsTopic,  ///< A topic must be made first, which touches the disk.
+    kNeedsTopic,  ///< A topic must be made, or be on disk, first.
   };
 
   void process(std::span<const Request> requests, bool may_create) {
@@ -250,9 +250,9 @@ class Sending {
       return refuse(send, code::kNoPermission,
                     "Sending message to topic[" + std::string{header.topic} + "] is forbidden.");
     }
-    if (!topic) {
+    if (!topic || !context_.topics.is_on_disk(header.topic)) {
       if (!may_create) return Verdict::kNeedsTopic;
-      if (auto missing = create_topic(send, topic)) return *missing;
+      if (auto missing = topic ? persist_topics(send) : create_topic(send, topic)) return *missing;
     }
     if (header.queue_id >= std::max(topic->write_queue_nums, topic->read_queue_nums)) {
       return refuse(send, code::kInvalidParameter,
@@ -451,7 +451,7 @@ class Sending {
     if (send.header.reconsume_times.value_or(0) <= most && !context_.queue_locks.any_held(group))
       return Verdict::kReady;
     const std::string dead_letters = protocol::dlq_topic(group);
-    if (!context_.topics.contains(dead_letters)) {
+    if (!context_.topics.contains(dead_letters) || !context_.topics.is_on_disk(dead_letters)) {
       if (!may_create) return Verdict::kNeedsTopic;
       if (!context_.topics.create_if_absent(dead_letters, 1,
                                             protocol::perm::kRead | protocol::perm::kWrite, 0))

@@ -251,6 +251,7 @@ TEST_F(SendingTest, RefusesWhenTheTopicCannotBeWritten) {
                      .times = testing::ForgetfulDisk::kForever,
                      .path_part = "topics.json"});
   EXPECT_EQ(put(to("fresh")).code, 1);
+  EXPECT_EQ(put(to("fresh")).code, 1) << "it is in memory now, and still not on disk";
   EXPECT_EQ(stored_count("fresh"), 0);
 }
 

@@ -71,16 +71,24 @@ Result<Ok> Topics::load() {
 
 Result<Ok> Topics::persist() {
   std::lock_guard one_writer{persist_mutex_};
+  std::uint64_t changes;
   {
-    std::unique_lock lock{mutex_};
-    if (!std::exchange(dirty_, false)) return Ok{};
+    std::shared_lock lock{mutex_};
+    changes = changes_;
+    if (changes == saved_) return Ok{};
   }
-  auto saved = protocol::save_table(env_, path_, table());
-  if (!saved) {
-    std::unique_lock lock{mutex_};
-    dirty_ = true;
-  }
-  return saved;
+  if (auto saved = protocol::save_table(env_, path_, table()); !saved) return saved;
+  std::unique_lock lock{mutex_};
+  saved_ = changes;
+  std::erase_if(unsaved_, [&](const auto& each) { return each.second <= changes; });
+  some_unsaved_ = !unsaved_.empty();
+  return Ok{};
+}
+
+bool Topics::is_on_disk(std::string_view name) const {
+  if (!some_unsaved_) return true;
+  std::shared_lock lock{mutex_};
+  return !unsaved_.contains(name);
 }
 
 TopicPtr Topics::find(std::string_view name) const {
@@ -113,7 +121,8 @@ TopicPtr Topics::put(protocol::TopicConfig config) {
   auto topic = std::make_shared<const protocol::TopicConfig>(std::move(config));
   topics_[name] = topic;
   version_.next(env_.clock.wall_ms());
-  dirty_ = true;
+  unsaved_[name] = ++changes_;
+  some_unsaved_ = true;
   return topic;
 }
 
@@ -217,7 +226,7 @@ void Topics::remove(std::string_view name) {
     topics_.erase(found);
     version_.next(env_.clock.wall_ms());
     version = version_;
-    dirty_ = true;
+    ++changes_;
   }
   after_change({}, version);
 }

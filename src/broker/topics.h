@@ -46,6 +46,12 @@ class Topics {
 
   Result<Ok> load();
   Result<Ok> persist();  ///< Writes the file if anything changed since the last time.
+  /// Is the topic on disk as it is here? Nothing is to be acknowledged for one that is not: a crash
+  /// would leave messages nobody can ask for.
+  bool is_on_disk(std::string_view name) const;
+  Result<Ok> ensure_on_disk(std::string_view name) {
+    return is_on_disk(name) ? Result<Ok>{Ok{}} : persist();
+  }
 
   TopicPtr find(std::string_view name) const;
   bool contains(std::string_view name) const { return find(name) != nullptr; }
@@ -90,10 +96,12 @@ class Topics {
   std::unordered_map<std::string, TopicPtr, Hash, std::equal_to<>> topics_;  // guarded by mutex_
   std::set<std::string, std::less<>> built_in_;  // after the constructor read only
   protocol::DataVersion version_;                // guarded by mutex_
-  bool dirty_ = false;                           // guarded by mutex_
-  std::mutex persist_mutex_;                     // one writer of the file
-  std::atomic<bool> write_posted_{false};        // one write waits for a worker, never more
-  InFlight in_flight_;                           // posted writes; waited for first of all
+  std::uint64_t changes_ = 0, saved_ = 0;        // guarded by mutex_: changes, and those on disk
+  std::map<std::string, std::uint64_t, std::less<>> unsaved_;  // guarded by mutex_: the last change
+  std::atomic<bool> some_unsaved_{false};                      // of each topic that is not
+  std::mutex persist_mutex_;                                   // one writer of the file
+  std::atomic<bool> write_posted_{false};  // one write waits for a worker, never more
+  InFlight in_flight_;                     // posted writes; waited for first of all
 };
 
 }  // namespace apogee::broker

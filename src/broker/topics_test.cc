@@ -119,6 +119,21 @@ TEST_F(Tables, SurviveARestart) {
   EXPECT_TRUE(groups.forbidden("g", "orders", SubscriptionGroups::kForbiddenRead));
 }
 
+TEST_F(Tables, KnowWhichTopicsAreNotOnDisk) {
+  EXPECT_TRUE(topics_.is_on_disk("TBW102")) << "each start makes it again";
+  disk_.disk.inject({.operation = testing::ForgetfulDisk::Operation::kWrite,
+                     .times = 2,
+                     .path_part = "topics.json"});
+  topics_.create_if_absent("first", 1, 6, 0);
+  EXPECT_FALSE(topics_.is_on_disk("first"));
+  EXPECT_FALSE(topics_.persist());
+  EXPECT_FALSE(topics_.is_on_disk("first"));
+  EXPECT_TRUE(topics_.ensure_on_disk("first"));
+  EXPECT_TRUE(topics_.is_on_disk("first"));
+  topics_.create_if_absent("first", 1, 6, 0, true);
+  EXPECT_TRUE(topics_.is_on_disk("first")) << "written by the worker";
+}
+
 TEST_F(Tables, ReadWhatJavaWrote) {
   write(kTopicsPath,
         "{\n\t\"dataVersion\":{\"counter\":3,\"stateVersion\":0,\"timestamp\":1},\n\t"

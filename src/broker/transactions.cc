@@ -585,9 +585,10 @@ void Transactions::ask_producer(const Question& question) {
 
 bool Transactions::need_given_up_topic() {
   const std::string topic{protocol::kTransCheckMaxTopic};
-  if (context_.topics.contains(topic)) return true;
   constexpr std::int32_t kReadWrite = protocol::perm::kRead | protocol::perm::kWrite;
-  return context_.topics.create_if_absent(topic, 1, kReadWrite, 0) && context_.topics.persist();
+  return (context_.topics.contains(topic) ||
+          context_.topics.create_if_absent(topic, 1, kReadWrite, 0)) &&
+         context_.topics.ensure_on_disk(topic);
 }
 
 /// AdminBrokerProcessor.resumeCheckHalfMessage.
