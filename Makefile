@@ -82,6 +82,12 @@ clang: deps  ## The client library, shared and static, its examples and the C AP
 	@cmake --preset clang -Wno-dev > /dev/null
 	@cmake --build --preset clang -j$(JOBS)
 
+.PHONY: analyse
+analyse: deps  ## clang-tidy over everything but the tests, what it finds is an error: some 20 minutes on two cores
+	@tools/install-packages analyse
+	@cmake --preset analyse -Wno-dev > /dev/null
+	@run-clang-tidy-19 -quiet -p build/analyse -j$(JOBS) -warnings-as-errors='*' > build/analyse/report 2> /dev/null || { grep -A4 -E 'warning:|error:' build/analyse/report; exit 1; }
+
 .PHONY: fuzz
 fuzz: deps  ## Every fuzz target for FUZZ_SECONDS=60
 	@tools/install-packages clang
