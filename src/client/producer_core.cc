@@ -174,12 +174,14 @@ void ProducerCore::send_as_is(Message message, std::chrono::milliseconds timeout
 void ProducerCore::launch(std::shared_ptr<SendOperation> operation) {
   // Where a topic leads is kept fresh for as long as the producer lives.
   remember(operation->topic());
-  if (take_room(operation->bytes())) return operation->start();
-  Env& env = instance_->env();
+  bool admitted = false;
   {
     std::lock_guard lock{mutex_};
-    waiting_.push_back(operation);
+    admitted = waiting_.empty() && take_room(operation->bytes());  // each in its turn
+    if (!admitted) waiting_.push_back(operation);
   }
+  if (admitted) return operation->start();
+  Env& env = instance_->env();
   env.clock.run_at(operation->deadline(), [weak = weak_from_this(), operation] {
     const auto self = weak.lock();
     if (!self) return;
@@ -194,7 +196,6 @@ void ProducerCore::launch(std::shared_ptr<SendOperation> operation) {
 }
 
 bool ProducerCore::take_room(std::size_t bytes) {
-  std::lock_guard lock{mutex_};
   const bool too_many = config_.max_in_flight > 0 && in_flight_ >= config_.max_in_flight;
   // A message larger than the bound goes out alone.
   const bool too_large = config_.max_in_flight_bytes > 0 && in_flight_ > 0 &&
@@ -206,18 +207,17 @@ bool ProducerCore::take_room(std::size_t bytes) {
 }
 
 void ProducerCore::give_room(std::size_t bytes) {
-  std::shared_ptr<SendOperation> next;
+  std::vector<std::shared_ptr<SendOperation>> next;  // a large one makes room for many small ones
   {
     std::lock_guard lock{mutex_};
     --in_flight_;
     in_flight_bytes_ -= bytes;
-    if (waiting_.empty()) return;
-    next = std::move(waiting_.front());
-    waiting_.pop_front();
+    while (!waiting_.empty() && take_room(waiting_.front()->bytes())) {
+      next.push_back(std::move(waiting_.front()));
+      waiting_.pop_front();
+    }
   }
-  if (take_room(next->bytes())) return next->start();
-  std::lock_guard lock{mutex_};
-  waiting_.push_front(std::move(next));
+  for (const auto& each : next) each->start();
 }
 
 // ---- Batches by time

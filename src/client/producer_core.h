@@ -83,7 +83,7 @@ class ProducerCore final : public ProducerRole, public std::enable_shared_from_t
   bool gather(Accumulator::Member& member, const std::optional<MessageQueue>& queue);
   void send_gathered(Accumulator::Batch batch);
   /// Back-pressure: begins `operation` now or when there is room.
-  bool take_room(std::size_t bytes);
+  bool take_room(std::size_t bytes);  // mutex_ is held
   void give_room(std::size_t bytes);
   void probe_slow_brokers();
   void remember(const std::string& topic);

@@ -139,6 +139,40 @@ class SendingRules : public LoneClient {
   std::vector<std::shared_ptr<ProducerCore>> producers_;
 };
 
+// ---- What is in flight
+// --------------------------------------------------------------------------
+
+TEST_F(SendingRules, ALargeMessageThatIsAnsweredMakesRoomForAllThatFitIn) {
+  start_brokers();
+  ProducerCore& by = producer({.max_in_flight_bytes = 100});
+  std::vector<remoting::Responder> open;
+  a_->answer = b_->answer = [&](const Request& request) {
+    if (request.command.code != request::kSendMessageV2) return request.responder.reply(0);
+    open.push_back(request.responder);
+  };
+  int done = 0;
+  const auto send_bytes = [&](std::size_t bytes) {
+    by.send({.topic = "orders", .body = std::string(bytes, 'x')}, {}, Mode::kAsync, 3s,
+            [&](const Result<SendReceipt>& sent) { done += sent.has_value(); });
+    network_.run();
+  };
+  send_bytes(100);
+  for (const std::size_t bytes : {60u, 30u, 20u, 10u}) send_bytes(bytes);
+  ASSERT_EQ(open.size(), 1u);
+  send_bytes(1);
+  EXPECT_EQ(open.size(), 1u) << "nobody overtakes who waits";
+  const auto answer = [&](std::size_t which) {
+    open[which].reply(0, {}, protocol::SendMessageResponse{.message_id = "0A000002"});
+    network_.run();
+  };
+  answer(0);
+  EXPECT_EQ(open.size(), 3u) << "60 and 30 bytes, not the 20 that follow";
+  answer(1);
+  EXPECT_EQ(open.size(), 6u);
+  for (std::size_t i = 2; i < open.size(); ++i) answer(i);
+  EXPECT_EQ(done, 6);
+}
+
 // ---- Heartbeats
 // ---------------------------------------------------------------------------------
 
