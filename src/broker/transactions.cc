@@ -554,7 +554,9 @@ std::size_t Transactions::ask_round(std::int32_t id, std::span<const std::int64_
   return done;
 }
 
-/// To any producer of the group; nobody there: it is asked about again at the next check.
+/// To any producer of the group; nobody there: it is asked about again at the next check. With
+/// SYNC_FLUSH not before the half's new place is on disk: after a power cut it could be another's,
+/// and the answer names it by its place.
 void Transactions::ask_producer(const Question& question) {
   const auto half = protocol::decode_message(as_bytes(question.record));
   const auto peer =
@@ -571,16 +573,23 @@ void Transactions::ask_producer(const Question& question) {
   real.store_timestamp = question.copy.store_timestamp;
   Buffer body;
   if (!protocol::encode_message(body, real)) return;
-  peer->send_oneway(
-      protocol::request_code::kCheckTransactionState,
-      protocol::CheckTransactionStateRequest{.topic = std::string{protocol::kHalfTopic},
-                                             .tran_state_table_offset = question.copy.queue_offset,
-                                             .commit_log_offset = question.copy.physical_offset,
-                                             .message_id = unique,
-                                             .transaction_id = unique,
-                                             .offset_message_id = id,
-                                             .broker_name = context_.settings().broker_name},
-      as_bytes(body));
+  protocol::CheckTransactionStateRequest header{
+      .topic = std::string{protocol::kHalfTopic},
+      .tran_state_table_offset = question.copy.queue_offset,
+      .commit_log_offset = question.copy.physical_offset,
+      .message_id = unique,
+      .transaction_id = unique,
+      .offset_message_id = id,
+      .broker_name = context_.settings().broker_name};
+  const auto ask = [peer, header = std::move(header), body = std::move(body)] {
+    peer->send_oneway(header.kCode, header, as_bytes(body));
+  };
+  if (context_.store.config().flush_disk_type != store::FlushDiskType::kSyncFlush) return ask();
+  context_.store.when_durable(
+      question.copy.physical_offset + static_cast<std::int64_t>(question.record.size()),
+      [ask](store::PutStatus status) {
+        if (status == store::PutStatus::kOk) ask();
+      });
 }
 
 bool Transactions::need_given_up_topic() {
@@ -593,7 +602,7 @@ bool Transactions::need_given_up_topic() {
 
 /// AdminBrokerProcessor.resumeCheckHalfMessage.
 Answer Transactions::resume(const protocol::ResumeCheckHalfMessageRequest& request) {
-  const Answer failed =
+  Answer failed =
       Answer::error(code::kSystemError, "Putting message back to RMQ_SYS_TRANS_HALF_TOPIC failed.");
   const auto id = protocol::parse_offset_message_id(request.message_id);
   if (!id) return Answer::error(code::kSystemError, id.error().detail);

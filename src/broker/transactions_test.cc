@@ -247,6 +247,22 @@ TEST_F(TransactionsTest, AsksAProducerOfTheGroupOnceAHalfIsOld) {
   EXPECT_EQ(transactions_->open(), 1);
 }
 
+TEST_F(TransactionsTest, AskWithSyncFlushOnlyOnceTheHalfsNewPlaceIsOnDisk) {
+  send_half("old");
+  disk_.clock.advance(7s);
+  store_.mutable_config().flush_disk_type = store::FlushDiskType::kSyncFlush;
+  store_.hold_durable = true;
+  EXPECT_EQ(transactions_->check(), 1);
+  EXPECT_TRUE(asked().empty()) << "after a power cut the place could be another half's";
+  store_.sync(store::PutStatus::kOk);
+  EXPECT_EQ(asked().size(), 1);
+  disk_.clock.advance(7s);
+  EXPECT_EQ(transactions_->check(), 1);
+  store_.sync(store::PutStatus::kFlushDiskTimeout);
+  EXPECT_TRUE(asked().empty()) << "asked about at the next check";
+  store_.hold_durable = false;
+}
+
 TEST_F(TransactionsTest, TakesTheEndOfAHalfThatWasRenewedMeanwhile) {
   const Known first = send_half("pay");
   disk_.clock.advance(6s);
