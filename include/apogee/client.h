@@ -67,6 +67,10 @@ struct ClientConfig {
   std::string client_ip;                  ///< First part of the client id; empty: this machine's.
   std::string unit_name;                  ///< Third part of the client id, if not empty.
   std::string name_space;  ///< Topics and groups are sent as "<name_space>%<name>"; seen without.
+  std::string name_space_v2;  ///< Sent beside names, which stay as they are, with every request:
+                              ///< the fields nsd=true and ns. For servers that apply it (proxies).
+  bool stream_requests = false;  ///< Says to proxies that this client pulls: its id ends with
+                                 ///< "@STREAM", every request has ReqT=0 (enableStreamRequestType).
   std::chrono::milliseconds poll_name_server_interval{30'000};
   std::chrono::milliseconds heartbeat_broker_interval{30'000};
   std::chrono::milliseconds persist_consumer_offset_interval{5'000};

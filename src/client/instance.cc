@@ -29,6 +29,7 @@ std::string instance_id(const ClientConfig& config, const std::string& ip, Env& 
     name = fmt::format("{}#{}", ::getpid(), env.clock.now().time_since_epoch().count());
   std::string id = ip + "@" + name;
   if (!config.unit_name.empty()) id += "@" + config.unit_name;
+  if (config.stream_requests) id += "@STREAM";
   return id;
 }
 
@@ -258,6 +259,12 @@ void Instance::unregister(const std::string& producer_group, const std::string& 
 // ------------------------------------------------------------------------------------
 
 Instance::Prepared Instance::completed(const std::string& address, Prepared prepared) const {
+  // Java's NamespaceRpcHook and StreamTypeRPCHook, in this order ahead of the program's.
+  if (!config_.name_space_v2.empty()) {
+    prepared.fields.emplace_back("nsd", "true");
+    prepared.fields.emplace_back("ns", config_.name_space_v2);
+  }
+  if (config_.stream_requests) prepared.fields.emplace_back("ReqT", "0");
   if (config_.before_request)
     std::ranges::move(
         run_callback(config_.before_request, RpcEvent{.address = address, .code = prepared.code}),

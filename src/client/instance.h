@@ -112,9 +112,10 @@ class Instance final : public std::enable_shared_from_this<Instance> {
   remoting::Client& connections() { return *connections_; }
   /// Nothing is added to the fields of a request's header.
   bool adds_no_fields() const {
-    return config_.credentials.access_key.empty() && !config_.before_request;
+    return config_.credentials.access_key.empty() && !config_.before_request &&
+           config_.name_space_v2.empty() && !config_.stream_requests;
   }
-  /// The fields of a header, then those of the program's hook and of the signature.
+  /// The fields of a header, then those of this client, of the program's hook and of the signature.
   template <class Header, class Sink>
   void for_each_field(const std::string& address, std::int32_t code, const Header& header,
                       Bytes body, Sink sink) const {

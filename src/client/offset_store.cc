@@ -239,8 +239,8 @@ std::unique_ptr<OffsetStore> make_offsets(const std::shared_ptr<Instance>& insta
   std::string id = instance->id();
   const std::string& name = instance->config().instance_name;
   if (name.empty() || name == "DEFAULT") {
-    id = id.substr(0, id.find('@')) + "@DEFAULT";
-    if (!instance->config().unit_name.empty()) id += "@" + instance->config().unit_name;
+    const std::size_t begin = id.find('@') + 1;
+    id.replace(begin, std::min(id.find('@', begin), id.size()) - begin, "DEFAULT");
   }
   const std::string in = directory.empty() ? home_directory() + "/.rocketmq_offsets" : directory;
   return make_local_offsets(instance->env(), in, id, group);

@@ -289,6 +289,38 @@ TEST_F(SendingRules, HooksStandAroundWhatABrokerAsks) {
   EXPECT_THAT(ask(4'711, changed), ::testing::IsEmpty()) << "nobody works on it";
 }
 
+TEST_F(SendingRules, NamespaceV2AndTheKindOfClientStandInEveryRequest) {
+  start_brokers();
+  std::set<std::int32_t> codes, told;
+  const auto look = [&](const Request& request) {
+    codes.insert(request.command.code);
+    const auto field = [&](std::string_view name) {
+      const auto found =
+          std::ranges::find(request.command.ext, name, [](const auto& each) { return each.name; });
+      return found == request.command.ext.end() ? "" : found->value;
+    };
+    if (field("nsd") == "true" && field("ns") == "shop" && field("ReqT") == "0")
+      told.insert(request.command.code);
+  };
+  a_->answer = b_->answer = [&](const Request& request) {
+    look(request);
+    store(request);
+  };
+  name_server_->answer = [&, answer = name_server_->answer](const Request& request) {
+    look(request);
+    answer(request);
+  };
+  client({.name_space_v2 = "shop", .stream_requests = true});
+  EXPECT_TRUE(instance_->id().ends_with("@STREAM")) << instance_->id();
+  const Sent sent = send(producer(), Mode::kSync);
+  ASSERT_TRUE(*sent && **sent);
+  EXPECT_EQ((**sent)->queue.topic, "orders") << "names stay as they are";
+  EXPECT_TRUE(codes.contains(request::kGetRouteInfoByTopic));
+  EXPECT_TRUE(codes.contains(request::kSendMessageV2));
+  EXPECT_EQ(told, codes);
+  a_->answer = b_->answer = store;
+}
+
 TEST_F(SendingRules, ABlockingSendGoesToAnotherBrokerAfterACodeOfTheList) {
   start_brokers();
   a_->answer = refuse(response::kSystemBusy);
