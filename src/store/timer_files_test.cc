@@ -171,6 +171,24 @@ TEST_F(TimerFiles, TheTimerLogIsCutAndGoesOn) {
   EXPECT_EQ(log.at(10 * 52)->physical_offset, 77);
 }
 
+TEST_F(TimerFiles, AFirstFileThatAPowerCutToreIsFilledUp) {
+  {
+    TimerLog log{files(), "/store/timerlog", 1'024};
+    ASSERT_TRUE(log.load());
+    for (int i = 0; i < 5; ++i) ASSERT_TRUE(log.append(unit(i)));
+  }
+  const std::string path = "/store/timerlog/00000000000000000000";
+  auto torn = files().open(path, FileSystem::Open::kExisting);
+  ASSERT_TRUE(torn && (*torn)->resize(512));
+  TimerLog log{files(), "/store/timerlog", 1'024};
+  ASSERT_TRUE(log.load());
+  EXPECT_EQ(files().stat(path)->size, 1'024u);
+  ASSERT_TRUE(log.set_end(5 * 52));
+  EXPECT_EQ(log.at(4 * 52)->physical_offset, 4);
+  EXPECT_EQ(*log.append(unit(77)), 5 * 52);
+  EXPECT_EQ(log.at(5 * 52)->physical_offset, 77);
+}
+
 TEST_F(TimerFiles, ATimerLogOfAnotherFileSizeIsRefused) {
   {
     TimerLog log{files(), "/store/timerlog", 1'024};

@@ -43,7 +43,9 @@ Result<Ok> TimerLog::load() {
     }
     const bool in_line =
         i == 0 || base == found[i - 1].first + static_cast<std::int64_t>(file_bytes_);
-    if (size != file_bytes_ || !in_line)
+    // The only one may have been torn the same way; filled up it is as good as another.
+    const bool is_torn = size < file_bytes_ && found.size() == 1;
+    if ((size != file_bytes_ && !is_torn) || !in_line)
       return Error{Errc::kMalformed,
                    fmt::format("{}/{} has {} bytes and is not in line with mappedFileSizeTimerLog="
                                "{}: set it to the size the files were made with",
