@@ -64,13 +64,17 @@ public class Compaction extends Words {
         equal(wanted, newest, "the newest of each key");
     }
 
-    /** Until the files that are full are compacted: what is left is the last file and a message a key. */
+    /**
+     * Until the files that are full are compacted: what is left is the last file and a message a key. Two readings must agree: one may have begun before the
+     * compaction and ended after it, and holds then what is gone by now.
+     */
     static List<MessageExt> afterCompaction(String topic, int keys, int sent) throws Exception {
         List<MessageExt> left = new ArrayList<>();
         eventually(60, () -> {
+            List<Integer> before = numbers(left);
             left.clear();
             left.addAll(read(topic));
-            return left.size() <= keys + 100;
+            return left.size() <= keys + 100 && numbers(left).equals(before);
         }, "compaction of " + topic);
         checkNewest(left, keys, sent);
         return left;
