@@ -327,19 +327,11 @@ std::optional<Revive::Return> Revive::return_of(const protocol::CheckPoint& what
   return back;
 }
 
-/// A retry topic is on disk before the first message for it is stored; its group begins at 0.
-bool Revive::need_topic(const std::string& topic) {
-  constexpr std::int32_t kReadWrite = protocol::perm::kRead | protocol::perm::kWrite;
-  return (context_.topics.contains(topic) ||
-          context_.topics.create_if_absent(topic, 1, kReadWrite, 0)) &&
-         context_.topics.ensure_on_disk(topic);
-}
-
 /// False: the store took less than all.
 bool Revive::store_returns(Round& round) {
   std::vector<store::Append*> batch;
   for (Return& each : round.returns) {
-    if (!need_topic(each.topic)) continue;
+    if (!context_.topics.need(each.topic, 1)) continue;
     each.append = append_of(each.topic, 0, each.record);
     batch.push_back(&each.append);
   }

@@ -99,7 +99,6 @@ class Revive {
   bool is_wanted(const protocol::CheckPoint& what) const;
   std::optional<Return> return_of(const protocol::CheckPoint& what,
                                   const protocol::Message& original);
-  bool need_topic(const std::string& topic);
   bool store_returns(Round& round);
   void put_again(std::int32_t id, Queue& queue, Round& round);
   void record_settled(std::int32_t id, Queue& queue, const Round& round);

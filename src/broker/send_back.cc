@@ -59,11 +59,8 @@ class SendBack {
     if (there && (there->perm & kWrite) == 0)
       return Answer::error(code::kNoPermission,
                            "the topic[" + name + "] sending message is forbidden");
-    if (!there && !context_.topics.create_if_absent(name, queues, kRead | kWrite, topic_sys_flag))
-      return Answer::error(code::kSystemError, "topic[" + name + "] not exist");
-    if (auto written = context_.topics.ensure_on_disk(name); !written)
-      return Answer::error(code::kSystemError,
-                           "topics.json cannot be written: " + written.error().detail);
+    if (const auto needed = context_.topics.need(name, queues, topic_sys_flag); !needed)
+      return Answer::error(code::kSystemError, needed.error().detail);
     return std::nullopt;
   }
 

@@ -252,7 +252,16 @@ class Sending {
     }
     if (!topic || !context_.topics.is_on_disk(header.topic)) {
       if (!may_create) return Verdict::kNeedsTopic;
-      if (auto missing = topic ? persist_topics(send) : create_topic(send, topic)) return *missing;
+      if (!topic) topic = create_topic(send.header);
+      if (!topic)
+        return refuse(
+            send, code::kTopicNotExist,
+            "topic[" + std::string{header.topic} +
+                "] not exist, apply first please!\nSee "
+                "https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details.");
+      // A message must not be acknowledged before the topic it can be read from is on disk.
+      if (auto written = context_.topics.ensure_on_disk(header.topic); !written)
+        return refuse(send, code::kSystemError, written.error().detail);
     }
     if (header.queue_id >= std::max(topic->write_queue_nums, topic->read_queue_nums)) {
       return refuse(send, code::kInvalidParameter,
@@ -279,33 +288,16 @@ class Sending {
     return Verdict::kReady;
   }
 
-  /// On a worker. The topic of a send, made and on disk; otherwise how that ended.
-  std::optional<Verdict> create_topic(const Send& send, TopicPtr& topic) {
-    const SendMessageRequest& header = send.header;
+  TopicPtr create_topic(const SendMessageRequest& header) {
     const bool retry = protocol::is_retry_topic(header.topic);
     const std::int32_t flags = !header.unit_mode.value_or(false) ? 0
                                : retry                           ? kTopicSysUnitSub
                                                                  : kTopicSysUnit;
-    topic = context_.topics.create_on_send(header.topic, header.default_topic,
-                                           header.default_topic_queue_nums, flags);
-    if (!topic && retry)
-      topic = context_.topics.create_if_absent(
-          header.topic, 1, protocol::perm::kRead | protocol::perm::kWrite, flags);
-    if (!topic) {
-      return refuse(send, code::kTopicNotExist,
-                    "topic[" + std::string{header.topic} +
-                        "] not exist, apply first please!\nSee "
-                        "https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details.");
-    }
-    return persist_topics(send);
-  }
-
-  /// A message must not be acknowledged before the topic it can be read from is on disk.
-  std::optional<Verdict> persist_topics(const Send& send) {
-    if (auto written = context_.topics.persist(); !written)
-      return refuse(send, code::kSystemError,
-                    "topics.json cannot be written: " + written.error().detail);
-    return std::nullopt;
+    TopicPtr topic = context_.topics.create_on_send(header.topic, header.default_topic,
+                                                    header.default_topic_queue_nums, flags);
+    if (topic || !retry) return topic;
+    return context_.topics.create_if_absent(header.topic, 1,
+                                            protocol::perm::kRead | protocol::perm::kWrite, flags);
   }
 
   /// One record of the send's topic and queue with these properties.
@@ -453,10 +445,8 @@ class Sending {
     const std::string dead_letters = protocol::dlq_topic(group);
     if (!context_.topics.contains(dead_letters) || !context_.topics.is_on_disk(dead_letters)) {
       if (!may_create) return Verdict::kNeedsTopic;
-      if (!context_.topics.create_if_absent(dead_letters, 1,
-                                            protocol::perm::kRead | protocol::perm::kWrite, 0))
-        return refuse(send, code::kSystemError, "topic[" + dead_letters + "] not exist");
-      if (auto unwritten = persist_topics(send)) return *unwritten;
+      if (const auto needed = context_.topics.need(dead_letters, 1); !needed)
+        return refuse(send, code::kSystemError, needed.error().detail);
     }
     dead = true;
     send.topic = dead_letters;

@@ -91,6 +91,13 @@ bool Topics::is_on_disk(std::string_view name) const {
   return !unsaved_.contains(name);
 }
 
+Result<Ok> Topics::ensure_on_disk(std::string_view name) {
+  if (is_on_disk(name)) return Ok{};
+  if (auto written = persist(); !written)
+    return Error{written.error().code, "topics.json cannot be written: " + written.error().detail};
+  return Ok{};
+}
+
 TopicPtr Topics::find(std::string_view name) const {
   if (lmq_ && name.starts_with(protocol::kLmqPrefix)) {
     protocol::TopicConfig config;
@@ -193,6 +200,14 @@ TopicPtr Topics::create_if_absent(std::string_view name, std::int32_t queue_nums
   env_.log.info("topic created or reordered: topic={} queues={} order={}", name,
                 topic->write_queue_nums, order);
   after_change({topic}, version);
+  return topic;
+}
+
+Result<TopicPtr> Topics::need(std::string_view name, std::int32_t queue_nums,
+                              std::int32_t topic_sys_flag) {
+  TopicPtr topic = find(name);
+  if (!topic) topic = create_if_absent(name, queue_nums, kRead | kWrite, topic_sys_flag);
+  if (auto written = ensure_on_disk(name); !written) return written.error();
   return topic;
 }
 

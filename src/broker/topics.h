@@ -49,9 +49,7 @@ class Topics {
   /// Is the topic on disk as it is here? Nothing is to be acknowledged for one that is not: a crash
   /// would leave messages nobody can ask for.
   bool is_on_disk(std::string_view name) const;
-  Result<Ok> ensure_on_disk(std::string_view name) {
-    return is_on_disk(name) ? Result<Ok>{Ok{}} : persist();
-  }
+  Result<Ok> ensure_on_disk(std::string_view name);
 
   TopicPtr find(std::string_view name) const;
   bool contains(std::string_view name) const { return find(name) != nullptr; }
@@ -67,6 +65,10 @@ class Topics {
   /// existing topic.
   TopicPtr create_if_absent(std::string_view name, std::int32_t queue_nums, std::int32_t perm,
                             std::int32_t topic_sys_flag, bool order = false);
+  /// What the broker itself stores messages for: there, made to be read and written if it was not,
+  /// and on disk.
+  Result<TopicPtr> need(std::string_view name, std::int32_t queue_nums,
+                        std::int32_t topic_sys_flag = 0);
   /// By an operator, told and written once. Attributes are taken as given.
   void update(std::vector<protocol::TopicConfig> configs);
   void update(protocol::TopicConfig config);

@@ -134,6 +134,26 @@ TEST_F(Tables, KnowWhichTopicsAreNotOnDisk) {
   EXPECT_TRUE(topics_.is_on_disk("first")) << "written by the worker";
 }
 
+TEST_F(Tables, NeededTopicsAreThereAndOnDisk) {
+  disk_.disk.inject({.operation = testing::ForgetfulDisk::Operation::kWrite,
+                     .times = 2,
+                     .path_part = "topics.json"});
+  const auto unwritten = topics_.need("%DLQ%g", 1);
+  ASSERT_FALSE(unwritten);
+  EXPECT_TRUE(unwritten.error().detail.starts_with("topics.json cannot be written: "))
+      << unwritten.error().detail;
+  const auto needed = topics_.need("%DLQ%g", 1);
+  ASSERT_TRUE(needed) << needed.error().detail;
+  EXPECT_EQ((*needed)->perm, 6);
+  EXPECT_TRUE(topics_.is_on_disk("%DLQ%g"));
+
+  topics_.create_if_absent("%RETRY%g", 4, 6, 2, true);
+  const auto there = topics_.need("%RETRY%g", 1);
+  ASSERT_TRUE(there);
+  EXPECT_EQ((*there)->write_queue_nums, 4) << "as it was";
+  EXPECT_TRUE((*there)->order);
+}
+
 TEST_F(Tables, ReadWhatJavaWrote) {
   write(kTopicsPath,
         "{\n\t\"dataVersion\":{\"counter\":3,\"stateVersion\":0,\"timestamp\":1},\n\t"

@@ -519,7 +519,7 @@ std::size_t Transactions::ask_round(std::int32_t id, std::span<const std::int64_
   for (const std::int64_t offset : due) {
     auto made = question_of(id, offset);
     if (!made) continue;
-    if (made->give_up && !need_given_up_topic()) {
+    if (made->give_up && !context_.topics.need(protocol::kTransCheckMaxTopic, 1)) {
       settle(made->claim, false);
       continue;
     }
@@ -590,14 +590,6 @@ void Transactions::ask_producer(const Question& question) {
       [ask](store::PutStatus status) {
         if (status == store::PutStatus::kOk) ask();
       });
-}
-
-bool Transactions::need_given_up_topic() {
-  const std::string topic{protocol::kTransCheckMaxTopic};
-  constexpr std::int32_t kReadWrite = protocol::perm::kRead | protocol::perm::kWrite;
-  return (context_.topics.contains(topic) ||
-          context_.topics.create_if_absent(topic, 1, kReadWrite, 0)) &&
-         context_.topics.ensure_on_disk(topic);
 }
 
 /// AdminBrokerProcessor.resumeCheckHalfMessage.

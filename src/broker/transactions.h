@@ -137,7 +137,6 @@ class Transactions {
   std::size_t ask_round(std::int32_t id, std::span<const std::int64_t> due);
   std::optional<Question> question_of(std::int32_t id, std::int64_t offset);
   void ask_producer(const Question& question);
-  bool need_given_up_topic();
   std::int64_t due_of(const protocol::Message& half) const;
   std::optional<remoting::Answer> refuse_end(const protocol::EndTransactionRequest& request,
                                              const protocol::Message& half) const;
