@@ -476,6 +476,7 @@ constexpr const char* kExamples =
     "  apogee inspect /var/lib/apogee/store\n"
     "  apogee inspect records /var/lib/apogee/store --topic Orders --key 4711\n"
     "  apogee inspect records /var/lib/apogee/store --from-offset 1073741824 --limit 5 --json\n"
+    "  apogee inspect records /var/lib/apogee/store --compacted --topic Prices --key 4711\n"
     "  apogee inspect queue /var/lib/apogee/store Orders 0 --from 1200\n"
     "  apogee inspect check /var/lib/apogee/store && echo sound\n"
     "  apogee inspect repair /var/lib/apogee/store\n"
@@ -502,6 +503,8 @@ void add_record_options(CLI::App& app, Request& request) {
   app.add_option("--topic", filter.topic, "Only this topic");
   app.add_option("--queue", filter.queue_id, "Only this queue");
   app.add_option("--key", filter.key, "Only with this unique key or key");
+  app.add_flag("--compacted", filter.compacted,
+               "What compaction topics keep, queue by queue, instead of the commit log");
   app.add_option("--from-offset", filter.from_offset, "First physical offset");
   app.add_option("--to-offset", filter.to_offset, "Physical offset to end before");
   app.add_option("--from", filter.from_queue_offset, "First queue offset");
@@ -522,7 +525,8 @@ int run_inspect(std::span<const std::string> args) {
   app.require_subcommand(1);
   auto* const summary_command =
       app.add_subcommand("summary", "What is in the store (also without this word)");
-  auto* const records_command = app.add_subcommand("records", "Records of the commit log");
+  auto* const records_command =
+      app.add_subcommand("records", "Records of the commit log, or of compaction logs");
   auto* const queue_command = app.add_subcommand("queue", "Entries of one consume queue");
   auto* const check_command =
       app.add_subcommand("check", "Reads everything and says what is damaged");

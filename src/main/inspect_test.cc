@@ -72,6 +72,7 @@ TEST_F(InspectCommand, GivesEachPartAsJson) {
             R"([{"topic":"T","queueId":0,"minOffset":0,"maxOffset":5}])");
   EXPECT_EQ(objects(run({"records", root_, "--json"}).out).size(), 5U);
   EXPECT_EQ(objects(run({"records", root_, "--key", "U3", "--json"}).out).size(), 1U);
+  EXPECT_THAT(run({"records", root_, "--compacted"}).out, HasSubstr("no such records"));
   const auto entries = objects(run({"queue", root_, "T", "0", "--from", "3", "--json"}).out);
   ASSERT_EQ(entries.size(), 2U);
   EXPECT_EQ(write_json(*entries[0].find("queueOffset"), protocol::JsonStyle::kStandard), "3");

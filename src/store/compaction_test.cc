@@ -325,6 +325,36 @@ TEST_F(Compacting, InspectLooksIntoIt) {
               ElementsAre(::testing::StartsWith(units + " 46: queue offset 11 has tags code")));
 }
 
+TEST_F(Compacting, InspectListsTheRecordsThatAreKept) {
+  open();
+  for (int i = 0; i < 14; ++i) send("C", i % 2 == 0 ? "even" : "odd", std::to_string(i));
+  send("C2", "even", "of another");
+  compact_until(11);
+  close();
+  using Listed = std::vector<std::string>;
+  const auto listed = [&](RecordFilter filter, std::size_t most = 100) {
+    Listed all;
+    filter.compacted = true;
+    auto looked_into = inspection();
+    EXPECT_TRUE(looked_into.for_each_record(filter, [&](const InspectedRecord& record) {
+      all.push_back(fmt::format("{} {} {}{}", record.message.topic, record.message.queue_offset,
+                                as_text(record.message.body), record.crc_ok ? "" : " wrong"));
+      return all.size() < most;
+    }));
+    return all;
+  };
+  EXPECT_EQ(listed({}), (Listed{"C 10 10", "C 11 11", "C 12 12", "C 13 13", "C2 0 of another"}));
+  EXPECT_EQ(listed({}, 3), (Listed{"C 10 10", "C 11 11", "C 12 12"}));
+  EXPECT_EQ(listed({.topic = "C2"}), Listed{"C2 0 of another"});
+  EXPECT_EQ(listed({.key = "odd"}), (Listed{"C 11 11", "C 13 13"}));
+  EXPECT_EQ(listed({.queue_id = 1}), Listed{});
+  EXPECT_EQ(listed({.topic = "C", .from_queue_offset = 12}), (Listed{"C 12 12", "C 13 13"}));
+
+  const std::string log = "/store/compaction/compactionLog/C/0/00000000000000000000";
+  ASSERT_TRUE(outside_.disk.flip_bit(log, std::uint64_t{88} * 8));  // its body
+  EXPECT_EQ(listed({.topic = "C", .to_queue_offset = 11}), Listed{"C 10 00 wrong"});
+}
+
 TEST_F(Compacting, WhatAKillLeavesIsNoDamage) {
   open();
   for (int i = 0; i < 14; ++i) send("C", std::to_string(i), "body");

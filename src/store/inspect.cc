@@ -328,19 +328,26 @@ Result<StoreSummary> Inspection::summary() {
 
 Result<Ok> Inspection::for_each_record(const RecordFilter& filter,
                                        const std::function<bool(const InspectedRecord&)>& each) {
-  return state_->log.walk(
-      filter.from_offset.value_or(state_->log.begin()), CheckCrc::kRecord,
-      [&](const LogItem& item) {
-        if (filter.to_offset && item.offset() >= *filter.to_offset) return false;
-        if (item.kind != LogItem::Kind::kRecord && item.kind != LogItem::Kind::kWrongCrc)
-          return true;
-        if (!in_range(item.offset(), filter.from_offset, filter.to_offset) ||
-            !filter.matches(item.message))
-          return true;
-        return each({.physical_offset = item.offset(),
+  bool ended = false;  // by `each`
+  const auto walk = [&](LogReader& log, CheckCrc check_crc) {
+    return log.walk(filter.from_offset.value_or(log.begin()), check_crc, [&](const LogItem& item) {
+      if (filter.to_offset && item.offset() >= *filter.to_offset) return false;
+      if (item.kind != LogItem::Kind::kRecord && item.kind != LogItem::Kind::kWrongCrc) return true;
+      if (!in_range(item.offset(), filter.from_offset, filter.to_offset) ||
+          !filter.matches(item.message))
+        return true;
+      ended = !each({.physical_offset = item.offset(),
                      .crc_ok = item.kind == LogItem::Kind::kRecord,
                      .message = item.message});
-      });
+      return !ended;
+    });
+  };
+  if (!filter.compacted) return walk(state_->log, CheckCrc::kRecord);
+  auto logs = state_->compacted_logs(filter);
+  if (!logs) return logs.error();
+  for (LogReader& log : *logs)
+    if (auto done = walk(log, CheckCrc::kBody); !done || ended) return done;
+  return Ok{};
 }
 
 Result<Ok> Inspection::for_each_entry(std::string_view topic, std::int32_t queue_id,

@@ -84,6 +84,9 @@ struct RecordFilter {
   std::optional<std::int64_t> from_queue_offset = {}, to_queue_offset = {};  ///< [from, to).
   std::optional<std::int64_t> from_ms = {}, to_ms = {};  ///< Store time; [from, to).
   std::string key = {};                                  ///< UNIQ_KEY or one of KEYS.
+  /// What compaction logs hold, one queue after the other, instead of the commit log. Each has
+  /// physical offsets of its own.
+  bool compacted = false;
   bool matches(const protocol::Message& message) const;
 };
 
@@ -125,7 +128,7 @@ class Inspection {
   Inspection(Inspection&&) noexcept;
 
   Result<StoreSummary> summary();
-  /// In the order of the log; `each` returns false to end. Damaged stretches are skipped.
+  /// In the order of the log or logs; `each` returns false to end. Damaged stretches are skipped.
   Result<Ok> for_each_record(const RecordFilter& filter,
                              const std::function<bool(const InspectedRecord&)>& each);
   /// Entries with queue offsets in [from, to); `each` returns false to end. kNotFound: no such

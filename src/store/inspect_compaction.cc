@@ -350,6 +350,17 @@ Result<std::vector<CompactedSummary>> Inspection::State::summarize_compacted() c
   return summaries;
 }
 
+Result<std::vector<LogReader>> Inspection::State::compacted_logs(const RecordFilter& filter) const {
+  auto queues = compacted_queues(*this);
+  if (!queues) return queues.error();
+  std::vector<LogReader> logs;
+  for (CompactedQueue& queue : *queues)
+    if ((filter.topic.empty() || filter.topic == queue.topic) &&
+        filter.queue_id.value_or(queue.queue_id) == queue.queue_id)
+      logs.emplace_back(files, std::move(queue.logs));
+  return logs;
+}
+
 Result<std::uint64_t> Inspection::State::check_compacted(
     bool unclean, const std::function<void(Finding)>& tell) const {
   using Weight = Finding::Weight;

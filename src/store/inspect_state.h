@@ -68,6 +68,8 @@ struct Inspection::State {
   /// Of a directory that need not exist.
   Result<std::vector<DirectoryEntry>> list(const std::string& directory) const;
   Result<std::vector<CompactedSummary>> summarize_compacted() const;
+  /// The records of each queue that is kept compacted, as far as the filter's topic and queue go.
+  Result<std::vector<LogReader>> compacted_logs(const RecordFilter& filter) const;
   /// Compaction logs, their units and positions against each other. Returns how many messages there
   /// are. `unclean`: the next start makes again what a crash may have left behind.
   Result<std::uint64_t> check_compacted(bool unclean,
