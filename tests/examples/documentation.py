@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
-"""The snippets of docs/client.md are lines of the examples, each example is shown or named there, and the table of defaults is what the
-headers say. A snippet is a fenced block after `<!-- examples/NAME -->`; lines may be left out where the page has a line `...`."""
+"""The snippets of docs/client.md are lines of the examples, each example is shown or named there, and there is a table of defaults for
+each struct of settings, which is what the headers say. A snippet is a fenced block after `<!-- examples/NAME -->`; lines may be left out where the page has a line `...`."""
 import re
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-STRUCTS = {"ClientConfig": "client.h", "ProducerConfig": "producer.h", "PushConsumerConfig": "consumer.h",
-           "LitePullConsumerConfig": "pull_consumer.h"}
+SETTINGS = re.compile(r"^struct (\w+Config|\w+Options|Credentials) \{\n(.*?)\n\};", re.M | re.S)
 
 
 def lines_of(text):
@@ -34,19 +33,22 @@ def plain(value):
     return str(int(shift.group(1)) << int(shift.group(2))) if shift else value.replace(" ", "")
 
 
-def members_of(struct, header):
-    """name -> default, of a struct whose members are one declaration a line (or two, where the formatter broke it)."""
-    text = (ROOT / "include/apogee" / header).read_text()
-    body = re.search(rf"struct {struct} \{{\n(.*?)\n\}};", text, re.S).group(1)
-    body = re.sub(r"//[^\n]*", "", body)
+def members_of(body):
+    """name -> default, of a struct with this body. Several members of one declaration have no braces."""
     members = {}
-    for declaration in body.split(";"):
+    for declaration in re.sub(r"//[^\n]*", "", body).split(";"):
         declaration = re.sub(r"<.*>", "", " ".join(declaration.split()))
-        if "=" not in declaration and "{" not in declaration:
-            members |= {each.split()[-1]: "" for each in declaration.split(",") if each.strip()}
-        elif found := re.search(r"(\w+)(?: = (.+)|\{(.+)\})$", declaration):
-            members[found.group(1)] = (found.group(2) or found.group(3)).replace("'", "").strip()
+        for each in [declaration] if "{" in declaration else declaration.split(","):
+            if found := re.search(r"(\w+)(?: = (.+)|\{(.+)\})?$", each.strip()):
+                members[found.group(1)] = (found.group(2) or found.group(3) or "").replace("'", "").strip()
     return members
+
+
+def settings():
+    """(name, members) of each struct of settings in the public headers."""
+    for header in sorted((ROOT / "include/apogee").rglob("*.h")):
+        for struct, body in SETTINGS.findall(header.read_text()):
+            yield struct, members_of(body)
 
 
 def main():
@@ -64,12 +66,11 @@ def main():
     for path in sorted((ROOT / "examples").glob("*.c*")):
         if path.suffix in (".c", ".cc") and path.name not in shown and f"examples/{path.name}" not in page:
             wrong.append(f"docs/client.md does not know of examples/{path.name}")
-    for struct, header in STRUCTS.items():
+    for struct, members in settings():
         rows = re.search(rf"<!-- defaults of {struct} -->\n(.*?)\n\n", page, re.S)
         if rows is None:
             wrong.append(f"docs/client.md: no table of {struct}")
             continue
-        members = members_of(struct, header)
         told = dict(re.findall(r"^\| `(\w+)` \| `?([^|`]*?)`? \|", rows.group(1), re.M))
         wrong += [f"docs/client.md: {struct}::{name} is missing" for name in members if name not in told]
         for name, value in told.items():
