@@ -84,6 +84,8 @@ class CrashRun {
   };
   void check();
   void check_end();
+  void pass_a_second(int number);
+  void check_all_came();
   void check_queues(const std::string& topic, std::int32_t queues,
                     std::map<std::string, Sent>& known);
   void check_late(const std::string& topic, std::map<std::string, Sent>& known, bool all_due);

@@ -1,4 +1,5 @@
 #include <charconv>
+#include <thread>
 
 #include "protocol/bodies.h"
 #include "protocol/codes.h"
@@ -521,16 +522,34 @@ void CrashRun::let_time_pass() {
   network_.advance(std::chrono::milliseconds{random_() % 3'000});
 }
 
-/// Everything that was promised comes, in the end.
+/// Everything that was promised comes, in the end. The clock is ours and the broker's threads are
+/// not: on a busy machine a minute passes before they had their turn. So what is missing is looked
+/// for until it is no less for a second of the real clock.
 void CrashRun::check_end() {
-  std::set<std::string> before = ledger_.pop_acked;
   decides_ = true;
-  for (int seconds = 0; seconds < 60; ++seconds) {
-    if (seconds % 10 == 0) beat();
-    network_.advance(1s);
-    while (pop_from(-1, true) > 0 && ledger_.violations.empty()) {
-    }
+  for (int seconds = 0; seconds < 60; ++seconds) pass_a_second(seconds);
+  std::size_t missing = 0;
+  auto last_change = std::chrono::steady_clock::now();
+  for (int seconds = 60; ledger_.violations.empty(); ++seconds) {
+    check_all_came();
+    if (ledger_.violations.empty()) return;
+    const auto now = std::chrono::steady_clock::now();
+    if (std::exchange(missing, ledger_.violations.size()) != missing) last_change = now;
+    if (now - last_change > 1s) return;
+    ledger_.violations.clear();
+    std::this_thread::sleep_for(5ms);
+    pass_a_second(seconds);
   }
+}
+
+void CrashRun::pass_a_second(int number) {
+  if (number % 10 == 0) beat();
+  network_.advance(1s);
+  while (pop_from(-1, true) > 0 && ledger_.violations.empty()) {
+  }
+}
+
+void CrashRun::check_all_came() {
   for (const auto& [body, sent] : ledger_.popped)
     if (sent.certain && !ledger_.pop_acked.contains(body))
       ledger_.violation("never popped, never acknowledged by its consumer: " + name_of(body));
