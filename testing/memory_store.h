@@ -110,10 +110,7 @@ class MemoryStore final : public store::MessageStore {
                              (request.filter->needs_record() &&
                               !request.filter->matches_record(as_bytes(each.record)))))
         continue;
-      result.records.push_back(
-          {as_bytes(each.record), from.messages[static_cast<std::size_t>(at - 1)]});
-      result.total_bytes += static_cast<std::int64_t>(each.record.size());
-      ++result.message_count;
+      result.add(as_bytes(each.record), from.messages[static_cast<std::size_t>(at - 1)], 1);
     }
     return say(
         result.message_count > 0 ? store::GetStatus::kFound : store::GetStatus::kNoMatchedMessage,

@@ -92,7 +92,7 @@ Answer peek(Popping& popping, const PeekMessageRequest& header, const remoting::
       offset = result.next_offset;
       result = get();
     }
-    for (const store::RecordBytes& each : result.records) append(body, each.bytes);
+    for (const Bytes each : result.records) append(body, each);
     count += result.message_count;
   }
   Answer answer = Answer::with(response, std::move(body));

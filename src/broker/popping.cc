@@ -323,8 +323,8 @@ void Pop::add_again(const QueueRef& queue, std::int64_t offset, const protocol::
 void Pop::take(const QueueRef& queue, std::int64_t offset, GetResult& result) {
   std::vector<protocol::Message> messages;
   std::vector<std::int64_t> offsets;
-  for (const store::RecordBytes& each : result.records) {
-    for (Bytes rest = each.bytes; !rest.empty();) {
+  for (const Bytes each : result.records) {
+    for (Bytes rest = each; !rest.empty();) {
       const auto message = protocol::decode_message(rest);
       if (!message) break;
       rest = rest.subspan(static_cast<std::size_t>(message->size));
@@ -351,8 +351,8 @@ void Pop::take(const QueueRef& queue, std::int64_t offset, GetResult& result) {
   if (queue.retry && !context_.settings().pop_actual_retry_topic) {
     for (const protocol::Message& each : messages) add_again(queue, offset, each);
   } else {
-    for (store::RecordBytes& each : result.records)
-      body_.push_back({each.bytes, std::move(each.owner)});
+    const auto owner = result.take_owners();
+    for (const Bytes each : result.records) body_.push_back({each, owner});
     bytes_ += result.total_bytes;
   }
   count_ += static_cast<std::int32_t>(offsets.size());

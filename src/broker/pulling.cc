@@ -180,15 +180,11 @@ void send(const Responder& responder, std::int32_t answer_code, std::string_view
   if (!copy && bytes > kCopiedBytesMax && bytes > result.records.size() * kCopiedPieceBytesMax) {
     std::vector<remoting::SharedBytes> body;
     body.reserve(result.records.size());
-    for (store::RecordBytes& each : result.records)
-      body.push_back({each.bytes, std::move(each.owner)});
+    const auto owner = result.take_owners();
+    for (const Bytes each : result.records) body.push_back({each, owner});
     return responder.reply_shared(answer_code, remark, header, std::move(body));
   }
-  remoting::OutFrame frame;
-  protocol::encode_head(frame.bytes, responder.head(answer_code, remark), header, bytes);
-  frame.bytes.reserve(frame.bytes.size() + bytes);
-  for (const store::RecordBytes& each : result.records) append(frame.bytes, each.bytes);
-  responder.send(answer_code, std::move(frame));
+  responder.reply_pieces(answer_code, remark, header, result.records);
 }
 
 bool is_slave(const Context& context) {

@@ -123,8 +123,8 @@ void Revive::read(std::int32_t id, Queue& queue) {
       continue;
     }
     if (result.next_offset <= queue.next) return;
-    for (const store::RecordBytes& each : result.records) {
-      for (Bytes rest = each.bytes; !rest.empty();) {
+    for (const Bytes each : result.records) {
+      for (Bytes rest = each; !rest.empty();) {
         const auto record = protocol::decode_message(rest);
         if (!record) break;
         rest = rest.subspan(static_cast<std::size_t>(record->size));

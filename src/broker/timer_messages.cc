@@ -268,8 +268,8 @@ std::size_t TimerMessages::enqueue_some() {
   }
   Deliveries direct;
   std::size_t taken = 0;
-  for (const store::RecordBytes& each : result.records) {
-    for (Bytes rest = each.bytes; !rest.empty();) {
+  for (const Bytes each : result.records) {
+    for (Bytes rest = each; !rest.empty();) {
       const auto message = protocol::decode_message(rest);
       if (!message) break;
       rest = rest.subspan(static_cast<std::size_t>(message->size));

@@ -37,8 +37,8 @@ std::int64_t for_each_record(store::MessageStore& store, std::string_view topic,
       continue;
     }
     if (result.next_offset <= from) break;
-    for (const store::RecordBytes& each : result.records) {
-      for (Bytes rest = each.bytes; !rest.empty();) {
+    for (const Bytes each : result.records) {
+      for (Bytes rest = each; !rest.empty();) {
         const auto record = protocol::decode_message(rest);
         if (!record) break;
         rest = rest.subspan(static_cast<std::size_t>(record->size));

@@ -125,13 +125,25 @@ class Responder {
   template <class Header = protocol::NoFields>
   void reply(std::int32_t code, std::optional<std::string_view> remark = {},
              const Header& header = {}, Bytes body = {}) const {
+    reply_pieces(code, remark, header, std::span{&body, 1});
+  }
+  /// Answers with a body copied together from `pieces`.
+  template <class Header>
+  void reply_pieces(std::int32_t code, std::optional<std::string_view> remark, const Header& header,
+                    std::span<const Bytes> pieces) const {
     if (!wanted(code)) return;
+    std::size_t size = 0;
+    for (const Bytes each : pieces) size += each.size();
+    const auto encode = [&](Buffer& out) {
+      protocol::encode_head(out, head(code, remark), header, size);
+      for (const Bytes each : pieces) append(out, each);
+    };
     if (Buffer* const out = peer_->begin_answer()) {
-      protocol::encode_command(*out, head(code, remark), header, body);
+      encode(*out);
       return peer_->end_answer();
     }
     OutFrame frame;
-    protocol::encode_command(frame.bytes, head(code, remark), header, body);
+    encode(frame.bytes);
     peer_->send(std::move(frame));
   }
   /// Answers with a body that is not copied.

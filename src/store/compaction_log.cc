@@ -643,7 +643,7 @@ GetResult CompactionLog::get(const GetRequest& request, const StoreConfig& confi
       if (request.filter && request.filter->needs_record() &&
           !request.filter->matches_record(record.bytes))
         continue;
-      result.add(record, 1);
+      result.add(record.bytes, record.owner, 1);
     }
   }
   return result;

@@ -76,8 +76,8 @@ class Compacting : public apogee::testing::StoreOnDisk<CompactionTopics> {
     for (std::int64_t offset = 0;;) {
       const GetResult got =
           store_->get({.topic = topic, .offset = offset, .max_messages = at_once});
-      for (const RecordBytes& each : got.records) {
-        for (Bytes rest = each.bytes; !rest.empty();) {
+      for (const Bytes each : got.records) {
+        for (Bytes rest = each; !rest.empty();) {
           const auto message = protocol::decode_message(rest);
           EXPECT_TRUE(message);
           if (!message) return all;

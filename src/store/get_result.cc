@@ -17,16 +17,23 @@ bool GetResult::is_full_for(std::int32_t messages, std::int32_t size, const GetR
          total_bytes + size > std::min(bytes, asked);
 }
 
-void GetResult::add(RecordBytes record, std::int32_t messages) {
+std::shared_ptr<const void> GetResult::take_owners() {
+  if (owners.size() == 1) return std::move(owners.front());
+  return std::make_shared<const std::vector<std::shared_ptr<const void>>>(std::move(owners));
+}
+
+/// The count of an owner is other readers', too: touched for each record it would be most of the
+/// cost of a pull.
+void GetResult::add(Bytes record, const std::shared_ptr<const void>& owner, std::int32_t messages) {
   message_count += messages;
-  total_bytes += static_cast<std::int64_t>(record.bytes.size());
+  total_bytes += static_cast<std::int64_t>(record.size());
   status = GetStatus::kFound;
-  RecordBytes* const last = records.empty() ? nullptr : &records.back();
-  if (last && last->owner == record.owner &&
-      last->bytes.data() + last->bytes.size() == record.bytes.data())
-    last->bytes = {last->bytes.data(), last->bytes.size() + record.bytes.size()};
+  if (owners.empty() || owners.back() != owner) owners.push_back(owner);
+  Bytes* const last = records.empty() ? nullptr : &records.back();
+  if (last && last->data() + last->size() == record.data())
+    *last = {last->data(), last->size() + record.size()};
   else
-    records.push_back(std::move(record));
+    records.push_back(record);
 }
 
 }  // namespace apogee::store

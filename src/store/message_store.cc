@@ -26,6 +26,7 @@ namespace {
 
 using protocol::RecordKind;
 
+constexpr std::size_t kFetchedAhead = 6;  // records
 constexpr std::int64_t kSurelyResidentBytes =
     64 << 20;  // behind the end of the log: just written, not asked for page by page
 
@@ -583,6 +584,15 @@ bool stands_there(const QueueEntry& entry, Bytes record) {
          read_big<std::int64_t>(record, at::kPhysicalOffset) == entry.physical_offset;
 }
 
+/// Into the processor's caches, if it is in this segment.
+void fetch_ahead(const Segment* segment, const QueueEntry& entry) {
+  if (!segment || entry.physical_offset < segment->base() ||
+      entry.physical_offset >= segment->end())
+    return;
+  segment->fetch_ahead(static_cast<std::size_t>(entry.physical_offset - segment->base()),
+                       static_cast<std::size_t>(entry.size));
+}
+
 /// Is a record looked at before it is given out? What this process has just written is read from
 /// the memory it was written to; what is older, or was written before, may come from the disk.
 bool LocalStore::is_checked(std::int64_t physical_offset) const {
@@ -649,9 +659,13 @@ GetResult LocalStore::get(const GetRequest& request) {
   result.status = GetStatus::kNoMatchedMessage;
   result.next_offset = request.offset;
   std::int64_t skip_before = -1, last_physical = 0;
-  std::shared_ptr<Segment> segment;
+  std::shared_ptr<Segment> segment = log_.segment_of(entries->front().physical_offset);
+  std::size_t fetched = 0;
   const auto now = env_.clock.now();
-  for (const QueueEntry& entry : *entries) {
+  for (std::size_t i = 0; i < entries->size(); ++i) {
+    const QueueEntry& entry = (*entries)[i];
+    for (; fetched < std::min(i + kFetchedAhead, entries->size()); ++fetched)
+      fetch_ahead(segment.get(), (*entries)[fetched]);
     last_physical = entry.physical_offset;
     if (result.is_full_for(entry.messages, entry.size, request, config,
                            in_memory_reach(entry.physical_offset)))
@@ -704,7 +718,7 @@ GetResult LocalStore::get(const GetRequest& request) {
                                 request.queue_id, entry.queue_offset));
       continue;
     }
-    result.add({record, segment}, entry.messages);
+    result.add(record, segment, entry.messages);
   }
   result.suggest_slave = !in_memory_reach(last_physical);
   return result;

@@ -104,8 +104,8 @@ struct GetRequest {
 struct GetResult {
   GetStatus status = GetStatus::kNoMatchedLogicQueue;
   std::int64_t next_offset = 0, min_offset = 0, max_offset = 0;
-  std::vector<RecordBytes>
-      records;  ///< Neighbours in the log come merged: one entry may hold several records.
+  std::vector<Bytes> records;  ///< Neighbours in the log come merged: several records in one.
+  std::vector<std::shared_ptr<const void>> owners;  ///< What keeps all of them.
   std::int32_t message_count = 0;
   std::int64_t total_bytes = 0;
   bool suggest_slave = false;  ///< The reader is farther behind than memory reaches.
@@ -115,7 +115,8 @@ struct GetResult {
   /// Would a record of so many messages and bytes be too much for one answer?
   bool is_full_for(std::int32_t messages, std::int32_t size, const GetRequest& request,
                    const StoreConfig& config, bool in_memory) const;
-  void add(RecordBytes record, std::int32_t messages);
+  std::shared_ptr<const void> take_owners();  ///< One that keeps all records.
+  void add(Bytes record, const std::shared_ptr<const void>& owner, std::int32_t messages);
 };
 
 /// Told by the dispatch thread once a message can be read from its queue; must not block.

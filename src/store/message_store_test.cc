@@ -35,8 +35,8 @@ class Store : public testing::StoreOnDisk<StoreEvents> {
           store().get({.topic = topic, .queue_id = queue, .offset = offset, .filter = filter});
       if (got.next_offset <= offset) return bodies;
       offset = got.next_offset;
-      for (const RecordBytes& each : got.records) {
-        Bytes rest = each.bytes;
+      for (const Bytes each : got.records) {
+        Bytes rest = each;
         while (!rest.empty()) {
           const auto message = protocol::decode_message(rest);
           if (!message) {

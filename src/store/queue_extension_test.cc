@@ -52,8 +52,8 @@ class Extended : public testing::StoreOnDisk<BitMaps> {
           store_->get({.topic = "t", .queue_id = 0, .offset = offset, .filter = &filter});
       if (got.next_offset <= offset) return all;
       offset = got.next_offset;
-      for (const RecordBytes& each : got.records)
-        for (Bytes rest = each.bytes; !rest.empty();) {
+      for (const Bytes each : got.records)
+        for (Bytes rest = each; !rest.empty();) {
           const auto message = protocol::decode_message(rest);
           all += as_text(message->body);
           rest = rest.subspan(static_cast<std::size_t>(message->size));

@@ -55,8 +55,8 @@ class Repair : public ::testing::Test {
       const GetResult got = (*store)->get({.topic = "T", .queue_id = 0, .offset = at});
       if (got.next_offset <= at) break;
       at = got.next_offset;
-      for (const RecordBytes& each : got.records)
-        for (Bytes rest = each.bytes; !rest.empty();) {
+      for (const Bytes each : got.records)
+        for (Bytes rest = each; !rest.empty();) {
           const auto message = protocol::decode_message(rest);
           if (!message) return bodies;
           bodies.emplace_back(as_text(message->body));

@@ -63,6 +63,12 @@ Bytes Segment::read(std::size_t position, std::size_t length) const {
   return whole().subspan(position, std::min(length, end - position));
 }
 
+void Segment::fetch_ahead(std::size_t position, std::size_t length) const {
+  constexpr std::size_t kLine = 64, kMost = 512;  // bytes
+  const Bytes ahead = read(position, std::min(length, kMost));
+  for (std::size_t at = 0; at < ahead.size(); at += kLine) __builtin_prefetch(ahead.data() + at);
+}
+
 bool Segment::resident(std::size_t position, std::size_t length, Clock::Instant now) const {
   // Never 0, which stands for "never seen".
   const auto second = static_cast<std::int32_t>(

@@ -39,6 +39,9 @@ class Segment {
   /// Writes at the end and then lets readers see it. On an error nothing is visible.
   Result<Ok> append(std::span<const Bytes> pieces, std::size_t bytes);
   Bytes read(std::size_t position, std::size_t length) const;  ///< Cut short at written().
+  /// Asks for the first cache lines of what read() will give: records of one queue lie scattered
+  /// in the log, and their reader would wait for the memory at each.
+  void fetch_ahead(std::size_t position, std::size_t length) const;
   Bytes whole() const { return static_cast<const Mapping&>(*mapping_).bytes(); }  ///< For recovery.
   /// In the page cache? What was seen there stays believed for a second: asking the system for each
   /// record costs more than the record. A page that is evicted meanwhile costs its reader one wait.

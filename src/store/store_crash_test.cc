@@ -298,8 +298,8 @@ class CrashingStore {
           store_->get({.topic = "T", .queue_id = queue, .offset = offset, .filter = &own});
       EXPECT_EQ(got.status, GetStatus::kFound) << "queue " << queue << " offset " << offset;
       if (got.status != GetStatus::kFound) return bodies;
-      for (const RecordBytes& each : got.records) {
-        for (Bytes rest = each.bytes; !rest.empty();) {
+      for (const Bytes each : got.records) {
+        for (Bytes rest = each; !rest.empty();) {
           const auto check = protocol::check_record(rest, true);
           EXPECT_EQ(check.kind, protocol::RecordKind::kRecord);
           if (check.kind != protocol::RecordKind::kRecord) return bodies;

@@ -47,8 +47,8 @@ Records given_out(MessageStore& store) {
   Records records;
   for (std::int64_t at = 0;;) {
     const GetResult got = store.get({.topic = "C", .offset = at});
-    for (const RecordBytes& each : got.records)
-      for (Bytes rest = each.bytes; !rest.empty();) {
+    for (const Bytes each : got.records)
+      for (Bytes rest = each; !rest.empty();) {
         const auto found = protocol::check_record(rest, true);
         EXPECT_EQ(found.kind, protocol::RecordKind::kRecord) << "damage is served";
         if (found.kind != protocol::RecordKind::kRecord) return records;

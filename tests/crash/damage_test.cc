@@ -93,8 +93,8 @@ std::map<Place, std::string> given_out(MessageStore& store) {
     for (std::int64_t at = 0; at < store.max_offset("T", queue);) {
       const GetResult got = store.get({.topic = "T", .queue_id = queue, .offset = at});
       if (got.next_offset <= at) break;
-      for (const RecordBytes& each : got.records)
-        for (Bytes rest = each.bytes; !rest.empty();) {
+      for (const Bytes each : got.records)
+        for (Bytes rest = each; !rest.empty();) {
           const auto size = static_cast<std::size_t>(read_big<std::int32_t>(rest));
           // Merged neighbours may be of one pull: each has its place.
           const auto message = protocol::decode_message(rest);
@@ -147,8 +147,8 @@ void expect_the_truth_or_a_word(ForgetfulDisk& disk, bool unclean,
       const GetResult got = (*store)->get({.topic = "T", .queue_id = queue, .offset = at});
       ASSERT_GT(got.next_offset, at);
       at = got.next_offset;
-      for (const RecordBytes& each : got.records)
-        for (Bytes rest = each.bytes; !rest.empty();) {
+      for (const Bytes each : got.records)
+        for (Bytes rest = each; !rest.empty();) {
           const auto found = protocol::check_record(rest, true);
           EXPECT_EQ(found.kind, protocol::RecordKind::kRecord) << "damage is served";
           if (found.kind != protocol::RecordKind::kRecord) break;
