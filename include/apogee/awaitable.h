@@ -26,6 +26,9 @@ class Awaitable {
   }
   Result<T> await_resume() { return *std::move(result_); }
 
+  /// Instead of co_await, for adapters to what is no coroutine. This must live until `done`.
+  void start(std::function<void(Result<T>)> done) { start_(std::move(done)); }
+
  private:
   Start start_;
   std::optional<Result<T>> result_;
