@@ -63,7 +63,8 @@ struct ClientConfig {
   std::string name_server_domain;
   std::string name_server_path = "/rocketmq/nsaddr";
   std::string instance_name = "DEFAULT";  ///< Second part of the client id. "DEFAULT": one of its
-                                          ///< own for each client.
+                                          ///< own for each client. Two clients of one process may
+                                          ///< not have the same id (kExists).
   std::string client_ip;                  ///< First part of the client id; empty: this machine's.
   std::string unit_name;                  ///< Third part of the client id, if not empty.
   std::string name_space;  ///< Topics and groups are sent as "<name_space>%<name>"; seen without.
@@ -90,7 +91,8 @@ struct ClientConfig {
   /// with the code it will be answered with. Any thread; must not block.
   std::function<void(const RpcEvent&)> after_response;
   /// Where the client says what happens to it: one line, valid during the call. Any thread, also
-  /// inside a call of the program's; must not block, may end or destroy anything. Empty: nowhere.
+  /// inside a call of the program's; must not block, may end or destroy anything. What clients have
+  /// to say about calls it makes itself goes nowhere. Empty: nowhere.
   std::function<void(Severity, std::string_view)> log;
 };
 
@@ -98,6 +100,7 @@ struct ClientConfig {
 class APOGEE_API Client {
  public:
   /// Starts threads; connects to nothing yet. kInvalidArgument names the setting that is wrong.
+  /// kExists: a client of this process that has not been shut down has the same id.
   static Result<Client> start(ClientConfig config);
   Client(Client&&) noexcept;
   Client& operator=(Client&&) noexcept;

@@ -23,14 +23,22 @@ Severity severity_of(LogLevel level) {
   return Severity::kError;
 }
 
+/// A thread inside a program's log function, which may send with a client whose sends fail: nothing
+/// is logged about that, by no client, as it would go round for ever.
+thread_local bool inside_log_function = false;
+
 /// The program may end the client, or what was made from it, inside its function: nothing holds a
 /// lock where it writes a line.
 class FunctionLogger final : public Logger {
  public:
   explicit FunctionLogger(std::function<void(Severity, std::string_view)> write)
       : write_{std::move(write)} {}
-  bool enabled(LogLevel) const override { return static_cast<bool>(write_); }
+  bool enabled(LogLevel) const override { return write_ && !inside_log_function; }
   void write(LogLevel level, std::string_view line) override {
+    struct Inside {
+      Inside() { inside_log_function = true; }
+      ~Inside() { inside_log_function = false; }
+    } inside;
     client::Instance::run_callback(write_, severity_of(level), line);
   }
 

@@ -5,7 +5,6 @@
 #include <thread>
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include "client/address_server.h"
 #include "client/received.h"
@@ -21,17 +20,6 @@ namespace request = protocol::request_code;
 namespace response = protocol::response_code;
 using remoting::Answer;
 using remoting::OwnedCommand;
-
-std::string instance_id(const ClientConfig& config, const std::string& ip, Env& env) {
-  std::string name = config.instance_name;
-  // As Java: "<pid>#<nanoTime>", so that two clients of one machine are two.
-  if (name.empty() || name == "DEFAULT")
-    name = fmt::format("{}#{}", ::getpid(), env.clock.now().time_since_epoch().count());
-  std::string id = ip + "@" + name;
-  if (!config.unit_name.empty()) id += "@" + config.unit_name;
-  if (config.stream_requests) id += "@STREAM";
-  return id;
-}
 
 /// As Java's tools have brokers send it, or as those of the old C++ client do.
 Result<std::map<MessageQueue, std::int64_t>> reset_offsets_of(std::string_view body) {
@@ -72,20 +60,24 @@ Result<std::shared_ptr<Instance>> Instance::start(Env& env, std::shared_ptr<Runt
   tls.key_password = config.tls.key_password;
   auto context = remoting::make_outgoing_tls(env, tls);
   if (!context) return context.error();
+  std::string ip = config.client_ip.empty() ? remoting::advertised_address() : config.client_ip;
+  auto id = ClientId::take(config, ip, env.clock.now().time_since_epoch().count());
+  if (!id) return id.error();
   std::shared_ptr<Instance> instance{new Instance{env, std::move(runtime), std::move(config),
-                                                  std::move(servers), *std::move(context)}};
+                                                  std::move(ip), *std::move(id), std::move(servers),
+                                                  *std::move(context)}};
   instance->begin();
   return instance;
 }
 
-Instance::Instance(Env& env, std::shared_ptr<Runtime> runtime, ClientConfig config,
-                   std::vector<std::string> name_servers,
+Instance::Instance(Env& env, std::shared_ptr<Runtime> runtime, ClientConfig config, std::string ip,
+                   ClientId id, std::vector<std::string> name_servers,
                    std::shared_ptr<const remoting::TlsContext> tls)
     : runtime_{std::move(runtime)},
       env_{env},
       config_{std::move(config)},
-      ip_{config_.client_ip.empty() ? remoting::advertised_address() : config_.client_ip},
-      id_{instance_id(config_, ip_, env)},
+      ip_{std::move(ip)},
+      id_{std::move(id)},
       name_servers_{std::move(name_servers), env.random.below(1'000)},
       unique_ids_{env, ip_},
       processors_{env},
@@ -165,6 +157,7 @@ void Instance::teardown() {
     unanswered.swap(replies_);
   }
   for (auto& [id, expected] : unanswered) run_callback(expected.done, gone());
+  id_.give_back();
 }
 
 // ---- Groups
@@ -240,7 +233,7 @@ std::vector<std::shared_ptr<ProducerRole>> Instance::producers() const {
 /// A farewell: nobody waits for its answer, but it should leave before the connections do.
 void Instance::unregister(const std::string& producer_group, const std::string& consumer_group) {
   protocol::UnregisterClientRequest header;
-  header.client_id = id_;
+  header.client_id = id_.text();
   if (!producer_group.empty()) header.producer_group = producer_group;
   if (!consumer_group.empty()) header.consumer_group = consumer_group;
   const auto brokers = routes_.brokers();
@@ -483,7 +476,7 @@ void Instance::fetch_name_servers() {
 
 protocol::HeartbeatData Instance::heartbeat_data(bool& has_consumers) const {
   protocol::HeartbeatData data;
-  data.client_id = id_;
+  data.client_id = id_.text();
   for (const auto& each : producers()) {
     protocol::ProducerData producer;
     producer.group_name = each->group();

@@ -12,6 +12,7 @@
 
 #include "apogee/client.h"
 #include "base/env.h"
+#include "client/client_id.h"
 #include "client/name_servers.h"
 #include "client/namespaces.h"
 #include "client/roles.h"
@@ -49,7 +50,7 @@ class Instance final : public std::enable_shared_from_this<Instance> {
 
   Env& env() const { return env_; }
   const ClientConfig& config() const { return config_; }
-  const std::string& id() const { return id_; }
+  const std::string& id() const { return id_.text(); }
   /// A queue as it travels, and as the program knows it: without the namespace.
   MessageQueue wire(const MessageQueue& queue) const {
     return {wrapped(queue.topic, config_.name_space), queue.broker, queue.queue_id};
@@ -190,8 +191,9 @@ class Instance final : public std::enable_shared_from_this<Instance> {
     Replied done;
   };
 
-  Instance(Env& env, std::shared_ptr<Runtime> runtime, ClientConfig config,
-           std::vector<std::string> name_servers, std::shared_ptr<const remoting::TlsContext> tls);
+  Instance(Env& env, std::shared_ptr<Runtime> runtime, ClientConfig config, std::string ip,
+           ClientId id, std::vector<std::string> name_servers,
+           std::shared_ptr<const remoting::TlsContext> tls);
   void begin();
   void teardown();
   void add_processors();
@@ -236,7 +238,8 @@ class Instance final : public std::enable_shared_from_this<Instance> {
   const std::shared_ptr<Runtime> runtime_;
   Env& env_;
   const ClientConfig config_;
-  const std::string ip_, id_;
+  const std::string ip_;
+  ClientId id_;  // given back under end_mutex_
   NameServers name_servers_;
   Routes routes_;
   UniqueIds unique_ids_;
