@@ -1,5 +1,7 @@
 #include "broker/stats.h"
 
+#include <fmt/format.h>
+
 #include <ctime>
 
 #include "protocol/names.h"
@@ -41,11 +43,31 @@ std::string java_text(double value) {
   return protocol::write_json(protocol::Json{protocol::Json::Value{value}});
 }
 
-std::string key_of(std::int32_t queue_id, std::string_view rest) {
-  std::string key = std::to_string(queue_id);
-  key += '@';
-  return key += rest;
-}
+/// queueId@topic or queueId@topic@group, on the stack: each request makes one.
+class QueueKey {
+ public:
+  explicit QueueKey(std::int32_t queue_id, std::string_view topic) {
+    const fmt::format_int id{queue_id};
+    add({id.data(), id.size()});
+    begin_ = text_.size() + 1;
+    add_behind_at(topic);
+  }
+  QueueKey(std::int32_t queue_id, std::string_view topic, std::string_view group)
+      : QueueKey{queue_id, topic} {
+    add_behind_at(group);
+  }
+  std::string_view text() const { return {text_.data(), text_.size()}; }
+  std::string_view without_queue() const { return text().substr(begin_); }
+
+ private:
+  void add(std::string_view text) { text_.append(text.data(), text.data() + text.size()); }
+  void add_behind_at(std::string_view text) {
+    text_.push_back('@');
+    add(text);
+  }
+  fmt::memory_buffer text_;
+  std::size_t begin_ = 0;  // of the topic
+};
 
 /// What stands between the '@' of a key, counted from 0; empty: it has no such part.
 std::string_view part_of(std::string_view key, int part) {
@@ -186,7 +208,7 @@ void Stats::count_put(std::string_view topic, std::int64_t messages, std::int64_
 
 void Stats::count_put_latency(std::string_view topic, std::int32_t queue_id, std::int64_t ms,
                               std::int64_t times) {
-  add(kPutLatency, key_of(queue_id, topic), ms * times, times);
+  add(kPutLatency, QueueKey{queue_id, topic}.text(), ms * times, times);
   const auto coarse = std::ranges::upper_bound(kClassBounds, std::max<std::int64_t>(ms, 0));
   put_latency_now_[static_cast<std::size_t>(coarse - kClassBounds.begin())].fetch_add(
       times, memory_order_relaxed);
@@ -198,12 +220,12 @@ void Stats::count_put_latency(std::string_view topic, std::int32_t queue_id, std
 
 void Stats::count_get(std::string_view topic, std::string_view group, std::int32_t queue_id,
                       std::int64_t messages, std::int64_t bytes, std::int64_t latency_ms) {
-  const std::string by_group = protocol::topic_at_group(topic, group);
-  groups_.use(by_group, [&](GroupItems& items) {
+  const QueueKey key{queue_id, topic, group};
+  groups_.use(key.without_queue(), [&](GroupItems& items) {
     items.get_messages.add(messages);
     items.get_bytes.add(bytes);
   });
-  add(kGetLatency, key_of(queue_id, by_group), latency_ms);
+  add(kGetLatency, key.text(), latency_ms);
   broker_get_.add(messages, 0);
   if (!protocol::is_system_topic(topic)) broker_get_user_.add(messages, 0);
   get_found_.fetch_add(1, memory_order_relaxed);

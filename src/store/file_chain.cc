@@ -60,6 +60,32 @@ bool FileChain::has(std::int64_t base) const {
   return std::binary_search(bases_.begin(), bases_.end(), base);
 }
 
+Result<std::shared_ptr<File>> FileChain::open(std::int64_t base) const {
+  std::uint32_t removals = 0;
+  {
+    std::lock_guard lock{mutex_};
+    if (base == last_base_)
+      if (auto file = last_.lock()) return file;
+    if (!std::binary_search(bases_.begin(), bases_.end(), base))
+      return Error{Errc::kNotFound, path_of(base)};
+    removals = removals_;
+  }
+  auto file = cache_.open(path_of(base), FileSystem::Open::kExisting);
+  if (!file) return file;
+  std::lock_guard lock{mutex_};
+  if (removals == removals_) {
+    last_ = *file;
+    last_base_ = base;
+  }
+  return file;
+}
+
+/// With the mutex, together with what is taken out of bases_.
+void FileChain::forget_last() {
+  ++removals_;
+  last_base_ = -1;
+}
+
 Result<bool> FileChain::load(bool clean) {
   names_synced_ = clean;
   auto entries = env_.files.list(place_.directory);
@@ -120,8 +146,7 @@ Result<std::shared_ptr<File>> FileChain::make_file(std::int64_t base) {
 Result<Ok> FileChain::write(std::int64_t position, std::string_view bytes) {
   while (!bytes.empty()) {
     const std::int64_t inside = position % place_.file_bytes, base = position - inside;
-    auto file =
-        has(base) ? cache_.open(path_of(base), FileSystem::Open::kExisting) : make_file(base);
+    auto file = has(base) ? open(base) : make_file(base);
     if (!file) return file.error();
     const std::string_view part =
         bytes.substr(0, static_cast<std::size_t>(place_.file_bytes - inside));
@@ -136,8 +161,7 @@ Result<Ok> FileChain::write(std::int64_t position, std::string_view bytes) {
 
 Result<std::string> FileChain::read(std::int64_t position, std::size_t bytes) const {
   const std::int64_t inside = position % place_.file_bytes, base = position - inside;
-  if (!has(base)) return Error{Errc::kNotFound, path_of(base)};
-  auto file = cache_.open(path_of(base), FileSystem::Open::kExisting);
+  auto file = open(base);
   if (!file) return file.error();
   std::string read(std::min(bytes, static_cast<std::size_t>(place_.file_bytes - inside)), '\0');
   auto got = (*file)->read_at(static_cast<std::uint64_t>(inside),
@@ -155,6 +179,7 @@ Result<Ok> FileChain::cut_to(std::int64_t end, std::optional<std::int64_t> old_e
   std::int64_t base = 0;
   {
     std::lock_guard lock{mutex_};
+    forget_last();
     while (!bases_.empty() && bases_.back() >= end && (bases_.back() > end || bases_.size() > 1)) {
       removed.push_back(bases_.back());
       bases_.pop_back();
@@ -165,7 +190,7 @@ Result<Ok> FileChain::cut_to(std::int64_t end, std::optional<std::int64_t> old_e
   for (const std::int64_t each : removed)
     if (auto done = remove_file(each); !done) return done;
   if (!last_is_partial) return Ok{};
-  auto file = cache_.open(path_of(base), FileSystem::Open::kExisting);
+  auto file = open(base);
   if (!file) return file.error();
   if (old_end && *old_end <= base + place_.file_bytes && *old_end - end <= kOverwrittenMax) {
     const std::string zeros(static_cast<std::size_t>(*old_end - end), '\0');
@@ -179,6 +204,7 @@ Result<Ok> FileChain::remove_first() {
   std::int64_t base = 0;
   {
     std::lock_guard lock{mutex_};
+    forget_last();
     base = bases_.front();
     bases_.erase(bases_.begin());
   }
@@ -195,6 +221,7 @@ Result<Ok> FileChain::remove_file(std::int64_t base) {
 Result<Ok> FileChain::remove_all() {
   {
     std::lock_guard lock{mutex_};
+    forget_last();
     bases_.clear();
   }
   auto done = remove_tree(env_.files, place_.directory);
@@ -205,10 +232,9 @@ Result<Ok> FileChain::remove_all() {
 Result<Ok> FileChain::sync(std::int64_t from, std::int64_t end) {
   for (std::int64_t base = from / place_.file_bytes * place_.file_bytes; base < end;
        base += place_.file_bytes) {
-    if (!has(base)) continue;  // removed meanwhile
-    auto file = cache_.open(path_of(base), FileSystem::Open::kExisting);
+    auto file = open(base);
     if (!file) {
-      if (file.error().code == Errc::kNotFound) continue;
+      if (file.error().code == Errc::kNotFound) continue;  // removed meanwhile
       return file.error();
     }
     if (auto done = (*file)->sync(); !done) return done;

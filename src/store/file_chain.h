@@ -71,6 +71,8 @@ class FileChain {
  private:
   std::string path_of(std::int64_t base) const;
   bool has(std::int64_t base) const;
+  /// kNotFound: there is no such file.
+  Result<std::shared_ptr<File>> open(std::int64_t base) const;
   Result<std::shared_ptr<File>> make_file(std::int64_t base);
   Result<Ok> remove_file(std::int64_t base);
 
@@ -78,7 +80,13 @@ class FileChain {
   FileCache& cache_;
   const Place place_;
   mutable std::mutex mutex_;
+  void forget_last();
   std::vector<std::int64_t> bases_;  // mutex: first byte of each file, ascending
+  // mutex: the file used last, as long as the cache has it open. Most reads and writes of a queue
+  // are in one file, and to find that by its path costs more than to read it.
+  mutable std::weak_ptr<File> last_;
+  mutable std::int64_t last_base_ = -1;
+  std::uint32_t removals_ = 0;  // mutex: a file opened before one of them is not kept as last_
   std::atomic<bool> names_synced_{
       true};  // false: a file was made whose name may not survive a power cut
 };

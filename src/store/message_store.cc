@@ -658,6 +658,7 @@ GetResult LocalStore::get(const GetRequest& request) {
   }
   result.status = GetStatus::kNoMatchedMessage;
   result.next_offset = request.offset;
+  if (!request.filter) result.records.reserve(entries->size());
   std::int64_t skip_before = -1, last_physical = 0;
   std::shared_ptr<Segment> segment = log_.segment_of(entries->front().physical_offset);
   std::size_t fetched = 0;
