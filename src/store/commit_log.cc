@@ -1,5 +1,7 @@
 #include "store/commit_log.h"
 
+#include <algorithm>
+
 #include "base/thread_name.h"
 #include "protocol/message.h"
 #include "protocol/record_crc.h"

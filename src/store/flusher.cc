@@ -39,21 +39,17 @@ void Flusher::stop() {
 void Flusher::when_durable(std::int64_t offset, std::function<void(PutStatus)> done) {
   if (broken()) return done(PutStatus::kServiceNotAvailable);
   if (flushed_offset() >= offset) return done(PutStatus::kOk);
-  bool taken = false, first = false;
-  {
-    std::lock_guard lock{mutex_};
-    taken = !stopping_;
-    first = waiters_.empty();
-    if (taken)
-      waiters_.push_back(
-          {offset,
-           env_.clock.now() + std::chrono::milliseconds{config_.now().sync_flush_timeout_ms},
-           std::move(done)});
+  std::unique_lock lock{mutex_};
+  if (stopping_) {
+    lock.unlock();
+    return done(flushed_offset() >= offset ? PutStatus::kOk : PutStatus::kServiceNotAvailable);
   }
-  // Without the lock, on which the flush thread would have to wait at once.
-  if (taken && first) wanted_.notify_one();
-  if (taken) return;
-  done(flushed_offset() >= offset ? PutStatus::kOk : PutStatus::kServiceNotAvailable);
+  const bool first = waiters_.empty();
+  waiters_.push_back(
+      {offset, env_.clock.now() + std::chrono::milliseconds{config_.now().sync_flush_timeout_ms},
+       std::move(done)});
+  lock.unlock();  // the flush thread would have to wait for it at once
+  if (first) wanted_.notify_one();
 }
 
 std::string Flusher::broken_because() const {
