@@ -37,7 +37,7 @@ constexpr std::size_t kRecordBytes = 330;  // what a 128 B body takes in a log, 
 
 [[noreturn]] void die(const char* what) {
   std::perror(what);
-  std::exit(1);
+  std::_Exit(1);
 }
 
 /// One connection: what was read and not yet cut, what is to be answered.

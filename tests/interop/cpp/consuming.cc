@@ -179,8 +179,8 @@ void every_member_gets_a_broadcast(const Context& c) {
   Client second = c.client();
   PushConsumerConfig config = r.config(c);
   config.model = MessageModel::kBroadcasting;
-  config.offset_directory =
-      std::string{std::getenv("HOME") ? std::getenv("HOME") : "."} + "/" + c.unique;
+  const char* const home = std::getenv("HOME");
+  config.offset_directory = std::string{home ? home : "."} + "/" + c.unique;
   Inbox one{r.client, config}, two{second, config};
   for (int i = 0; i < 10; ++i) r.send(std::to_string(i));
   same(bodies_of(one.take(10)), bodies_of(two.take(10)), "bodies");

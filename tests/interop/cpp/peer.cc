@@ -28,7 +28,7 @@ template <class T>
 T must(Result<T> result) {
   if (result) return *std::move(result);
   std::fprintf(stderr, "%s\n", result.error().detail.c_str());
-  std::exit(1);
+  std::_Exit(1);
 }
 
 void got(std::span<const ReceivedMessage> batch) {
