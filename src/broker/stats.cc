@@ -1,8 +1,8 @@
 #include "broker/stats.h"
 
-#include <fmt/format.h>
-
 #include <ctime>
+
+#include <fmt/format.h>
 
 #include "protocol/names.h"
 
