@@ -135,36 +135,26 @@ void send_load(const Share& share) {
       set_opaque(out, slot, at);
     }
     if (!out.empty() && !wire.send(out)) break;
-    const bool nothing_out = free_slots.size() == window;
-    if (nothing_out) {
-      if (paced && next_due > now) std::this_thread::sleep_until(std::min(next_due, end));
-      continue;
-    }
-    // Paced senders look without waiting when the next request is due soon.
-    const bool wait = !paced || free_slots.empty() || now >= end ||
-                      next_due - now > std::chrono::microseconds{300};
-    if (paced && !wait && next_due > now) std::this_thread::yield();
-    const bool good = wire.receive(
-        paced && next_due - now < std::chrono::milliseconds{50} && now < end && !free_slots.empty()
-            ? false
-            : wait,
-        [&](const protocol::CommandView& answer) {
-          const auto slot = static_cast<std::size_t>(answer.opaque);
-          if (slot >= window) return;
-          const auto took =
-              std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - due[slot])
-                  .count();
-          ++outcome.requests;
-          if (answer.code == 0) {
-            outcome.latency_us.record(static_cast<std::uint64_t>(std::max<std::int64_t>(took, 0)));
-            outcome.messages += static_cast<std::uint64_t>(options.batch);
-            progress.fetch_add(static_cast<std::uint64_t>(options.batch),
-                               std::memory_order_relaxed);
-          } else {
-            ++outcome.errors[answer.code];
-          }
-          free_slots.push_back(answer.opaque);
-        });
+    const auto take = [&](const protocol::CommandView& answer) {
+      const auto slot = static_cast<std::size_t>(answer.opaque);
+      if (slot >= window) return;
+      const auto took =
+          std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - due[slot]).count();
+      ++outcome.requests;
+      if (answer.code == 0) {
+        outcome.latency_us.record(static_cast<std::uint64_t>(std::max<std::int64_t>(took, 0)));
+        outcome.messages += static_cast<std::uint64_t>(options.batch);
+        progress.fetch_add(static_cast<std::uint64_t>(options.batch), std::memory_order_relaxed);
+      } else {
+        ++outcome.errors[answer.code];
+      }
+      free_slots.push_back(answer.opaque);
+    };
+    // Slept and not looked for: who spins takes the core that the broker needs.
+    const bool good =
+        paced && now < end
+            ? wire.receive_until(free_slots.empty() ? end : std::min(next_due, end), take)
+            : wire.receive(take);
     if (!good) {
       ++outcome.errors[-1];
       break;
@@ -258,7 +248,7 @@ void pull_load(const Share& share) {
       slots[i].began = now;
       slots[i].under_way = true;
     }
-    if (!wire.send(out) || !wire.receive(true, [&](const protocol::CommandView& answer) {
+    if (!wire.send(out) || !wire.receive([&](const protocol::CommandView& answer) {
           const auto slot = static_cast<std::size_t>(answer.opaque);
           if (slot < slots.size()) take_pulled(answer, slots[slot], outcome, progress);
         })) {
@@ -291,7 +281,7 @@ void route_load(const Share& share) {
       began[static_cast<std::size_t>(slot)] = now;
     }
     free_slots.clear();
-    if (!wire.send(out) || !wire.receive(true, [&](const protocol::CommandView& answer) {
+    if (!wire.send(out) || !wire.receive([&](const protocol::CommandView& answer) {
           const auto slot = static_cast<std::size_t>(answer.opaque);
           if (slot >= began.size()) return;
           ++outcome.requests;
@@ -321,7 +311,7 @@ std::int64_t end_of_queue(Wire& wire, const Options& options, int queue) {
   std::int64_t offset = 0;
   bool answered = false;
   if (!wire.send(frame)) return 0;
-  while (!answered && wire.receive(true, [&](const protocol::CommandView& answer) {
+  while (!answered && wire.receive([&](const protocol::CommandView& answer) {
     answered = true;
     if (const auto text = answer.find("offset")) protocol::from_text(*text, offset);
   })) {
@@ -341,7 +331,7 @@ void receive_sent(const Share& share, int queue, std::int64_t from,
   for (int idle = 0; !sending_over || idle < 2;) {
     bool found = false;
     if (!wire.send(pull_frame(options, slot, 0, /*wait=*/true)) ||
-        !wire.receive(true, [&](const protocol::CommandView& answer) {
+        !wire.receive([&](const protocol::CommandView& answer) {
           const auto now = Clock::now();
           const auto response = protocol::read_header<protocol::PullMessageResponse>(answer);
           if (answer.code != 0 || !response) return;
@@ -395,7 +385,7 @@ void end_to_end_load(const Share& share) {
     int code = -1;
     if (!wire.send(frame)) break;
     while (code < 0 &&
-           wire.receive(true, [&](const protocol::CommandView& answer) { code = answer.code; })) {
+           wire.receive([&](const protocol::CommandView& answer) { code = answer.code; })) {
     }
     ++outcome.requests;
     if (code != 0) ++outcome.errors[code];

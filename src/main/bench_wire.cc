@@ -2,6 +2,7 @@
 
 #include <netdb.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -48,12 +49,20 @@ bool Wire::send(std::string_view bytes) {
   return true;
 }
 
-bool Wire::read(bool wait) {
+/// Is there something to read, or the end of the connection, before `until`?
+bool Wire::wait(std::chrono::steady_clock::time_point until) {
+  const auto left = std::max<std::chrono::nanoseconds>(until - std::chrono::steady_clock::now(),
+                                                       std::chrono::nanoseconds{0});
+  const timespec limit{.tv_sec = left.count() / 1'000'000'000,
+                       .tv_nsec = left.count() % 1'000'000'000};
+  pollfd poll{.fd = socket_, .events = POLLIN, .revents = 0};
+  return ::ppoll(&poll, 1, &limit, nullptr) > 0;
+}
+
+bool Wire::read() {
   if (buffer_.size() - end_ < (64U << 10))
     buffer_.resize(std::max<std::size_t>(buffer_.size() * 2, 1 << 20));
-  const ssize_t n =
-      ::recv(socket_, buffer_.data() + end_, buffer_.size() - end_, wait ? 0 : MSG_DONTWAIT);
-  if (n < 0 && !wait && (errno == EAGAIN || errno == EWOULDBLOCK)) return true;
+  const ssize_t n = ::recv(socket_, buffer_.data() + end_, buffer_.size() - end_, 0);
   if (n <= 0) return false;
   end_ += static_cast<std::size_t>(n);
   return true;
@@ -63,7 +72,7 @@ Result<std::pair<int, std::string>> Wire::call(const Buffer& frame) {
   if (!send(frame)) return Error{Errc::kDisconnected, "the connection ended"};
   std::optional<std::pair<int, std::string>> answer;
   while (!answer) {
-    if (!receive(true, [&](const protocol::CommandView& command) {
+    if (!receive([&](const protocol::CommandView& command) {
           answer = {command.code, command.code == 0 ? std::string{as_text(command.body)}
                                                     : std::string{command.remark.value_or("")}};
         })) {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <chrono>
+#include <cstring>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -19,11 +21,25 @@ class Wire {
   Result<Ok> connect(const std::string& address);
   bool send(std::string_view bytes);
   /// Reads once and hands every whole frame to `each`. False: the connection ended or nothing came
-  /// in `limit_seconds` (10 unless set). With `wait` false returns true at once if nothing is
-  /// there.
+  /// in `limit_seconds` (10 unless set).
   template <class Each>
-  bool receive(bool wait, Each each) {
-    if (!read(wait)) return false;
+  bool receive(Each each) {
+    return read() && hand_on(each);
+  }
+  /// As receive(), but that it is no failure if nothing comes before `until`.
+  template <class Each>
+  bool receive_until(std::chrono::steady_clock::time_point until, Each each) {
+    return !wait(until) || (read() && hand_on(each));
+  }
+  /// One request, one answer: code and body (or remark).
+  Result<std::pair<int, std::string>> call(const Buffer& frame);
+  void limit_waits(int seconds);
+
+ private:
+  bool wait(std::chrono::steady_clock::time_point until);
+  bool read();
+  template <class Each>
+  bool hand_on(Each& each) {
     std::size_t at = 0;
     for (;;) {
       auto frame = protocol::decode_frame(as_bytes(std::string_view{buffer_}.substr(at, end_ - at)),
@@ -39,12 +55,6 @@ class Wire {
     end_ -= at;
     return true;
   }
-  /// One request, one answer: code and body (or remark).
-  Result<std::pair<int, std::string>> call(const Buffer& frame);
-  void limit_waits(int seconds);
-
- private:
-  bool read(bool wait);
 
   int socket_ = -1;
   std::string buffer_;
