@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "admin/asking.h"
 #include "protocol/codes.h"
 #include "protocol/names.h"

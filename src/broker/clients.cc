@@ -1,5 +1,7 @@
 #include "broker/clients.h"
 
+#include <algorithm>
+
 #include "protocol/codes.h"
 #include "protocol/headers.h"
 #include "protocol/message.h"

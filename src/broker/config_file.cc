@@ -1,5 +1,6 @@
 #include "broker/config_file.h"
 
+#include <algorithm>
 #include <array>
 
 namespace apogee::broker {

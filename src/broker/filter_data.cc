@@ -1,5 +1,6 @@
 #include "broker/filter_data.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 

@@ -1,5 +1,6 @@
 #include "broker/send_back.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "broker/put_record.h"

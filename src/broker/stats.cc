@@ -1,5 +1,6 @@
 #include "broker/stats.h"
 
+#include <algorithm>
 #include <ctime>
 
 #include <fmt/format.h>

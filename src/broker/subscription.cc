@@ -1,5 +1,7 @@
 #include "broker/subscription.h"
 
+#include <algorithm>
+
 #include "protocol/message.h"
 
 namespace apogee::broker {

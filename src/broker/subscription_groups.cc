@@ -1,5 +1,7 @@
 #include "broker/subscription_groups.h"
 
+#include <algorithm>
+
 #include "protocol/names.h"
 #include "protocol/table_file.h"
 

@@ -1,5 +1,7 @@
 #include "broker/topics.h"
 
+#include <algorithm>
+
 #include "protocol/table_file.h"
 
 namespace apogee::broker {

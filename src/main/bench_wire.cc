@@ -1,5 +1,7 @@
 #include "main/bench_wire.h"
 
+#include <algorithm>
+
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <poll.h>

@@ -1,5 +1,7 @@
 #include "protocol/record_crc.h"
 
+#include <algorithm>
+
 #include "base/crc.h"
 #include "protocol/message.h"
 

@@ -1,5 +1,6 @@
 #include "store/consume_queue.h"
 
+#include <algorithm>
 #include <set>
 #include <thread>
 
