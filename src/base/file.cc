@@ -47,6 +47,38 @@ int sync_file_system([[maybe_unused]] int descriptor) {
 #endif
 }
 
+/// `each(name, is_directory)` for every entry of an open directory; false where the system does not
+/// say what it is. 0, or errno says why not all were read.
+template <class Each>
+int for_each_name(int directory, Each each) {
+#if defined(__linux__)
+  // As readdir() does it, without the memory opendir() takes and the look at the directory: a start
+  // lists as many as there are queues.
+  alignas(dirent64) char buffer[32 << 10];
+  for (;;) {
+    const ssize_t bytes = ::getdents64(directory, buffer, sizeof buffer);
+    if (bytes <= 0) return static_cast<int>(bytes);
+    for (ssize_t at = 0; at < bytes;) {
+      const auto* const entry = reinterpret_cast<const dirent64*>(buffer + at);
+      each(entry->d_name, entry->d_type == DT_DIR);
+      at += entry->d_reclen;
+    }
+  }
+#else
+  DIR* const entries = ::fdopendir(::dup(directory));
+  if (entries == nullptr) return -1;
+  errno = 0;
+  while (const dirent* entry = ::readdir(entries)) {
+    each(entry->d_name, entry->d_type == DT_DIR);
+    errno = 0;
+  }
+  const int number = errno;
+  ::closedir(entries);
+  errno = number;
+  return number == 0 ? 0 : -1;
+#endif
+}
+
 /// A hint; without one the system writes back when it likes.
 void begin_writeback([[maybe_unused]] int descriptor, [[maybe_unused]] std::uint64_t offset,
                      [[maybe_unused]] std::uint64_t length) {
@@ -254,8 +286,9 @@ DirectoryEntry describe(std::string name, const struct stat& status) {
           .modified_ms = modified(status).tv_sec * 1000 + modified(status).tv_nsec / 1'000'000};
 }
 
-/// What went wrong, 0 if nothing did.
-int with_directory(const std::string& path, int (*act)(int descriptor)) {
+/// What went wrong, 0 if nothing did. `act(descriptor)` is 0, or has set errno.
+template <class Act>
+int with_directory(const std::string& path, Act act) {
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (descriptor < 0) return errno;
   const int number = act(descriptor) == 0 ? 0 : errno;
@@ -306,20 +339,19 @@ class PosixFiles final : public FileSystem {
     return Ok{};
   }
   Result<std::vector<DirectoryEntry>> list(const std::string& path) override {
-    DIR* const directory = ::opendir(path.c_str());
-    if (directory == nullptr) return error_of(errno, "list " + path);
     std::vector<DirectoryEntry> entries;
-    while (const dirent* entry = ::readdir(directory)) {
-      const std::string_view name = entry->d_name;
-      if (name == "." || name == "..") continue;
-      struct stat status{};
-      if (entry->d_type == DT_DIR)
-        entries.push_back({.name = std::string{name}, .is_directory = true});
-      else if (::fstatat(::dirfd(directory), entry->d_name, &status, 0) == 0)
-        entries.push_back(describe(std::string{name}, status));
-      // Else it has vanished between the two calls and is not there any more.
-    }
-    ::closedir(directory);
+    const int number = with_directory(path, [&](int directory) {
+      return for_each_name(directory, [&](std::string_view name, bool is_directory) {
+        if (name == "." || name == "..") return;
+        struct stat status{};
+        if (is_directory)
+          entries.push_back({.name = std::string{name}, .is_directory = true});
+        else if (::fstatat(directory, name.data(), &status, 0) == 0)
+          entries.push_back(describe(std::string{name}, status));
+        // Else it has vanished between the two calls and is not there any more.
+      });
+    });
+    if (number != 0) return error_of(number, "list " + path);
     std::sort(entries.begin(), entries.end(),
               [](const auto& a, const auto& b) { return a.name < b.name; });
     return entries;

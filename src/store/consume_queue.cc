@@ -54,11 +54,13 @@ Result<Ok> ConsumeQueue::load(bool clean) {
     std::int64_t position = bases[f];
     const std::int64_t file_end = bases[f] + files_.file_bytes();
     written_bytes_.store(file_end);  // read_units() looks no farther than this
+    const auto file = files_.open_apart(bases[f]);
+    if (!file) return file.error();
     // Most queues of a store with many are short: one read tells all of them.
     std::vector<QueueEntry> behind;  // the end
     std::size_t some = 2 * kFirstUnits;
     for (bool ended = false; position < file_end && !ended; some = std::min(some * 8, kScanUnits)) {
-      auto units = read_units(position / unit_bytes_, some);
+      auto units = read_units(position / unit_bytes_, some, file->get());
       if (!units) return units.error();
       const auto invalid =
           std::ranges::find_if_not(*units, [&](const QueueEntry& unit) { return is_valid(unit); });
@@ -72,7 +74,7 @@ Result<Ok> ConsumeQueue::load(bool clean) {
       if (invalid != units->end()) behind.assign(invalid + 1, units->end());
     }
     if (behind.size() < kFirstUnits) {
-      auto more = read_units(position / unit_bytes_ + 1, kFirstUnits);
+      auto more = read_units(position / unit_bytes_ + 1, kFirstUnits, file->get());
       if (!more) return more.error();
       behind = *std::move(more);
     }
@@ -184,14 +186,16 @@ Result<Ok> ConsumeQueue::write_pending() {
   return Ok{};
 }
 
-Result<std::vector<QueueEntry>> ConsumeQueue::read_units(std::int64_t index,
-                                                         std::size_t count) const {
+Result<std::vector<QueueEntry>> ConsumeQueue::read_units(std::int64_t index, std::size_t count,
+                                                         const File* apart) const {
   std::vector<QueueEntry> entries;
   const std::int64_t end = end_unit();
   if (index < 0 || index >= end) return entries;
   const auto unit = static_cast<std::size_t>(unit_bytes_);
   count = std::min(count, static_cast<std::size_t>(end - index));
-  const auto bytes = files_.read(index * unit_bytes_, count * unit);
+  const std::int64_t position = index * unit_bytes_;
+  const auto bytes =
+      apart ? files_.read(*apart, position, count * unit) : files_.read(position, count * unit);
   if (!bytes) return bytes.error();
   entries.reserve(count);
   for (std::size_t at = 0; at + unit <= bytes->size(); at += unit)

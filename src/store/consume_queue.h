@@ -105,8 +105,10 @@ class ConsumeQueue {
   /// The queue offset the first message gets in a queue without entries whose files begin there.
   virtual std::int64_t first_offset(std::int64_t index) const = 0;
 
-  /// Units from number `index` on, fewer at the end of the queue or of a file.
-  Result<std::vector<QueueEntry>> read_units(std::int64_t index, std::size_t count) const;
+  /// Units from number `index` on, fewer at the end of the queue or of a file. `apart`: their file,
+  /// where it is not to be kept open.
+  Result<std::vector<QueueEntry>> read_units(std::int64_t index, std::size_t count,
+                                             const File* apart = nullptr) const;
   std::int64_t first_unit() const;
   std::int64_t end_unit() const {
     return written_bytes_.load(std::memory_order_acquire) / unit_bytes_;

@@ -163,9 +163,15 @@ Result<std::string> FileChain::read(std::int64_t position, std::size_t bytes) co
   const std::int64_t inside = position % place_.file_bytes, base = position - inside;
   auto file = open(base);
   if (!file) return file.error();
+  return read(**file, position, bytes);
+}
+
+Result<std::string> FileChain::read(const File& file, std::int64_t position,
+                                    std::size_t bytes) const {
+  const std::int64_t inside = position % place_.file_bytes;
   std::string read(std::min(bytes, static_cast<std::size_t>(place_.file_bytes - inside)), '\0');
-  auto got = (*file)->read_at(static_cast<std::uint64_t>(inside),
-                              std::as_writable_bytes(std::span{read.data(), read.size()}));
+  auto got = file.read_at(static_cast<std::uint64_t>(inside),
+                          std::as_writable_bytes(std::span{read.data(), read.size()}));
   if (!got) return got.error();
   read.resize(*got);
   return read;

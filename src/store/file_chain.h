@@ -57,6 +57,12 @@ class FileChain {
   Result<Ok> write(std::int64_t position, std::string_view bytes);
   /// From `position` on, at most to the end of its file. kNotFound: there is no such file.
   Result<std::string> read(std::int64_t position, std::size_t bytes) const;
+  /// The same of the file that was opened apart from those that are kept open: a start looks at
+  /// each of a million once.
+  Result<std::string> read(const File& file, std::int64_t position, std::size_t bytes) const;
+  Result<std::unique_ptr<File>> open_apart(std::int64_t base) const {
+    return env_.files.open(path_of(base), FileSystem::Open::kReadOnly);
+  }
   /// Removes files behind `end` and zeroes what follows it in its file, up to `old_end` if one
   /// knows that there are zeros behind.
   Result<Ok> cut_to(std::int64_t end, std::optional<std::int64_t> old_end = {});
