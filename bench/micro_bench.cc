@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/crc.h"
+#include "bench/client_sends.h"
 #include "broker/sql92.h"
 #include "broker/subscription.h"
 #include "protocol/codes.h"
@@ -223,6 +224,8 @@ int main(int argc, char** argv) {
   add("filter_sql92", filter_sql92);
   add("clock_timer/100", [](benchmark::State& state) { clock_timer(state, 100); });
   add("clock_timer/100000", [](benchmark::State& state) { clock_timer(state, 100'000); });
+  add("client_sends/1", [](benchmark::State& state) { client_sends(state, 1); });
+  add("client_sends/64", [](benchmark::State& state) { client_sends(state, kBatch); });
   add("append_batch", append_batch);
   benchmark::Initialize(&argc, argv);
   benchmark::RunSpecifiedBenchmarks();
