@@ -76,9 +76,12 @@ struct Ok {};
 template <class T>
 class [[nodiscard]] Result {
  public:
-  Result(T value)
-      : state_{std::in_place_index<0>, std::move(value)} {}  // NOLINT: implicit on purpose
-  Result(Error error) : state_{std::in_place_index<1>, std::move(error)} {}  // NOLINT
+  // Implicit on purpose, and what is large is moved once.
+  Result(T&& value) : state_{std::in_place_index<0>, std::move(value)} {}      // NOLINT
+  Result(const T& value) : state_{std::in_place_index<0>, value} {}            // NOLINT
+  Result(Error&& error) : state_{std::in_place_index<1>, std::move(error)} {}  // NOLINT
+  Result(const Error& error) : state_{std::in_place_index<1>, error} {}        // NOLINT
+  explicit Result(std::in_place_t /*to be filled*/) : state_{std::in_place_index<0>} {}
 
   bool has_value() const { return state_.index() == 0; }
   explicit operator bool() const { return has_value(); }

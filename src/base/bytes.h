@@ -54,6 +54,35 @@ void append_big(Buffer& out, Int value) {
   out.append(reinterpret_cast<const char*>(&value), sizeof value);
 }
 
+namespace bytes_detail {
+/// The first and the last Word of what has at least one, which may overlap.
+template <class Word>
+void copy_ends(char* to, const char* from, std::size_t size) {
+  Word first, last;
+  std::memcpy(&first, from, sizeof first);
+  std::memcpy(&last, from + size - sizeof last, sizeof last);
+  std::memcpy(to, &first, sizeof first);
+  std::memcpy(to + size - sizeof last, &last, sizeof last);
+}
+}  // namespace bytes_detail
+
+/// Copies a text to where there is room for it; no call for a short one, as most are. Its end.
+inline char* copy_text(char* to, std::string_view text) {
+  const std::size_t size = text.size();
+  if (size > 2 * sizeof(std::uint64_t))
+    std::memcpy(to, text.data(), size);
+  else if (size >= sizeof(std::uint64_t))
+    bytes_detail::copy_ends<std::uint64_t>(to, text.data(), size);
+  else if (size >= sizeof(std::uint32_t))
+    bytes_detail::copy_ends<std::uint32_t>(to, text.data(), size);
+  else if (size > 0) {
+    to[0] = text[0];
+    to[size / 2] = text[size / 2];
+    to[size - 1] = text[size - 1];
+  }
+  return to + size;
+}
+
 inline void append(Buffer& out, Bytes bytes) {
   out.append(as_text(bytes));
 }

@@ -38,13 +38,30 @@ struct IsOptional : std::false_type {};
 template <class T>
 struct IsOptional<std::optional<T>> : std::true_type {};
 
+inline constexpr std::size_t kDigitsMax = 20;  ///< Of an integer of any size, with its sign.
+
+/// The most characters with_text() gives.
+template <class T>
+std::size_t text_bound(const T& value) {
+  if constexpr (std::is_same_v<T, bool>)
+    return std::string_view{"false"}.size();
+  else if constexpr (std::is_integral_v<T>)
+    return kDigitsMax;
+  else
+    return value.size();
+}
+
 /// The text of a scalar, without allocation: `sink(std::string_view)`.
 template <class T>
 void with_text(const T& value, auto&& sink) {
   if constexpr (std::is_same_v<T, bool>)
     sink(value ? std::string_view{"true"} : std::string_view{"false"});
   else if constexpr (std::is_integral_v<T>) {
-    char text[24];
+    char text[kDigitsMax];
+    if (value >= 0 && value < 10) {  // most of them
+      text[0] = static_cast<char>('0' + value);
+      return sink(std::string_view{text, 1});
+    }
     const auto end = std::to_chars(text, text + sizeof text, value).ptr;
     sink(std::string_view{text, static_cast<std::size_t>(end - text)});
   } else
@@ -69,26 +86,34 @@ bool from_text(std::string_view text, T& value) {
   }
 }
 
-/// The only walk over a header's fields for writing: `sink(name, text)` for each field that is
+/// The only walk over a header's fields for writing: `sink(name, value)` for each field that is
 /// present.
 template <class Header>
-void write_fields(const Header& header, auto&& sink) {
-  const auto write = [&](const auto& field) {
+void visit_fields(const Header& header, auto&& sink) {
+  const auto visit = [&](const auto& field) {
     const auto& value = header.*field.member;
     if constexpr (IsOptional<std::remove_cvref_t<decltype(value)>>::value) {
-      if (value) with_text(*value, [&](std::string_view text) { sink(field.wire_name, text); });
+      if (value) sink(field.wire_name, *value);
     } else {
-      with_text(value, [&](std::string_view text) { sink(field.wire_name, text); });
+      sink(field.wire_name, value);
     }
   };
-  Header::kFields.for_each(write);
+  Header::kFields.for_each(visit);
+}
+/// As texts: `sink(name, text)`.
+template <class Header>
+void write_fields(const Header& header, auto&& sink) {
+  visit_fields(header, [&](std::string_view name, const auto& value) {
+    with_text(value, [&](std::string_view text) { sink(name, text); });
+  });
 }
 
 /// The only walk for reading: `find(name)` gives the field's text or nullopt. kMalformed names a
 /// missing or bad field.
 template <class Header>
 Result<Header> read_fields(auto&& find) {
-  Header header{};
+  Result<Header> result{std::in_place};
+  Header& header = *result;
   std::optional<Error> error;
   const auto read = [&](const auto& field) {
     if (error) return;
@@ -109,8 +134,8 @@ Result<Header> read_fields(auto&& find) {
     }
   };
   Header::kFields.for_each(read);
-  if (error) return *std::move(error);
-  return header;
+  if (error) result = *std::move(error);
+  return result;
 }
 
 /// A header without fields.

@@ -230,9 +230,9 @@ void append_property(Buffer& out, std::string_view name, std::string_view value)
   const std::size_t begin = out.size();
   out.resize(begin + name.size() + value.size() + 2);
   char* at = out.data() + begin;
-  at = std::ranges::copy(name, at).out;
+  at = copy_text(at, name);
   *at++ = '\x01';
-  at = std::ranges::copy(value, at).out;
+  at = copy_text(at, value);
   *at = '\x02';
 }
 
