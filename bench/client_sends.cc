@@ -1,5 +1,6 @@
 #include "bench/client_sends.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <utility>

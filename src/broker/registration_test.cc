@@ -25,9 +25,9 @@ class ScriptedClient final : public remoting::Client {
     std::size_t topics() const { return body().topics.topic_config_table.size(); }
   };
 
-  explicit ScriptedClient(std::deque<Call>& calls) : calls_{calls} {}
+  ScriptedClient(Clock& clock, std::deque<Call>& calls) : Client{clock}, calls_{calls} {}
   void call_in_place(const std::string& address, std::function<void(Buffer&, std::int32_t)> encode,
-                     std::chrono::milliseconds, remoting::AnsweredInPlace done) override {
+                     Clock::Instant, remoting::AnsweredInPlace done) override {
     Buffer bytes;
     encode(bytes, 1);
     protocol::CommandDecoder decoder;
@@ -57,8 +57,9 @@ class RegistrationTest : public BrokerFixture {
   }
 
   void start(std::string_view name_servers) {
-    registration_ = std::make_unique<Registration>(here_, name_servers, "10.0.0.1:10912",
-                                                   std::make_unique<ScriptedClient>(calls_));
+    registration_ =
+        std::make_unique<Registration>(here_, name_servers, "10.0.0.1:10912",
+                                       std::make_unique<ScriptedClient>(disk_.clock, calls_));
     registration_->start(0ms);
     workers_.run();
   }

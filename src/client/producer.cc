@@ -27,7 +27,7 @@ Target to(QueueSelector select) {
 Result<Ok> oneway(ProducerCore& core, const Message& message, Target target) {
   const auto promise = std::make_shared<std::promise<Result<SendReceipt>>>();
   auto known = promise->get_future();
-  core.send(message, std::move(target), Mode::kOneway, core.config().send_timeout,
+  core.send(Message{message}, std::move(target), Mode::kOneway, core.config().send_timeout,
             [promise](Result<SendReceipt> sent) { promise->set_value(std::move(sent)); });
   if (known.wait_for(std::chrono::seconds{0}) != std::future_status::ready) return Ok{};
   const auto sent = known.get();
@@ -102,7 +102,7 @@ Result<SendReceipt> Producer::send(const Message& message) {
 }
 Result<SendReceipt> Producer::send(const Message& message, Milliseconds timeout) {
   return wait_for<SendReceipt>(
-      [&](auto done) { core_->send(message, {}, Mode::kSync, timeout, std::move(done)); });
+      [&](auto done) { core_->send(Message{message}, {}, Mode::kSync, timeout, std::move(done)); });
 }
 void Producer::send(Message message, Milliseconds timeout, Callback done) {
   core_->send(std::move(message), {}, Mode::kAsync, timeout, std::move(done));
@@ -119,8 +119,9 @@ Result<Ok> Producer::send_oneway(const Message& message) {
 
 Result<SendReceipt> Producer::send(const Message& message, const QueueSelector& select,
                                    Milliseconds timeout) {
-  return wait_for<SendReceipt>(
-      [&](auto done) { core_->send(message, to(select), Mode::kSync, timeout, std::move(done)); });
+  return wait_for<SendReceipt>([&](auto done) {
+    core_->send(Message{message}, to(select), Mode::kSync, timeout, std::move(done));
+  });
 }
 void Producer::send(Message message, QueueSelector select, Milliseconds timeout, Callback done) {
   core_->send(std::move(message), to(std::move(select)), Mode::kAsync, timeout, std::move(done));
@@ -138,8 +139,9 @@ Result<Ok> Producer::send_oneway(const Message& message, const QueueSelector& se
 
 Result<SendReceipt> Producer::send(const Message& message, const MessageQueue& queue,
                                    Milliseconds timeout) {
-  return wait_for<SendReceipt>(
-      [&](auto done) { core_->send(message, to(queue), Mode::kSync, timeout, std::move(done)); });
+  return wait_for<SendReceipt>([&](auto done) {
+    core_->send(Message{message}, to(queue), Mode::kSync, timeout, std::move(done));
+  });
 }
 void Producer::send(Message message, const MessageQueue& queue, Milliseconds timeout,
                     Callback done) {

@@ -1,5 +1,8 @@
 #include "client/producer_core.h"
 
+#include <algorithm>
+#include <utility>
+
 #include <fmt/format.h>
 
 #include "client/accumulator.h"
@@ -116,16 +119,11 @@ std::vector<std::string> ProducerCore::topics() const {
   return {topics_.begin(), topics_.end()};
 }
 
-void ProducerCore::remember(const std::string& topic) {
-  std::lock_guard lock{mutex_};
-  if (!topics_.contains(topic)) topics_.insert(topic);
-}
-
 // ---- Sending
 // -------------------------------------------------------------------------------------
 
-void ProducerCore::send(Message message, Target target, Mode mode,
-                        std::chrono::milliseconds timeout, Done done) {
+void ProducerCore::send(Message&& message, Target&& target, Mode mode,
+                        std::chrono::milliseconds timeout, Done&& done) {
   const auto refuse = [&](Error error) {
     failed_.fetch_add(1, std::memory_order_relaxed);
     Instance::run_callback(done, Result<SendReceipt>{std::move(error)});
@@ -142,11 +140,7 @@ void ProducerCore::send(Message message, Target target, Mode mode,
     message = std::move(member.message);  // too much waits already: it goes alone
     done = std::move(member.done);
   }
-  if (target.queue)
-    target.queue->topic = wrapped(target.queue->topic, instance_->config().name_space);
-  launch(std::make_shared<SendOperation>(shared_from_this(),
-                                         outgoing(*instance_, config_, std::move(message), {}),
-                                         std::move(target), mode, timeout, std::move(done)));
+  launch(std::move(message), {std::move(target), mode, timeout, std::move(done)});
 }
 
 void ProducerCore::send_batch(std::span<const Message> batch, Target target, Mode mode,
@@ -157,41 +151,85 @@ void ProducerCore::send_batch(std::span<const Message> batch, Target target, Mod
     failed_.fetch_add(1, std::memory_order_relaxed);
     return Instance::run_callback(done, Result<SendReceipt>{checked.error()});
   }
-  if (target.queue)
-    target.queue->topic = wrapped(target.queue->topic, instance_->config().name_space);
-  launch(std::make_shared<SendOperation>(shared_from_this(), outgoing_batch(*instance_, batch),
-                                         std::move(target), mode, timeout, std::move(done)));
+  launch(batch.front().topic, {std::move(target), mode, timeout, std::move(done)},
+         [&](Outgoing& out, std::int64_t now) { set_batch(out, *instance_, batch, now); });
 }
 
 void ProducerCore::send_as_is(Message message, std::chrono::milliseconds timeout, Done done) {
   if (stopped_ || instance_->stopped())
     return Instance::run_callback(done, Result<SendReceipt>{stopped_error()});
-  launch(std::make_shared<SendOperation>(shared_from_this(),
-                                         outgoing(*instance_, config_, std::move(message), {}),
-                                         Target{}, Mode::kSync, timeout, std::move(done)));
+  launch(std::move(message), {.timeout = timeout, .done = std::move(done)});
 }
 
-void ProducerCore::launch(std::shared_ptr<SendOperation> operation) {
-  // Where a topic leads is kept fresh for as long as the producer lives.
-  remember(operation->topic());
-  bool admitted = false;
+void ProducerCore::launch(Message&& message, SendRequest&& request,
+                          const std::string& transaction_group) {
+  launch(message.topic, std::move(request), [&](Outgoing& out, std::int64_t now) {
+    set_message(out, *instance_, config_, std::move(message), transaction_group, now);
+  });
+}
+
+template <class Set>
+void ProducerCore::launch(const std::string& topic, SendRequest&& request, const Set& set) {
+  const std::string& name_space = instance_->config().name_space;
+  if (request.target.queue)
+    request.target.queue->topic = wrapped(request.target.queue->topic, name_space);
+  // The clock is read here, once for all that needs to know what time it is.
+  const Clock& clock = instance_->env().clock;
+  const Clock::Instant now = clock.now();
+  const std::int64_t wall_ms = clock.wall_ms();
+  std::string wire_topic = wrapped(topic, name_space);
+  SendOperationPtr operation = operation_for(wire_topic);
+  set(operation->prepare(shared_from_this(), std::move(wire_topic), std::move(request), now,
+                         wall_ms),
+      wall_ms);
+  admit(std::move(operation), now);
+}
+
+SendOperationPtr ProducerCore::operation_for(const std::string& topic) {
   {
     std::lock_guard lock{mutex_};
-    admitted = waiting_.empty() && take_room(operation->bytes());  // each in its turn
-    if (!admitted) waiting_.push_back(operation);
+    // Where a topic leads is kept fresh for as long as the producer lives.
+    if (!topics_.contains(topic)) topics_.insert(topic);
+    if (!spare_.empty()) {
+      SendOperationPtr operation = std::move(spare_.back());
+      spare_.pop_back();
+      return operation;
+    }
   }
-  if (admitted) return operation->start();
-  Env& env = instance_->env();
-  env.clock.run_at(operation->deadline(), [weak = weak_from_this(), operation] {
+  return std::make_unique<SendOperation>();
+}
+
+void ProducerCore::admit(SendOperationPtr operation, Clock::Instant now) {
+  SendOperation& admitted = *operation;
+  if (!bounded()) {
+    take_room(admitted.bytes());
+    return admitted.start(std::move(operation), now);
+  }
+  const Clock::Instant deadline = admitted.deadline();
+  std::uint64_t number = 0;
+  {
+    std::lock_guard lock{mutex_};
+    if (!waiting_.empty() || !take_room(admitted.bytes())) {  // each in its turn
+      number = ++last_number_;
+      waiting_.push_back({number, std::move(operation)});
+    }
+  }
+  if (operation) return admitted.start(std::move(operation), now);
+  instance_->env().clock.run_at(deadline, [weak = weak_from_this(), number] {
     const auto self = weak.lock();
     if (!self) return;
+    SendOperationPtr late;
     {
       std::lock_guard lock{self->mutex_};
-      if (std::erase(self->waiting_, operation) == 0) return;  // it began
+      const auto found = std::ranges::find(self->waiting_, number, &Waiting::number);
+      if (found == self->waiting_.end()) return;  // it began
+      late = std::move(found->operation);
+      self->waiting_.erase(found);
     }
-    operation->fail({Errc::kBusy,
-                     "send message tryAcquire semaphoreAsyncNum timeout: too much is "
-                     "in flight (max_in_flight, max_in_flight_bytes)"});
+    SendOperation& refused = *late;
+    refused.fail(std::move(late), {Errc::kBusy,
+                                   "send message tryAcquire semaphoreAsyncNum timeout: too much is "
+                                   "in flight (max_in_flight, max_in_flight_bytes)"});
   });
 }
 
@@ -201,23 +239,35 @@ bool ProducerCore::take_room(std::size_t bytes) {
   const bool too_large = config_.max_in_flight_bytes > 0 && in_flight_ > 0 &&
                          in_flight_bytes_ + bytes > config_.max_in_flight_bytes;
   if (too_many || too_large) return false;
-  ++in_flight_;
-  in_flight_bytes_ += bytes;
+  in_flight_.fetch_add(1, std::memory_order_relaxed);
+  in_flight_bytes_.fetch_add(bytes, std::memory_order_relaxed);
   return true;
 }
 
-void ProducerCore::give_room(std::size_t bytes) {
-  std::vector<std::shared_ptr<SendOperation>> next;  // a large one makes room for many small ones
+void ProducerCore::ended(SendOperationPtr operation) {
+  const std::size_t bytes = operation->bytes();
+  const bool admitted = operation->admitted();
+  operation->let_go();
+  if (admitted) give_room(bytes, std::move(operation));
+}
+
+void ProducerCore::give_room(std::size_t bytes, SendOperationPtr ended) {
+  constexpr std::size_t kSpare = 256;
+  std::vector<SendOperationPtr> next;  // a large one makes room for many small ones
   {
     std::lock_guard lock{mutex_};
-    --in_flight_;
-    in_flight_bytes_ -= bytes;
-    while (!waiting_.empty() && take_room(waiting_.front()->bytes())) {
-      next.push_back(std::move(waiting_.front()));
+    in_flight_.fetch_sub(1, std::memory_order_relaxed);
+    in_flight_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
+    if (ended && spare_.size() < kSpare) spare_.push_back(std::move(ended));
+    while (!waiting_.empty() && take_room(waiting_.front().operation->bytes())) {
+      next.push_back(std::move(waiting_.front().operation));
       waiting_.pop_front();
     }
   }
-  for (const auto& each : next) each->start();
+  for (SendOperationPtr& each : next) {
+    SendOperation& operation = *each;
+    operation.start(std::move(each), instance_->env().clock.now());
+  }
 }
 
 // ---- Batches by time
@@ -239,9 +289,6 @@ bool ProducerCore::gather(Accumulator::Member& member, const std::optional<Messa
 /// Retried as a blocking send is: some of its members may be.
 void ProducerCore::send_gathered(Accumulator::Batch batch) {
   auto members = std::make_shared<std::vector<Accumulator::Member>>(std::move(batch.members));
-  Target target{.select = {}, .queue = std::move(batch.queue)};
-  if (target.queue)
-    target.queue->topic = wrapped(target.queue->topic, instance_->config().name_space);
   auto deadline = members->front().deadline;
   std::vector<Message> messages;
   for (auto& each : *members) {
@@ -250,19 +297,20 @@ void ProducerCore::send_gathered(Accumulator::Batch batch) {
   }
   const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
       deadline - instance_->env().clock.now());
-  auto out = messages.size() == 1 ? outgoing(*instance_, config_, std::move(messages.front()), {})
-                                  : outgoing_batch(*instance_, messages);
-  launch(std::make_shared<SendOperation>(shared_from_this(), std::move(out), std::move(target),
-                                         Mode::kSync, std::max(left, std::chrono::milliseconds{1}),
-                                         [members](const Result<SendReceipt>& result) {
-                                           if (!result) {
-                                             for (auto& each : *members) each.done(result);
-                                             return;
-                                           }
-                                           auto receipts = split_receipt(*result, members->size());
-                                           for (std::size_t i = 0; i < members->size(); ++i)
-                                             (*members)[i].done(std::move(receipts[i]));
-                                         }));
+  SendRequest request{.target = {.select = {}, .queue = std::move(batch.queue)},
+                      .timeout = std::max(left, std::chrono::milliseconds{1}),
+                      .done = [members](const Result<SendReceipt>& result) {
+                        if (!result) {
+                          for (auto& each : *members) each.done(result);
+                          return;
+                        }
+                        auto receipts = split_receipt(*result, members->size());
+                        for (std::size_t i = 0; i < members->size(); ++i)
+                          (*members)[i].done(std::move(receipts[i]));
+                      }};
+  if (messages.size() == 1) return launch(std::move(messages.front()), std::move(request));
+  launch(messages.front().topic, std::move(request),
+         [&](Outgoing& out, std::int64_t now) { set_batch(out, *instance_, messages, now); });
 }
 
 // ---- Transactions
@@ -275,9 +323,7 @@ void ProducerCore::send_half(Message message, std::chrono::milliseconds timeout,
     return Instance::run_callback(done, Result<SendReceipt>{checked.error()});
   if (stopped_ || instance_->stopped())
     return Instance::run_callback(done, Result<SendReceipt>{stopped_error()});
-  launch(std::make_shared<SendOperation>(shared_from_this(),
-                                         outgoing(*instance_, config_, std::move(message), group_),
-                                         Target{}, Mode::kSync, timeout, std::move(done)));
+  launch(std::move(message), {.timeout = timeout, .done = std::move(done)}, group_);
 }
 
 TransactionReceipt ProducerCore::settle(const Message& message, SendReceipt sent,
@@ -388,15 +434,14 @@ void ProducerCore::request(Message question, std::chrono::milliseconds timeout,
   const std::string topic = wrapped(question.topic, instance_->config().name_space);
   const bool first = instance_->routes().publish(topic) == nullptr;
   auto send = [self = shared_from_this(), id, timeout, question = std::move(question)]() mutable {
-    auto out = outgoing(*self->instance_, self->config_, std::move(question), {});
-    self->launch(std::make_shared<SendOperation>(self, std::move(out), Target{}, Mode::kAsync,
-                                                 timeout, [self, id](Result<SendReceipt> sent) {
-                                                   if (sent)
-                                                     self->instance_->question_sent(id);
-                                                   else
-                                                     self->instance_->question_failed(id,
-                                                                                      sent.error());
-                                                 }));
+    self->launch(std::move(question), {.mode = Mode::kAsync,
+                                       .timeout = timeout,
+                                       .done = [self, id](const Result<SendReceipt>& sent) {
+                                         if (sent)
+                                           self->instance_->question_sent(id);
+                                         else
+                                           self->instance_->question_failed(id, sent.error());
+                                       }});
   };
   if (!first) return send();
   // The reply comes back over a connection the broker knows this client by: introduce it first.
@@ -423,9 +468,7 @@ void ProducerCore::reply(const ReceivedMessage& question, std::string body,
   answer.properties["MSG_TYPE"] = "reply";
   for (const char* name : {"CORRELATION_ID", "REPLY_TO_CLIENT", "TTL"})
     if (const auto value = question.property(name)) answer.properties[name] = *value;
-  launch(std::make_shared<SendOperation>(shared_from_this(),
-                                         outgoing(*instance_, config_, std::move(answer), {}),
-                                         Target{}, Mode::kAsync, timeout, std::move(done)));
+  launch(std::move(answer), {.mode = Mode::kAsync, .timeout = timeout, .done = std::move(done)});
 }
 
 // ---- The rest

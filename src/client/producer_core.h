@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "apogee/producer.h"
+#include "base/brief_mutex.h"
 #include "client/accumulator.h"
 #include "client/fault_tolerance.h"
 #include "client/instance.h"
@@ -26,6 +27,16 @@ struct Target {
   std::optional<MessageQueue> queue;
 };
 
+/// One send as a program asks for it, but for the message.
+struct SendRequest {
+  Target target;
+  Mode mode = Mode::kSync;
+  std::chrono::milliseconds timeout{0};
+  std::function<void(Result<SendReceipt>)> done;
+};
+struct Outgoing;
+using SendOperationPtr = std::unique_ptr<class SendOperation>;
+
 class ProducerCore final : public ProducerRole, public std::enable_shared_from_this<ProducerCore> {
  public:
   using Done = std::function<void(Result<SendReceipt>)>;
@@ -37,8 +48,8 @@ class ProducerCore final : public ProducerRole, public std::enable_shared_from_t
 
   /// The message is checked, encoded and sent inside this call if nothing has to be waited for.
   /// `done` runs once: inside this call, or on an io thread.
-  void send(Message message, Target target, Mode mode, std::chrono::milliseconds timeout,
-            Done done);
+  void send(Message&& message, Target&& target, Mode mode, std::chrono::milliseconds timeout,
+            Done&& done);
   void send_batch(std::span<const Message> batch, Target target, Mode mode,
                   std::chrono::milliseconds timeout, Done done);
   /// A message of the client's own making: its properties may be RocketMQ's, nothing is checked.
@@ -78,15 +89,23 @@ class ProducerCore final : public ProducerRole, public std::enable_shared_from_t
   ProducerCore(std::shared_ptr<Instance> instance, TransactionalProducerConfig config);
   void end_transaction(const SendReceipt& receipt, Outcome outcome);
   void tell(const std::string& broker, protocol::EndTransactionRequest header, Outcome outcome);
-  void launch(std::shared_ptr<class SendOperation> operation);
+  /// `set(Outgoing&, wall_ms)` says what is sent. `topic`: as the program knows it.
+  template <class Set>
+  void launch(const std::string& topic, SendRequest&& request, const Set& set);
+  void launch(Message&& message, SendRequest&& request, const std::string& transaction_group = {});
   /// False: `member` is untouched and goes alone.
   bool gather(Accumulator::Member& member, const std::optional<MessageQueue>& queue);
   void send_gathered(Accumulator::Batch batch);
+  /// One that ended before, or a new one; the topic is one of this producer's from now on.
+  SendOperationPtr operation_for(const std::string& topic);
+  void ended(SendOperationPtr operation);
   /// Back-pressure: begins `operation` now or when there is room.
-  bool take_room(std::size_t bytes);  // mutex_ is held
-  void give_room(std::size_t bytes);
+  void admit(SendOperationPtr operation, Clock::Instant now);
+  bool bounded() const { return config_.max_in_flight > 0 || config_.max_in_flight_bytes > 0; }
+  bool take_room(std::size_t bytes);  // mutex_ is held if there are bounds
+  /// Of one that was admitted. What ended is kept for the next, if it is given.
+  void give_room(std::size_t bytes, SendOperationPtr ended);
   void probe_slow_brokers();
-  void remember(const std::string& topic);
 
   const std::shared_ptr<Instance> instance_;
   const ProducerConfig config_;
@@ -97,9 +116,15 @@ class ProducerCore final : public ProducerRole, public std::enable_shared_from_t
   std::atomic<bool> stopped_{false};
   std::atomic<std::uint64_t> sent_{0}, failed_{0}, retried_{0}, in_flight_{0}, in_flight_bytes_{0};
 
-  mutable std::mutex mutex_;
+  mutable BriefMutex mutex_;
   std::set<std::string, std::less<>> topics_;
-  std::deque<std::shared_ptr<SendOperation>> waiting_;  // for room
+  struct Waiting {
+    std::uint64_t number;
+    SendOperationPtr operation;
+  };
+  std::deque<Waiting> waiting_;          // for room; guarded by mutex_, as the next two
+  std::uint64_t last_number_ = 0;        // of waiting_
+  std::vector<SendOperationPtr> spare_;  // ended, to be used again
 
   std::unique_ptr<Accumulator> accumulator_;  // null: messages go one by one
   std::unique_ptr<Periodic> probes_;

@@ -1,5 +1,8 @@
 #include "client/send_operation.h"
 
+#include <algorithm>
+#include <utility>
+
 #include <fmt/format.h>
 
 #include "client/compression.h"
@@ -84,103 +87,137 @@ void take_retry_counts(Message& message, Outgoing& out) {
   out.max_reconsume_times = take(property::kMaxReconsumeTimes);
 }
 
-}  // namespace
-
-Outgoing outgoing(Instance& instance, const ProducerConfig& config, Message message,
-                  const std::string& transaction_group) {
-  Outgoing out;
-  out.code = request::kSendMessageV2;
-  out.topic = wrapped(message.topic, instance.config().name_space);
-  const auto id = message.properties.extract(std::string{property::kUniqueKey});
-  out.message_id = id.empty() ? instance.unique_ids().next() : id.mapped();
-  if (protocol::is_retry_topic(out.topic)) take_retry_counts(message, out);
-  out.transaction_group = transaction_group;
-  if (!transaction_group.empty()) out.sys_flag |= protocol::sys_flag::kPrepared;
-  if (message.properties.contains("MSG_TYPE")) out.code = request::kSendReplyMessageV2;
-  const bool plain_hooks = !config.before_send && !config.after_send && !config.check_forbidden;
-  if (message.body.size() >= config.compress_over_bytes) {
-    if (auto smaller =
-            compressed(as_bytes(message.body), config.compression, config.compression_level)) {
-      out.body = *std::move(smaller);
-      out.sys_flag |= sys_flag_of(config.compression);
-    } else {
-      instance.env().log.warn("message sent uncompressed: topic={} reason=\"{}\"", message.topic,
-                              smaller.error().detail);
-    }
-  }
-  if (out.body.empty()) {
-    if (plain_hooks)
-      out.body = std::move(message.body);  // nobody looks at it any more
-    else
-      out.body = message.body;
-  }
-  out.message = std::move(message);
-  return out;
+// The two hottest walks over a header's fields: with the names in the code, not in a table.
+[[gnu::flatten]] void encode(Buffer& out, const protocol::CommandHead& head,
+                             const protocol::SendMessageV2& header, Bytes body) {
+  protocol::encode_command(out, head, header, body);
+}
+[[gnu::flatten]] Result<protocol::SendMessageResponse> header_of(
+    const protocol::CommandView& answer) {
+  return protocol::read_header<protocol::SendMessageResponse>(answer);
 }
 
-Outgoing outgoing_batch(Instance& instance, std::span<const Message> batch) {
-  Outgoing out;
+}  // namespace
+
+void set_message(Outgoing& out, Instance& instance, const ProducerConfig& config, Message&& message,
+                 std::string_view transaction_group, std::int64_t now) {
+  out.message = std::move(message);
+  Message& given = out.message;
+  out.code = request::kSendMessageV2;
+  if (given.properties.empty()) {
+    instance.unique_ids().next(out.message_id, now);
+  } else {
+    const auto id = given.properties.extract(std::string{property::kUniqueKey});
+    if (id.empty())
+      instance.unique_ids().next(out.message_id, now);
+    else
+      out.message_id = id.mapped();
+    if (protocol::is_retry_topic(out.topic)) take_retry_counts(given, out);
+    if (given.properties.contains("MSG_TYPE")) out.code = request::kSendReplyMessageV2;
+  }
+  out.transaction_group = transaction_group;
+  if (!transaction_group.empty()) out.sys_flag |= protocol::sys_flag::kPrepared;
+  if (given.body.size() < config.compress_over_bytes) return;
+  if (auto smaller =
+          compressed(as_bytes(given.body), config.compression, config.compression_level)) {
+    out.made = *std::move(smaller);
+    out.sys_flag |= sys_flag_of(config.compression);
+  } else {
+    instance.env().log.warn("message sent uncompressed: topic={} reason=\"{}\"", given.topic,
+                            smaller.error().detail);
+  }
+}
+
+void set_batch(Outgoing& out, Instance& instance, std::span<const Message> batch,
+               std::int64_t now) {
   out.code = request::kSendBatchMessage;
   out.batch = true;
-  out.topic = wrapped(batch.front().topic, instance.config().name_space);
-  Buffer body, properties;
+  std::string id;
+  Buffer properties;
   for (const Message& each : batch) {
-    const std::string id = instance.unique_ids().next();
+    instance.unique_ids().next(id, now);
     out.message_id += (out.message_id.empty() ? "" : ",") + id;
     properties.clear();
     append_properties(properties, each, id, instance.config().name_space);
     protocol::append_batch_member(
-        body, {.flag = each.flag, .body = as_bytes(each.body), .properties = properties});
+        out.made, {.flag = each.flag, .body = as_bytes(each.body), .properties = properties});
   }
-  out.body = std::move(body);
   out.message = batch.front();
-  return out;
 }
 
-SendOperation::SendOperation(std::shared_ptr<ProducerCore> producer, Outgoing outgoing,
-                             Target target, Mode mode, std::chrono::milliseconds timeout,
-                             ProducerCore::Done done)
-    : producer_{std::move(producer)},
-      out_{std::move(outgoing)},
-      target_{std::move(target)},
-      mode_{mode},
-      timeout_{timeout},
-      bytes_{out_.body.size()},
-      began_{producer_->instance_->env().clock.now()},
-      deadline_{began_ + timeout},
-      done_{std::move(done)} {}
+// ---- One send ----------------------------------------------------------------------------------
 
-std::chrono::milliseconds SendOperation::left() const {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(
-      deadline_ - producer_->instance_->env().clock.now());
+Outgoing& SendOperation::prepare(std::shared_ptr<ProducerCore> producer, std::string&& topic,
+                                 SendRequest&& wanted, Clock::Instant now, std::int64_t wall_ms) {
+  producer_ = std::move(producer);
+  request_ = std::move(wanted);
+  began_ = now;
+  deadline_ = now + request_.timeout;
+  born_ms_ = wall_ms;
+  attempts_ = 0;
+  admitted_ = refreshed_ = perhaps_stored_ = false;
+  last_broker_.clear();
+  brokers_sent_.clear();
+  unsafe_.reset();
+  // Of a message that was sent before only the memory is left.
+  out_.topic = std::move(topic);
+  out_.made.clear();
+  out_.message_id.clear();
+  out_.transaction_group.clear();
+  out_.sys_flag = out_.reconsume_times = 0;
+  out_.max_reconsume_times.reset();
+  out_.batch = false;
+  return out_;
+}
+
+void SendOperation::let_go() {
+  constexpr std::size_t kBodyKept = 4 << 10;
+  for (std::string* const body : {&out_.message.body, &out_.made}) {
+    if (body->capacity() <= kBodyKept) continue;
+    body->clear();
+    body->shrink_to_fit();
+  }
+  request_.target = {};
+  request_.done = nullptr;
+  producer_ = nullptr;
+  route_ = nullptr;
+}
+
+std::chrono::milliseconds SendOperation::left(Clock::Instant now) const {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(deadline_ - now);
 }
 
 Error SendOperation::out_of_time() const {
   return Error{
       .code = Errc::kTimeout,
       .detail = fmt::format("sendDefaultImpl call timeout: topic {}, {} ms, brokers tried: [{}]",
-                            out_.message.topic, timeout_.count(), brokers_sent_),
+                            out_.message.topic, request_.timeout.count(), brokers_sent_),
       .perhaps_done = perhaps_stored_};
 }
 
-void SendOperation::start() {
+void SendOperation::start(Ptr self, Clock::Instant now) {
   admitted_ = true;
   Instance& instance = *producer_->instance_;
-  if (const auto known = instance.routes().publish(out_.topic); known && !known->queues.empty())
-    return attempt(*known);
-  instance.find_route(out_.topic, producer_->config_.default_topic_queues, deadline_,
-                      [self = shared_from_this()](Result<PublishInfoPtr> route) {
-                        if (!route) return self->finish(route.error());
-                        self->attempt(**route);
-                      });
+  if (auto known = instance.routes().publish(out_.topic); known && !known->queues.empty())
+    return attempt(std::move(self), std::move(known), now);
+  instance.find_route(
+      std::string{out_.topic}, producer_->config_.default_topic_queues, deadline_,
+      [kept = std::make_shared<Ptr>(std::move(self))](Result<PublishInfoPtr> route) {
+        SendOperation& operation = **kept;
+        const auto producer = operation.producer_;  // to the end of this call
+        if (!route) return operation.finish(std::move(*kept), route.error());
+        operation.attempt(std::move(*kept), *std::move(route),
+                          producer->instance_->env().clock.now());
+      });
 }
 
 const MessageQueue* SendOperation::choose(const PublishInfo& info, Error& why) {
-  if (target_.queue) return &*target_.queue;
-  if (target_.select) {
+  const Target& target = request_.target;
+  if (target.queue) return &*target.queue;
+  if (target.select) {
     std::vector<MessageQueue> shown = info.queues;
     for (MessageQueue& each : shown) each.topic = out_.message.topic;
-    const std::size_t index = target_.select(shown, out_.message);
+    const std::size_t index = target.select(shown, out_.message);
     if (index < info.queues.size()) return &info.queues[index];
     why = Error{Errc::kInvalidArgument,
                 fmt::format("the selector chose queue {} of {}", index, info.queues.size())};
@@ -188,77 +225,85 @@ const MessageQueue* SendOperation::choose(const PublishInfo& info, Error& why) {
   }
   std::uint32_t at = info.next.fetch_add(1, std::memory_order_relaxed);
   const std::uint32_t begin = at;
-  const MessageQueue* queue = &producer_->faults_.choose(info.queues, at, queue_.broker);
+  const MessageQueue* queue = &producer_->faults_.choose(info.queues, at, last_broker_);
   if (at - begin > 1) info.next.fetch_add(at - begin - 1, std::memory_order_relaxed);
   return queue;
 }
 
-void SendOperation::attempt(const PublishInfo& info) {
-  if (producer_->instance_->stopped())
-    return finish(Error{.code = Errc::kStopped,
-                        .detail = "the client is shut down",
-                        .perhaps_done = perhaps_stored_});
-  if (left() <= 0ms) return finish(out_of_time());
+void SendOperation::attempt(Ptr self, PublishInfoPtr info, Clock::Instant now) {
+  Instance& instance = *producer_->instance_;
+  if (instance.stopped())
+    return finish(std::move(self), Error{.code = Errc::kStopped,
+                                         .detail = "the client is shut down",
+                                         .perhaps_done = perhaps_stored_});
+  if (left(now) <= 0ms) return finish(std::move(self), out_of_time());
   Error why{Errc::kNotFound, {}};
-  const MessageQueue* queue = choose(info, why);
-  if (queue == nullptr) return finish(std::move(why));
-  queue_ = *queue;
-  const std::string master = producer_->instance_->routes().master(queue_.broker);
-  if (master.empty()) return find_broker_again();
-  transmit(master);
+  route_ = std::move(info);
+  queue_ = choose(*route_, why);
+  if (queue_ == nullptr) return finish(std::move(self), std::move(why));
+  address_ = instance.routes().master(queue_->broker);
+  if (address_.empty()) return find_broker_again(std::move(self));
+  transmit(std::move(self), now);
 }
 
 /// A broker without a master's address may have one by now.
-void SendOperation::find_broker_again() {
-  const auto missing = [this] {
-    return Error{Errc::kNotFound, "The broker[" + queue_.broker + "] not exist"};
+void SendOperation::find_broker_again(Ptr self) {
+  const auto missing = [](const MessageQueue& queue) {
+    return Error{Errc::kNotFound, "The broker[" + queue.broker + "] not exist"};
   };
-  if (std::exchange(refreshed_, true)) return retry_or_finish(missing());
-  producer_->instance_->refresh_route(
-      out_.topic, std::min(left(), producer_->instance_->config().api_timeout),
-      [self = shared_from_this(), missing](const Result<PublishInfoPtr>&) {
-        const std::string master = self->producer_->instance_->routes().master(self->queue_.broker);
-        if (master.empty()) return self->retry_or_finish(missing());
-        self->transmit(master);
+  if (std::exchange(refreshed_, true)) return retry_or_finish(std::move(self), missing(*queue_));
+  Instance& instance = *producer_->instance_;
+  instance.refresh_route(
+      std::string{out_.topic},
+      std::min(left(instance.env().clock.now()), instance.config().api_timeout),
+      [kept = std::make_shared<Ptr>(std::move(self)), missing](const Result<PublishInfoPtr>&) {
+        SendOperation& operation = **kept;
+        const auto producer = operation.producer_;  // to the end of this call
+        const MessageQueue& queue = *operation.queue_;
+        operation.address_ = producer->instance_->routes().master(queue.broker);
+        if (operation.address_.empty())
+          return operation.retry_or_finish(std::move(*kept), missing(queue));
+        operation.transmit(std::move(*kept), producer->instance_->env().clock.now());
       });
 }
 
-void SendOperation::transmit(const std::string& master) {
+void SendOperation::transmit(Ptr self, Clock::Instant now) {
   Instance& instance = *producer_->instance_;
   const ProducerConfig& config = producer_->config_;
-  address_ = instance.config().vip_channel ? vip(master) : master;
-  brokers_sent_ += (attempts_ == 0 ? "" : ", ") + queue_.broker;
-  ++attempts_;
+  if (instance.config().vip_channel) address_ = vip(address_);
+  if (++attempts_ > 1) born_ms_ = instance.env().clock.wall_ms();
   if (config.check_forbidden || config.before_send) {
-    const SendEvent event{out_.message, config.group, address_, queue_};
+    const SendEvent event{out_.message, config.group, address_, *queue_};
     if (config.check_forbidden) {
       if (auto allowed = Instance::run_callback(config.check_forbidden, event); !allowed)
-        return finish(allowed.error());
+        return finish(std::move(self), allowed.error());
     }
     if (config.before_send) Instance::run_callback(config.before_send, event);
   }
-  if (mode_ == Mode::kOneway) {
+  if (request_.mode == Mode::kOneway) {
+    // It may have to wait for its connection, longer than the program does.
+    const auto kept = std::make_shared<Ptr>(std::move(self));
     instance.connections().oneway_frame(
-        address_, [self = shared_from_this()](Buffer& out, std::int32_t opaque) {
-          self->write(out, opaque);
-        });
-    return finish(SendReceipt{.message_id = out_.message_id, .queue = queue_});
+        address_, [kept](Buffer& out, std::int32_t opaque) { (*kept)->write(out, opaque); });
+    return finish_oneway();
   }
-  auto limit = left();
-  const bool more =
-      mode_ == Mode::kSync && attempts_ <= config.retries && !target_.queue && !target_.select;
-  if (config.attempt_timeout > 0ms && more) limit = std::min(limit, config.attempt_timeout);
-  attempt_began_ = instance.env().clock.now();
+  auto limit = deadline_;
+  const bool more = request_.mode == Mode::kSync && attempts_ <= config.retries &&
+                    !request_.target.queue && !request_.target.select;
+  if (config.attempt_timeout > 0ms && more) limit = std::min(limit, now + config.attempt_timeout);
+  attempt_began_ = now;
   perhaps_stored_ = true;
   instance.connections().call_in_place(
       address_, [this](Buffer& out, std::int32_t opaque) { write(out, opaque); },  // see below
       limit,
       // Who has this has the other function, too: it keeps the operation for both.
-      instance.observed(address_, out_.code,
-                        remoting::AnsweredInPlace{[self = shared_from_this()](
-                                                      const Result<protocol::CommandView>& answer) {
-                          self->answered(answer);
-                        }}));
+      instance.observed(
+          address_, out_.code,
+          remoting::AnsweredInPlace{
+              [kept = std::move(self)](const Result<protocol::CommandView>& answer) mutable {
+                SendOperation& operation = *kept;
+                operation.answered(std::move(kept), answer);
+              }}));
 }
 
 /// In the binary encoding: a fraction of the work of JSON for either side. Apache's brokers read
@@ -266,40 +311,42 @@ void SendOperation::transmit(const std::string& master) {
 void SendOperation::write(Buffer& out, std::int32_t opaque) const {
   const Instance& instance = *producer_->instance_;
   static thread_local Buffer properties;  // its memory is used again
-  if (properties.capacity() > kPropertiesKept) properties = {};
   properties.clear();
+  if (properties.capacity() > kPropertiesKept) properties.shrink_to_fit();
   append_properties(properties, out_, instance.config().name_space);
   protocol::SendMessageV2 header;
   header.producer_group = producer_->group_;
   header.topic = out_.topic;
   header.default_topic = producer_->config_.create_topic_key;
   header.default_topic_queue_nums = producer_->config_.default_topic_queues;
-  header.queue_id = queue_.queue_id;
+  header.queue_id = queue_->queue_id;
   header.sys_flag = out_.sys_flag;
-  header.born_timestamp = instance.env().clock.wall_ms();
+  header.born_timestamp = born_ms_;
   header.flag = out_.message.flag;
   header.properties = properties;
   header.reconsume_times = out_.reconsume_times;
   header.max_reconsume_times = out_.max_reconsume_times;
   header.batch = out_.batch;
-  const protocol::CommandHead head{.code = out_.code,
-                                   .opaque = opaque,
-                                   .flag = mode_ == Mode::kOneway ? protocol::kOnewayFlag : 0,
-                                   .serialization = protocol::Serialization::kBinary};
+  const protocol::CommandHead head{
+      .code = out_.code,
+      .opaque = opaque,
+      .flag = request_.mode == Mode::kOneway ? protocol::kOnewayFlag : 0,
+      .serialization = protocol::Serialization::kBinary};
   constexpr std::size_t kFieldsBytes = 768;  // without the properties, with the writer's room ahead
-  out.reserve(out.size() + kFieldsBytes + properties.size() + out_.body.size());
-  if (instance.adds_no_fields())
-    return protocol::encode_command(out, head, header, as_bytes(out_.body));
+  const Bytes body = as_bytes(out_.body());
+  out.reserve(out.size() + kFieldsBytes + properties.size() + body.size());
+  if (instance.adds_no_fields()) return encode(out, head, header, body);
   protocol::CommandWriter writer{out, head};
   instance.for_each_field(
-      address_, out_.code, header, as_bytes(out_.body),
+      address_, out_.code, header, body,
       [&](std::string_view name, std::string_view text) { writer.field(name, text); });
-  writer.finish(out_.body.size());
-  out += out_.body;
+  writer.finish(body.size());
+  append(out, body);
 }
 
-Result<SendReceipt> SendOperation::receipt_of(const protocol::CommandView& answer) {
-  SendReceipt receipt;
+/// Fills the receipt, or puts the broker's refusal in its place.
+void SendOperation::read(const protocol::CommandView& answer, Result<SendReceipt>& result) {
+  SendReceipt& receipt = *result;
   switch (answer.code) {
     case response::kSuccess:
       break;
@@ -313,61 +360,70 @@ Result<SendReceipt> SendOperation::receipt_of(const protocol::CommandView& answe
       receipt.status = SendStatus::kReplicaNotAvailable;
       break;
     default:
-      return Error{Errc::kRefused,
-                   fmt::format("CODE: {}  DESC: {} BROKER: {}", answer.code,
-                               answer.remark.value_or(""), address_),
-                   answer.code};
+      result = Error{Errc::kRefused,
+                     fmt::format("CODE: {}  DESC: {} BROKER: {}", answer.code,
+                                 answer.remark.value_or(""), address_),
+                     answer.code};
+      return;
   }
-  if (receipt.status == SendStatus::kOk)
-    receipt.message_id = std::move(out_.message_id);  // nothing is sent again after that
-  else
-    receipt.message_id = out_.message_id;
-  receipt.queue = queue_;
   receipt.queue.topic = out_.message.topic;
-  receipt.region = "DefaultRegion";
+  receipt.queue.broker = queue_->broker;
+  receipt.queue.queue_id = queue_->queue_id;
   // The broker has the last word on the queue. An answer without a header has nothing to say.
-  if (const auto header = protocol::read_header<protocol::SendMessageResponse>(answer)) {
+  const auto header = header_of(answer);
+  if (header) {
     receipt.offset_message_id = header->message_id;
     receipt.queue.queue_id = header->queue_id;
     receipt.queue_offset = header->queue_offset;
-    if (!out_.transaction_group.empty())
-      receipt.transaction_id = header->transaction_id.value_or("");
-    receipt.recall_handle = header->recall_handle.value_or("");
-    if (out_.batch && header->batch_unique_id) receipt.message_id = *header->batch_unique_id;
-    if (!header->region.empty()) receipt.region = header->region;
+    if (!out_.transaction_group.empty() && header->transaction_id)
+      receipt.transaction_id = *header->transaction_id;
+    if (header->recall_handle) receipt.recall_handle = *header->recall_handle;
   }
-  return receipt;
+  receipt.region = header && !header->region.empty() ? header->region : "DefaultRegion";
+  receipt.message_id = header && out_.batch && header->batch_unique_id
+                           ? *header->batch_unique_id
+                           : std::string_view{out_.message_id};
 }
 
-void SendOperation::answered(const Result<protocol::CommandView>& answer) {
-  Instance& instance = *producer_->instance_;
-  const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(
-      instance.env().clock.now() - attempt_began_);
-  Result<SendReceipt> result = answer ? receipt_of(*answer) : Result<SendReceipt>{answer.error()};
-  if (producer_->config_.after_send) {
+void SendOperation::answered(Ptr self, const Result<protocol::CommandView>& answer) {
+  const auto producer = producer_.get();
+  const auto took = [&] {
+    return std::chrono::duration_cast<std::chrono::milliseconds>(
+        producer->instance_->env().clock.now() - attempt_began_);
+  };
+  Result<SendReceipt> result{std::in_place};
+  if (answer)
+    read(*answer, result);
+  else
+    result = answer.error();
+  if (producer->config_.after_send) {
     const SendEvent event{
-        out_.message, producer_->config_.group,    address_,
-        queue_,       result ? &*result : nullptr, result ? nullptr : &result.error()};
-    Instance::run_callback(producer_->config_.after_send, event);
+        out_.message, producer->config_.group,     address_,
+        *queue_,      result ? &*result : nullptr, result ? nullptr : &result.error()};
+    Instance::run_callback(producer->config_.after_send, event);
   }
+  const auto go_on = [&](Error error) {
+    brokers_sent_ += (attempts_ == 1 ? "" : ", ") + queue_->broker;
+    retry_or_finish(std::move(self), std::move(error));
+  };
   if (result) {
-    producer_->faults_.update(queue_.broker, took, false, true);
-    if (producer_->trace_) trace(took, *result);
-    const bool plain = !target_.queue && !target_.select;
-    if (result->status == SendStatus::kOk || mode_ != Mode::kSync || !plain ||
-        !producer_->config_.retry_when_not_stored_ok)
-      return finish(std::move(result));
+    if (producer->faults_.enabled()) producer->faults_.update(queue_->broker, took(), false, true);
+    if (producer->trace_) trace(took(), *result);
+    const bool plain = !request_.target.queue && !request_.target.select;
+    if (result->status == SendStatus::kOk || request_.mode != Mode::kSync || !plain ||
+        !producer->config_.retry_when_not_stored_ok)
+      return finish(std::move(self), std::move(result));
     unsafe_ = *result;
-    return retry_or_finish(
-        Error{Errc::kRefused, std::string{"stored as "} + name_of(result->status)});
+    return go_on(Error{Errc::kRefused, std::string{"stored as "} + name_of(result->status)});
   }
   const bool by_broker = result.error().code == Errc::kRefused;
   if (by_broker) perhaps_stored_ = false;  // it said no
-  const bool reachable = !by_broker && !producer_->config_.detect_slow_brokers;
-  producer_->faults_.update(queue_.broker, took, true, reachable);
+  const bool reachable = !by_broker && !producer->config_.detect_slow_brokers;
+  producer->faults_.update(queue_->broker, took(), true, reachable);
   // A broker that goes away says so: a new connection, please.
-  if (result.error().response_code == response::kGoAway) instance.close_connection(address_);
-  retry_or_finish(std::move(result.error()));
+  if (result.error().response_code == response::kGoAway)
+    producer->instance_->close_connection(address_);
+  go_on(std::move(result.error()));
 }
 
 /// As SendMessageTraceHookImpl: what a broker has stored, and nothing of the trace itself.
@@ -384,7 +440,7 @@ void SendOperation::trace(std::chrono::milliseconds took, const SendReceipt& rec
        .tag = out_.message.tag,
        .keys = out_.message.keys,
        .store_host = address_,
-       .body_bytes = bytes_,
+       .body_bytes = bytes(),
        .type = half      ? TraceType::kHalf
                : delayed ? TraceType::kDelayed
                          : TraceType::kNormal},
@@ -394,9 +450,9 @@ void SendOperation::trace(std::chrono::milliseconds took, const SendReceipt& rec
 bool SendOperation::may_retry(const Error& error) const {
   const ProducerConfig& config = producer_->config_;
   if (error.code == Errc::kStopped || producer_->instance_->stopped()) return false;
-  if (mode_ == Mode::kOneway) return false;
-  if (mode_ == Mode::kSync) {
-    if (target_.queue || target_.select || attempts_ > config.retries) return false;
+  if (request_.mode == Mode::kOneway) return false;
+  if (request_.mode == Mode::kSync) {
+    if (request_.target.queue || request_.target.select || attempts_ > config.retries) return false;
     return error.code != Errc::kRefused || unsafe_.has_value() ||
            std::ranges::find(config.retry_response_codes, error.response_code) !=
                config.retry_response_codes.end();
@@ -404,33 +460,41 @@ bool SendOperation::may_retry(const Error& error) const {
   return attempts_ <= config.retries_async && error.code != Errc::kRefused;
 }
 
-void SendOperation::retry_or_finish(Error error) {
+void SendOperation::retry_or_finish(Ptr self, Error error) {
+  const auto producer = producer_;  // to the end of this call, wherever the operation goes
+  const Clock::Instant now = producer->instance_->env().clock.now();
+  last_broker_ = queue_->broker;
   if (may_retry(error)) {
-    if (left() <= 0ms) return finish(out_of_time());
-    producer_->retried_.fetch_add(1, std::memory_order_relaxed);
-    const auto info = producer_->instance_->routes().publish(out_.topic);
-    if (info && !info->queues.empty()) return attempt(*info);
+    if (left(now) <= 0ms) return finish(std::move(self), out_of_time());
+    producer->retried_.fetch_add(1, std::memory_order_relaxed);
+    auto info = producer->instance_->routes().publish(out_.topic);
+    if (info && !info->queues.empty()) return attempt(std::move(self), std::move(info), now);
   }
-  if (unsafe_) return finish(*unsafe_);
+  if (unsafe_) return finish(std::move(self), *std::move(unsafe_));
   if (attempts_ > 1)
     error.detail = fmt::format(
         "Send [{}] times, still failed, cost [{}]ms, Topic: {}, BrokersSent: "
         "[{}]: {}",
-        attempts_,
-        std::chrono::duration_cast<std::chrono::milliseconds>(
-            producer_->instance_->env().clock.now() - began_)
-            .count(),
+        attempts_, std::chrono::duration_cast<std::chrono::milliseconds>(now - began_).count(),
         out_.message.topic, brokers_sent_, error.detail);
   error.perhaps_done = perhaps_stored_;
-  finish(std::move(error));
+  finish(std::move(self), std::move(error));
 }
 
-void SendOperation::finish(Result<SendReceipt> result) {
-  ProducerCore::Done done = std::exchange(done_, nullptr);
-  if (!done) return;
-  (result ? producer_->sent_ : producer_->failed_).fetch_add(1, std::memory_order_relaxed);
-  if (admitted_) producer_->give_room(bytes_);
+void SendOperation::finish(Ptr self, Result<SendReceipt>&& result) {
+  const ProducerCore::Done done = std::move(request_.done);
+  const auto producer = std::move(producer_);  // its last owner may be this operation
+  (result ? producer->sent_ : producer->failed_).fetch_add(1, std::memory_order_relaxed);
+  producer->ended(std::move(self));
   Instance::run_callback(done, std::move(result));
+}
+
+/// The frame may be written later: nobody waits for that.
+void SendOperation::finish_oneway() {
+  const ProducerCore::Done done = std::move(request_.done);
+  producer_->sent_.fetch_add(1, std::memory_order_relaxed);
+  producer_->give_room(bytes(), nullptr);
+  Instance::run_callback(done, SendReceipt{.message_id = out_.message_id, .queue = *queue_});
 }
 
 }  // namespace apogee::client

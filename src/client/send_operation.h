@@ -10,69 +10,81 @@
 /// onExceptionImpl).
 ///
 /// Threads: one attempt at a time; the next step begins where the last ended: inside start() or on
-/// an io thread. Owned by whatever it waits for.
+/// an io thread. Owned by whatever it waits for: who goes on with it is handed it. Once ended it
+/// goes back to its producer and is used again, with the memory of its texts: what the thread that
+/// sends has allocated is freed there, too, and not beneath the io thread's hands.
 namespace apogee::client {
 
 /// A message or batch as it goes out, the same in all attempts.
 struct Outgoing {
   std::int32_t code = 0;
-  Message message;  ///< What hooks and selectors see; of a batch the first.
-  std::string topic, body;
+  Message message;    ///< What hooks and selectors see; of a batch the first.
+  std::string topic;  ///< As on the wire.
+  std::string made;   ///< The body, where it is not the message's: compressed, or a batch.
   std::string message_id;
   std::string transaction_group;  ///< Of a half message; else empty.
   std::int32_t sys_flag = 0;
   std::int32_t reconsume_times = 0;
   std::optional<std::int32_t> max_reconsume_times;
   bool batch = false;
+
+  const std::string& body() const { return made.empty() ? message.body : made; }
 };
 
-/// Namespace, unique id, compression. `transaction_group`: a half message of this group.
-Outgoing outgoing(Instance& instance, const ProducerConfig& config, Message message,
-                  const std::string& transaction_group);
-Outgoing outgoing_batch(Instance& instance, std::span<const Message> batch);
+/// Where nothing but the topic is set yet. Unique id, compression. `transaction_group`: a half
+/// message of this group. `now`: wall time in milliseconds.
+void set_message(Outgoing& out, Instance& instance, const ProducerConfig& config, Message&& message,
+                 std::string_view transaction_group, std::int64_t now);
+void set_batch(Outgoing& out, Instance& instance, std::span<const Message> batch, std::int64_t now);
 
-class SendOperation final : public std::enable_shared_from_this<SendOperation> {
+class SendOperation final {
  public:
-  SendOperation(std::shared_ptr<ProducerCore> producer, Outgoing outgoing, Target target, Mode mode,
-                std::chrono::milliseconds timeout, ProducerCore::Done done);
+  using Ptr = SendOperationPtr;
 
-  void start();  ///< Admitted: it counts as in flight until it ends.
+  /// First of all. `topic`: as on the wire. What is sent is set in what it returns.
+  Outgoing& prepare(std::shared_ptr<ProducerCore> producer, std::string&& topic,
+                    SendRequest&& request, Clock::Instant now, std::int64_t wall_ms);
+  /// Admitted: it counts as in flight until it ends.
+  void start(Ptr self, Clock::Instant now);
   /// Ends without an attempt.
-  void fail(Error error) { finish(std::move(error)); }
-  const std::string& topic() const { return out_.topic; }  ///< As on the wire.
+  void fail(Ptr self, Error error) { finish(std::move(self), std::move(error)); }
   Clock::Instant deadline() const { return deadline_; }
-  std::size_t bytes() const { return bytes_; }
+  std::size_t bytes() const { return out_.body().size(); }
+  bool admitted() const { return admitted_; }
+  /// Once ended: lets go of what others own, and of much memory. The rest is seen to by the next
+  /// prepare(), where it is at hand.
+  void let_go();
 
  private:
-  void attempt(const PublishInfo& info);
-  void find_broker_again();
-  void transmit(const std::string& master);
+  void attempt(Ptr self, PublishInfoPtr info, Clock::Instant now);
+  void find_broker_again(Ptr self);
+  void transmit(Ptr self, Clock::Instant now);
   void write(Buffer& out, std::int32_t opaque) const;
-  void answered(const Result<protocol::CommandView>& answer);
-  Result<SendReceipt> receipt_of(const protocol::CommandView& answer);
+  void answered(Ptr self, const Result<protocol::CommandView>& answer);
+  void read(const protocol::CommandView& answer, Result<SendReceipt>& result);
   void trace(std::chrono::milliseconds took, const SendReceipt& receipt);
   bool may_retry(const Error& error) const;
-  void retry_or_finish(Error error);
-  void finish(Result<SendReceipt> result);
+  void retry_or_finish(Ptr self, Error error);
+  void finish(Ptr self, Result<SendReceipt>&& result);
+  void finish_oneway();
   const MessageQueue* choose(const PublishInfo& info, Error& why);
-  std::chrono::milliseconds left() const;
+  std::chrono::milliseconds left(Clock::Instant now) const;
   Error out_of_time() const;
 
-  const std::shared_ptr<ProducerCore> producer_;
+  std::shared_ptr<ProducerCore> producer_;  // null between two messages
   Outgoing out_;
-  const Target target_;
-  const Mode mode_;
-  const std::chrono::milliseconds timeout_;
-  const std::size_t bytes_;
-  const Clock::Instant began_, deadline_;
-  ProducerCore::Done done_;
+  SendRequest request_;
+  Clock::Instant began_, deadline_;
 
   std::int32_t attempts_ = 0;
   bool admitted_ = false, refreshed_ = false, perhaps_stored_ = false;
-  MessageQueue queue_;   // of the attempt under way, or of the last one
-  std::string address_;  // its broker's
+  PublishInfoPtr route_;
+  const MessageQueue* queue_ = nullptr;  // of the attempt under way: of the route, or the target
+  std::string address_;                  // its broker's
   Clock::Instant attempt_began_;
-  std::string brokers_sent_;           // of all attempts, for people
+  std::int64_t born_ms_ = 0;           // of the attempt
+  std::string last_broker_;            // of the last attempt that failed
+  std::string brokers_sent_;           // of all of them, for people
   std::optional<SendReceipt> unsafe_;  // stored, but not as safely as asked
 };
 

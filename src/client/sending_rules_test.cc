@@ -10,6 +10,7 @@
 #include "client/signing.h"
 #include "protocol/codes.h"
 #include "protocol/message.h"
+#include "protocol/properties.h"
 #include "remoting/server.h"
 #include "testing/lone_client.h"
 
@@ -171,6 +172,89 @@ TEST_F(SendingRules, ALargeMessageThatIsAnsweredMakesRoomForAllThatFitIn) {
   EXPECT_EQ(open.size(), 6u);
   for (std::size_t i = 2; i < open.size(); ++i) answer(i);
   EXPECT_EQ(done, 6);
+}
+
+// ---- What is used again
+// ------------------------------------------------------------------------------
+
+TEST_F(SendingRules, NothingOfOneMessageIsLeftInTheNextOneThatUsesItsMemory) {
+  start_brokers();
+  std::map<std::string, std::string> asked;  // of the last send: all but what differs each time
+  a_->answer = b_->answer = [&](const Request& request) {
+    asked = {{"code", std::to_string(request.command.code)},
+             {"body", std::string{as_text(request.command.body)}}};
+    for (const auto& [name, value] : request.command.ext) asked.emplace(name, value);
+    protocol::Properties properties{asked["i"]};
+    properties.remove(protocol::property::kUniqueKey);
+    asked["i"] = properties.encode();
+    asked.erase("g");
+    request.responder.reply(
+        0, {}, protocol::SendMessageResponse{.message_id = "0A000002", .queue_offset = 7});
+  };
+  ProducerCore& by = producer();
+  int answers = 0;
+  Result<SendReceipt> last{std::in_place};
+  const ProducerCore::Done done = [&](Result<SendReceipt> sent) {
+    ++answers;
+    last = std::move(sent);
+  };
+  const auto send_plain = [&] {
+    asked.clear();
+    by.send({.topic = "orders", .body = "x"}, {}, Mode::kAsync, 3s, ProducerCore::Done{done});
+    network_.run();
+    EXPECT_TRUE(last) << last.error().detail;
+    EXPECT_EQ(last->message_id.size(), 32u);
+    EXPECT_EQ(last->transaction_id, "");
+    return asked;
+  };
+  const auto plain = send_plain();
+  EXPECT_EQ(plain.at("body"), "x");
+
+  const std::vector<std::function<void()>> others{
+      [&] {
+        by.send({.topic = "orders",
+                 .body = std::string(10'000, 'y'),
+                 .tag = "t",
+                 .keys = {"k"},
+                 .properties = {{"a", "b"}},
+                 .deliver = after(1s),
+                 .flag = 3,
+                 .wait_store = false},
+                {.select = by_random(), .queue = {}}, Mode::kSync, 3s, ProducerCore::Done{done});
+      },
+      [&] {
+        by.send({.topic = "orders", .body = "y"},
+                {.select = {}, .queue = MessageQueue{"orders", "b", 0}}, Mode::kAsync, 3s,
+                ProducerCore::Done{done});
+      },
+      [&] {
+        by.send({.topic = "orders", .body = "y", .tag = "t"}, {}, Mode::kOneway, 3s,
+                ProducerCore::Done{done});
+      },
+      [&] {
+        const std::vector<Message> batch(2, {.topic = "orders", .body = "y", .tag = "t"});
+        by.send_batch(batch, {}, Mode::kAsync, 3s, done);
+      },
+      [&] { by.send_half({.topic = "orders", .body = "y"}, 3s, done); },
+      [&] {
+        Message again{.topic = "%RETRY%g", .body = "y"};
+        again.properties = {{"RECONSUME_TIME", "5"},
+                            {"MAX_RECONSUME_TIMES", "9"},
+                            {"MSG_TYPE", "reply"},
+                            {"UNIQ_KEY", "mine"}};
+        by.send_as_is(std::move(again), 3s, done);
+      }};
+  for (const auto& other : others) {
+    asked.clear();
+    other();
+    network_.run();
+    EXPECT_NE(asked, plain);
+    EXPECT_EQ(send_plain(), plain);
+  }
+  EXPECT_EQ(answers, 1 + 2 * static_cast<int>(others.size()));
+  const auto statistics = by.statistics();
+  EXPECT_EQ(statistics.in_flight, 0u);
+  EXPECT_EQ(statistics.in_flight_bytes, 0u);
 }
 
 // ---- Heartbeats

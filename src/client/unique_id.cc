@@ -4,15 +4,22 @@
 
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "protocol/message.h"
 
 namespace apogee::client {
 namespace {
 
-constexpr char kHex[] = "0123456789ABCDEF";
-
+/// The last so many bytes of `value`. The end of what is written.
+char* write_hex(char* at, std::uint64_t value, int bytes) {
+  constexpr char kHex[] = "0123456789ABCDEF";
+  for (int shift = bytes * 8 - 4; shift >= 0; shift -= 4) *at++ = kHex[(value >> shift) & 0xF];
+  return at;
+}
 void append_hex(std::string& out, std::uint64_t value, int bytes) {
-  for (int shift = bytes * 8 - 4; shift >= 0; shift -= 4) out += kHex[(value >> shift) & 0xF];
+  const std::size_t begin = out.size();
+  out.resize(begin + 2 * static_cast<std::size_t>(bytes));
+  write_hex(out.data() + begin, value, bytes);
 }
 
 }  // namespace
@@ -47,17 +54,21 @@ void UniqueIds::enter_month(std::int64_t now) {
 }
 
 std::string UniqueIds::next() {
-  const std::int64_t now = clock_.wall_ms();
+  std::string id;
+  next(id, clock_.wall_ms());
+  return id;
+}
+
+void UniqueIds::next(std::string& id, std::int64_t now) {
   if (now >= month_ends_ms_.load(std::memory_order_relaxed)) enter_month(now);
   // A clock set back over the turn of a month gives no negative time.
   const auto since =
       std::max<std::int64_t>(0, now - month_begins_ms_.load(std::memory_order_relaxed));
-  std::string id;
-  id.reserve(prefix_.size() + 12);
-  id = prefix_;
-  append_hex(id, static_cast<std::uint64_t>(since), 4);
-  append_hex(id, counter_.fetch_add(1, std::memory_order_relaxed), 2);
-  return id;
+  constexpr int kTimeBytes = 4, kCounterBytes = 2;
+  id.resize(prefix_.size() + 2 * (kTimeBytes + kCounterBytes));
+  char* at = copy_text(id.data(), prefix_);
+  at = write_hex(at, static_cast<std::uint64_t>(since), kTimeBytes);
+  write_hex(at, counter_.fetch_add(1, std::memory_order_relaxed), kCounterBytes);
 }
 
 }  // namespace apogee::client

@@ -19,6 +19,8 @@ class UniqueIds {
   /// `address`: this machine's, numeric.
   UniqueIds(Env& env, const std::string& address);
   std::string next();
+  /// Into `id`'s memory; `now` is the clock's wall time in milliseconds.
+  void next(std::string& id, std::int64_t now);
 
  private:
   void enter_month(std::int64_t now);

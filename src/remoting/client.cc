@@ -22,7 +22,8 @@ class Unsupported final : public RequestHandler {
 class ConnectingClient final : public Client {
  public:
   ConnectingClient(Env& env, const ClientConfig& config, RequestHandler* handler)
-      : env_{env},
+      : Client{env.clock},
+        env_{env},
         config_{config},
         shared_{std::make_shared<Shared>(env, handler)},
         sweep_{std::make_unique<Periodic>(env.clock, env.workers, 100ms, 100ms,
@@ -53,8 +54,8 @@ class ConnectingClient final : public Client {
   }
 
   void call_in_place(const std::string& address, std::function<void(Buffer&, std::int32_t)> encode,
-                     std::chrono::milliseconds timeout, AnsweredInPlace done) override {
-    submit(address, {std::move(encode), env_.clock.now() + timeout, std::move(done)});
+                     Clock::Instant deadline, AnsweredInPlace done) override {
+    submit(address, {std::move(encode), deadline, std::move(done)});
   }
   void oneway_frame(const std::string& address,
                     std::function<void(Buffer&, std::int32_t)> encode) override {
@@ -118,23 +119,20 @@ class ConnectingClient final : public Client {
       }
     }
 
-    static void pass_on(Connection& connection, Waiting waiting, Clock::Instant now) {
+    static void pass_on(Connection& connection, Waiting& waiting) {
       if (!waiting.done) {
         OutFrame frame;
         waiting.encode(frame.bytes, connection.next_opaque());
         connection.send(std::move(frame));
         return;
       }
-      const auto left =
-          std::chrono::duration_cast<std::chrono::milliseconds>(waiting.deadline - now);
-      connection.call_in_place(std::move(waiting.encode),
-                               std::max(left, std::chrono::milliseconds{1}),
-                               std::move(waiting.done));
+      connection.call_in_place(waiting.encode, waiting.deadline, std::move(waiting.done));
     }
   };
 
-  void submit(const std::string& address, Waiting waiting) {
+  void submit(const std::string& address, Waiting&& waiting) {
     std::shared_ptr<Connection> connection;
+    std::string to_connect;  // `address` may be gone with what waits
     {
       std::unique_lock lock{shared_->mutex};
       if (shared_->stopped) {
@@ -147,12 +145,13 @@ class ConnectingClient final : public Client {
         connection = target.connection;
       } else {
         target.connection.reset();
+        to_connect = address;
         target.waiting.push_back(std::move(waiting));
         if (std::exchange(target.connecting, true)) return;
       }
     }
-    if (connection) return Shared::pass_on(*connection, std::move(waiting), env_.clock.now());
-    connect(address);
+    if (connection) return Shared::pass_on(*connection, waiting);
+    connect(to_connect);
   }
 
   void connect(const std::string& address) {
@@ -203,8 +202,7 @@ class ConnectingClient final : public Client {
       return;
     }
     connection->start();
-    const auto now = shared.env.clock.now();
-    for (Waiting& each : waiting) Shared::pass_on(*connection, std::move(each), now);
+    for (Waiting& each : waiting) Shared::pass_on(*connection, each);
   }
 
   Env& env_;

@@ -24,6 +24,7 @@ struct ClientConfig {
 /// thread, but call_and_wait() not on a loop.
 class Client {
  public:
+  explicit Client(Clock& clock) : clock_{clock} {}
   virtual ~Client() = default;  ///< stop()
   /// Closes everything; pending calls end with kStopped, and so do those that come later.
   /// Idempotent. May wait for a completion that runs; not from inside one.
@@ -33,12 +34,12 @@ class Client {
   /// both. `done` runs once, on a loop.
   virtual void call_in_place(const std::string& address,
                              std::function<void(Buffer& out, std::int32_t opaque)> encode,
-                             std::chrono::milliseconds timeout, AnsweredInPlace done) = 0;
+                             Clock::Instant deadline, AnsweredInPlace done) = 0;
   void call_frame(const std::string& address,
                   std::function<void(Buffer& out, std::int32_t opaque)> encode,
                   std::chrono::milliseconds timeout,
                   std::function<void(Result<OwnedCommand>)> done) {
-    call_in_place(address, std::move(encode), timeout, owning(std::move(done)));
+    call_in_place(address, std::move(encode), clock_.now() + timeout, owning(std::move(done)));
   }
   virtual void oneway_frame(const std::string& address,
                             std::function<void(Buffer& out, std::int32_t opaque)> encode) = 0;
@@ -71,6 +72,9 @@ class Client {
          [&](Result<OwnedCommand> result) { answer.set_value(std::move(result)); });
     return answer.get_future().get();
   }
+
+ private:
+  Clock& clock_;
 };
 
 std::unique_ptr<Client> make_client(Env& env, const ClientConfig& config,

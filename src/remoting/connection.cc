@@ -14,6 +14,7 @@ constexpr std::size_t kMergedFrameBytes =
 
 constexpr std::size_t kSpareCalls = 1'024;                  // memory for so many calls is kept
 constexpr std::size_t kSpareBytes = 2 * kMergedFrameBytes;  // kept by a thread at most
+constexpr std::size_t kSpareForeignBytes = 64 << 10;        // kept by a connection that calls
 
 std::atomic<std::uint64_t> next_id{
     1};  // ids are unique in the process: tables of several servers may meet
@@ -359,18 +360,20 @@ void Connection::send(OutFrame frame) {
     if (!in_batch_) flush();
     return;
   }
-  if (connected()) send_from_elsewhere(frame, {});
+  if (connected()) send_from_elsewhere(frame, nullptr);
 }
 
 /// One wake-up for all that other threads have for this connection.
-void Connection::send_from_elsewhere(OutFrame& frame, std::optional<Call> call) {
+void Connection::send_from_elsewhere(OutFrame& frame, Call* call) {
   unsent_.fetch_add(size_of(frame), std::memory_order_relaxed);
   bool first;
   {
     std::lock_guard lock{foreign_mutex_};
     first = foreign_.frames.empty();
+    if (first && foreign_.spare.capacity() >= frame.bytes.size())
+      foreign_.frames.push_back({std::exchange(foreign_.spare, {}), {}});
     add(foreign_.frames, frame);
-    if (call) foreign_.calls.push_back(*std::move(call));
+    if (call != nullptr) foreign_.calls.push_back(std::move(*call));
   }
   if (first) loop_.post([self = shared_from_this()] { self->take_foreign(); });
 }
@@ -379,8 +382,14 @@ void Connection::take_foreign() {
   {
     std::lock_guard lock{foreign_mutex_};
     std::swap(taken_, foreign_);
+    std::swap(taken_.spare, foreign_.spare);  // it goes on with whoever fills it
+    // Who calls will call again: into the memory of what was written last.
+    Buffer& written = batch_of_thread().spare;
+    if (!taken_.calls.empty() && written.capacity() > foreign_.spare.capacity() &&
+        written.capacity() <= kSpareForeignBytes)
+      std::swap(written, foreign_.spare);
   }
-  for (Call& each : taken_.calls) expect(std::move(each));
+  for (Call& each : taken_.calls) expect(each);
   taken_.calls.clear();
   if (closed_.load(std::memory_order_relaxed)) {  // and the owner may be gone
     taken_.frames.clear();
@@ -507,29 +516,28 @@ void Connection::on_written() {
 void Connection::call_frame(std::function<void(Buffer&, std::int32_t)> encode,
                             std::chrono::milliseconds timeout,
                             std::function<void(Result<OwnedCommand>)> done) {
-  call_in_place(std::move(encode), timeout, owning(std::move(done)));
+  call_in_place(encode, env_.clock.now() + timeout, owning(std::move(done)));
 }
 
-void Connection::call_in_place(std::function<void(Buffer&, std::int32_t)> encode,
-                               std::chrono::milliseconds timeout, AnsweredInPlace done) {
-  // Encoded here and now: what `encode` refers to may be gone when the loop has its turn.
+void Connection::call_in_place(const std::function<void(Buffer&, std::int32_t)>& encode,
+                               Clock::Instant deadline, AnsweredInPlace done) {
   const std::int32_t opaque = next_opaque();
   static thread_local Buffer spare;  // memory of a frame that was merged into another
   OutFrame frame{std::exchange(spare, {}), {}};
   encode(frame.bytes, opaque);
-  Call call{opaque, {env_.clock.now() + timeout, std::move(done)}};
+  Call call{opaque, {deadline, std::move(done)}};
   if (loop_.on_this_thread()) {
-    expect(std::move(call));
+    expect(call);
     return send(std::move(frame));
   }
-  send_from_elsewhere(frame, std::move(call));
+  send_from_elsewhere(frame, &call);
   if (frame.bytes.capacity() > kMergedFrameBytes) return;
   spare = std::move(frame.bytes);
   spare.clear();
 }
 
 /// Its frame follows.
-void Connection::expect(Call call) {
+void Connection::expect(Call& call) {
   if (closed_.load(std::memory_order_relaxed))
     return call.pending.done(Error{Errc::kDisconnected, remote_text_ + " is not connected"});
   if (spare_.empty()) {

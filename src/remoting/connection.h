@@ -7,6 +7,7 @@
 #include <mutex>
 #include <unordered_map>
 
+#include "base/brief_mutex.h"
 #include "base/env.h"
 #include "remoting/answered_in_place.h"
 #include "remoting/input_buffer.h"
@@ -76,8 +77,9 @@ class Connection final : public Peer,
   void call_frame(std::function<void(Buffer&, std::int32_t)> encode,
                   std::chrono::milliseconds timeout,
                   std::function<void(Result<OwnedCommand>)> done) override;
-  void call_in_place(std::function<void(Buffer&, std::int32_t)> encode,
-                     std::chrono::milliseconds timeout, AnsweredInPlace done);
+  /// `encode` runs inside this call.
+  void call_in_place(const std::function<void(Buffer&, std::int32_t)>& encode,
+                     Clock::Instant deadline, AnsweredInPlace done);
   void answered(Answered answered, Clock::Instant arrived) override;
   std::int32_t next_opaque() override { return opaque_.fetch_add(1, std::memory_order_relaxed); }
 
@@ -106,6 +108,7 @@ class Connection final : public Peer,
   struct Foreign {
     std::vector<OutFrame> frames;
     std::vector<Call> calls;
+    Buffer spare;  // memory for the next frames
   };
 
   enum class Cut { kNeedMore, kBatchFull, kBroken };
@@ -124,9 +127,9 @@ class Connection final : public Peer,
   bool crowded() const;
   void pause();
   void flush();
-  void send_from_elsewhere(OutFrame& frame, std::optional<Call> call);
+  void send_from_elsewhere(OutFrame& frame, Call* call);
   void take_foreign();
-  void expect(Call call);
+  void expect(Call& call);
   void answer(const protocol::CommandView& response);
   void expire(Clock::Instant now);
 
@@ -163,7 +166,7 @@ class Connection final : public Peer,
   std::string close_reason_;
 
   // Output from other threads.
-  std::mutex foreign_mutex_;
+  BriefMutex foreign_mutex_;
   Foreign foreign_;  // guarded by foreign_mutex_
   Foreign taken_;    // loop; empty, but for its memory
 
