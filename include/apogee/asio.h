@@ -15,7 +15,8 @@
 #include "apogee/awaitable.h"
 
 /// For programs that use Asio, 1.22 or later: what ends in _async as one of its asynchronous
-/// operations. The only header of the library that needs anything but the standard library.
+/// operations. The only header of the library that needs anything but the standard library. For the
+/// shared library: the static one brings inline functions of its own Asio along.
 namespace apogee {
 
 /// One wait: a handler of Asio's for what the library promises.
