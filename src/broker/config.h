@@ -95,7 +95,7 @@ struct BrokerConfig {
   std::int32_t metrics_port = 5'557;
   std::string metrics_labels;
   std::int32_t metrics_series_max = 10'000;
-  std::int32_t io_threads = 0, worker_threads = 4;
+  std::int32_t worker_threads = 4;
 
   using Self = BrokerConfig;
   static constexpr auto kOptions = MemberList{
@@ -256,8 +256,6 @@ struct BrokerConfig {
              "Series of one metric; topics, groups and queues beyond are added up in one called "
              "other.",
              Change::kAtRunTime},
-      Option{"ioThreads", &Self::io_threads, 0, 256,
-             "Threads that own connections; 0: one a processor."},
       Option{"workerThreads", &Self::worker_threads, 1, 256,
              "Threads for what may block: administration, cold reads, configuration files."}};
 };

@@ -126,7 +126,6 @@ Result<Ok> Broker::State::start_name_server() {
   namesrv::Config names;
   names.server.bind_address = kLoopback;
   names.name_server.kv_config_path = directory + "/namesrv/kvConfig.json";
-  names.name_server.io_threads = 1;
   auto started = namesrv::NameServer::start(env, names);
   if (!started) return started.error();
   name_server = *std::move(started);

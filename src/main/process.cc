@@ -17,7 +17,8 @@ Process::Process(const Options& options)
       workers_{make_thread_pool(options.workers, "work")},
       network_{remoting::make_transport(options.io_threads != 0
                                             ? options.io_threads
-                                            : std::max(1U, std::thread::hardware_concurrency()))},
+                                            : std::max(1U, std::thread::hardware_concurrency()),
+                                        options.io_spin)},
       random_{(std::uint64_t{std::random_device{}()} << 32) | std::random_device{}()},
       env_{*clock_, *files_, *network_, *workers_, random_, *log_} {}
 

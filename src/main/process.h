@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <csignal>
 #include <functional>
 #include <memory>
@@ -13,7 +14,8 @@ namespace apogee {
 class Process {
  public:
   struct Options {
-    std::size_t io_threads = 0;  ///< 0: one a processor.
+    std::size_t io_threads = 0;            ///< 0: one a processor.
+    std::chrono::microseconds io_spin{0};  ///< See ioSpinMicros.
     std::size_t workers = 4;
     std::string log_path;  ///< Empty: standard error.
     LogLevel log_level = LogLevel::kInfo;

@@ -131,7 +131,8 @@ int run_namesrv(std::span<const std::string> args) {
     return 0;
   }
   Signals signals;
-  Process process{{.io_threads = static_cast<std::size_t>(config->name_server.io_threads),
+  Process process{{.io_threads = static_cast<std::size_t>(config->server.io_threads),
+                   .io_spin = std::chrono::microseconds{config->server.io_spin_us},
                    .workers = 2,
                    .log_path = config->name_server.log_dir.empty()
                                    ? ""
@@ -170,7 +171,8 @@ int run_broker(std::span<const std::string> args) {
     return 0;
   }
   Signals signals;
-  Process process{{.io_threads = static_cast<std::size_t>(setup->broker.io_threads),
+  Process process{{.io_threads = static_cast<std::size_t>(setup->server.io_threads),
+                   .io_spin = std::chrono::microseconds{setup->server.io_spin_us},
                    .workers = static_cast<std::size_t>(setup->broker.worker_threads)}};
   if (!setup->broker.broker_ip1.empty()) warn_of_address(process.env(), setup->broker.broker_ip1);
   auto broker = broker::Broker::start(process.env(), *setup);

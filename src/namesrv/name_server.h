@@ -24,7 +24,7 @@ struct NameServerConfig {
        support_acting_master = false, notify_min_broker_id_changed = false;
   bool enable_all_topic_list = true, enable_topic_list = true, need_wait_for_service = false,
        delete_topic_with_registration = false;
-  std::int32_t wait_seconds_for_service = 45, scan_interval_ms = 5'000, io_threads = 0;
+  std::int32_t wait_seconds_for_service = 45, scan_interval_ms = 5'000;
   std::string log_dir;
   using Self = NameServerConfig;
   static constexpr auto kOptions = MemberList{
@@ -54,8 +54,6 @@ struct NameServerConfig {
                   "Topics missing from a broker's new table are deleted."},
       Option{"scanNotActiveBrokerInterval", &Self::scan_interval_ms, 10, 600'000,
              "How often silent brokers are looked for, in ms."},
-      Option{"ioThreads", &Self::io_threads, 0, 256,
-             "Threads that serve connections; 0: one a processor."},
       PlainOption{"logDir", &Self::log_dir, "Directory of namesrv.log; empty: standard error."},
       IgnoredOption{"productEnvName", "Set by Apache's scripts, read by nobody."},
       IgnoredOption{"clusterTest", "A test mode of Apache's."},

@@ -4,6 +4,7 @@
 
 #include "base/thread_name.h"
 #include "remoting/client.h"
+#include "remoting/spin.h"
 
 namespace apogee::remoting {
 namespace {
@@ -25,12 +26,13 @@ Endpoint endpoint_of(const tcp::endpoint& endpoint) {
   return {address.to_string(), endpoint.port()};
 }
 
+/// Its thread sleeps until a socket has something for it; before that it looks for up to `spin`.
 class AsioLoop final : public Loop {
  public:
-  explicit AsioLoop(std::size_t index)
-      : work_{asio::make_work_guard(io)}, thread_{[this, index] {
+  AsioLoop(std::size_t index, std::chrono::microseconds spin)
+      : spin_for_{spin}, work_{asio::make_work_guard(io)}, thread_{[this, index] {
           name_this_thread(("io-" + std::to_string(index)).c_str());
-          io.run();
+          spin_for_.count() > 0 ? run_spinning() : static_cast<void>(io.run());
         }} {}
   ~AsioLoop() override {
     work_.reset();
@@ -43,6 +45,27 @@ class AsioLoop final : public Loop {
   asio::io_context io{1};
 
  private:
+  void run_spinning() {
+    while (!io.stopped()) {
+      if (io.poll() > 0 || look()) continue;
+      if (io.run_one() == 0) break;
+    }
+  }
+  /// Whoever else wants this core gets it.
+  bool look() {
+    if (!spin_.is_worth_it()) return false;
+    const auto until = std::chrono::steady_clock::now() + spin_for_;
+    bool found = false;
+    do {
+      std::this_thread::yield();
+      found = io.poll() > 0;
+    } while (!found && std::chrono::steady_clock::now() < until);
+    spin_.tell(found);
+    return found;
+  }
+
+  const std::chrono::microseconds spin_for_;
+  Spin spin_;
   asio::executor_work_guard<asio::io_context::executor_type> work_;
   std::thread thread_;
 };
@@ -82,7 +105,7 @@ struct Core : std::enable_shared_from_this<Core> {
     std::vector<asio::const_buffer>& pieces = write_pieces;
     pieces.clear();
     for (const Bytes& each : buffers) pieces.emplace_back(each.data(), each.size());
-    asio::async_write(socket, pieces,
+    asio::async_write(socket, std::span<const asio::const_buffer>{pieces},
                       [self = shared_from_this()](const std::error_code& error, std::size_t) {
                         if (self->handler == nullptr) return;
                         if (error) return self->end(error_of(error, "write"));
@@ -249,9 +272,9 @@ struct Connector : std::enable_shared_from_this<Connector> {
 
 class AsioTransport final : public Transport {
  public:
-  explicit AsioTransport(std::size_t threads) {
+  AsioTransport(std::size_t threads, std::chrono::microseconds spin) {
     for (std::size_t i = 0; i < std::max<std::size_t>(threads, 1); ++i)
-      loops_.push_back(std::make_unique<AsioLoop>(i));
+      loops_.push_back(std::make_unique<AsioLoop>(i, spin));
   }
   Result<std::unique_ptr<Listener>> listen(
       const Endpoint& at, std::function<void(std::unique_ptr<Stream>)> accepted) override {
@@ -320,8 +343,8 @@ void Acceptor::accept() {
 
 }  // namespace
 
-std::unique_ptr<Transport> make_transport(std::size_t threads) {
-  return std::make_unique<AsioTransport>(threads);
+std::unique_ptr<Transport> make_transport(std::size_t threads, std::chrono::microseconds spin) {
+  return std::make_unique<AsioTransport>(threads, spin);
 }
 
 }  // namespace apogee::remoting

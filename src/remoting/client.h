@@ -80,8 +80,8 @@ class Client {
 std::unique_ptr<Client> make_client(Env& env, const ClientConfig& config,
                                     RequestHandler* handler = nullptr);
 
-/// The real network: Asio on `threads` io threads. Its streams and listeners must be gone before
-/// it.
-std::unique_ptr<Transport> make_transport(std::size_t threads);
+/// The real network: Asio on `threads` io threads, each of which looks for more up to `spin` before
+/// it sleeps, where that pays. Its streams and listeners must be gone before it.
+std::unique_ptr<Transport> make_transport(std::size_t threads, std::chrono::microseconds spin = {});
 
 }  // namespace apogee::remoting

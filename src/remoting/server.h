@@ -20,6 +20,7 @@ struct ServerConfig {
   std::int32_t max_header_bytes = 1 << 20;
   std::int64_t max_unsent_bytes = 64 << 20;
   std::int64_t max_unsent_bytes_of_all = 256 << 20;
+  std::int32_t io_threads = 0, io_spin_us = 50;
   TlsMode tls_mode = TlsMode::kPermissive;
   ClientAuth tls_client_auth = ClientAuth::kNone;
   bool tls_check_client = false;
@@ -45,6 +46,13 @@ struct ServerConfig {
              std::int64_t{1} << 40,
              "Answers waiting for all slow readers together, in bytes: above it each gets one "
              "answer at a time."},
+      Option{"ioThreads", &Self::io_threads, 0, 256,
+             "Threads that own connections; 0: one a processor."},
+      Option{
+          "ioSpinMicros", &Self::io_spin_us, 0, 10'000,
+          "How long an io thread without work looks for more before it sleeps, in us, as long as "
+          "that finds something every other time: who sends one request at a time then gets its "
+          "answer without a sleeping thread being woken for it. 0: never."},
       // The names of Apache's TlsSystemConfig, which reads them from tls.config.file alone.
       PlainOption{"tls.server.mode", &Self::tls_mode,
                   "TLS: disabled, permissive (plain connections too) or enforcing."},
