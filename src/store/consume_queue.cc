@@ -42,6 +42,7 @@ Result<Ok> ConsumeQueue::load(bool clean) {
   if (extension_)
     if (auto loaded = extension_->load(clean); !loaded) return loaded;
   const auto bases = files_.bases();
+  cut_ = !clean || *lost;  // whatever is cut off below, and what was in memory only before
   if (bases.empty()) {
     if (*lost) entries_lost_from_ = 0;
     return end_extension();
@@ -93,8 +94,10 @@ Result<Ok> ConsumeQueue::load(bool clean) {
   }
   take_end(end, last, physical_end);
   // After a clean stop there is nothing behind it, and a store may have a million queues.
-  if (!clean || lost_entries)
+  if (!clean || lost_entries) {
+    cut_ = true;
     if (auto cut = files_.cut_to(end); !cut) return cut;
+  }
   if (auto ended = end_extension(); !ended) return ended;
   if (!first) {
     auto units = read_units(first_unit(), 1);
@@ -238,6 +241,7 @@ Result<Ok> ConsumeQueue::truncate_behind(std::int64_t physical_offset) {
   }
   const std::int64_t old_end = end_unit();
   if (end == old_end) return Ok{};
+  cut_ = true;
   take_end(end * unit_bytes_, last, physical_end);
   if (auto cut = files_.cut_to(end * unit_bytes_, old_end * unit_bytes_); !cut) return cut;
   return end_extension();
@@ -305,23 +309,31 @@ Result<Ok> ConsumeQueue::remove_all() {
 Result<Ok> ConsumeQueue::sync() {
   const std::int64_t end = written_bytes_.load(std::memory_order_acquire),
                      from = synced_bytes_.load(std::memory_order_relaxed);
-  if (end <= from) return Ok{};
-  if (extension_)
-    if (auto done = extension_->sync(); !done) return done;
-  if (auto done = files_.sync(from, end); !done) return done;
+  const bool cut = cut_.exchange(false);
+  if (end <= from && !cut) return Ok{};
+  Result<Ok> done = extension_ ? extension_->sync(cut) : Ok{};
+  if (done) done = cut ? files_.sync_all() : files_.sync(from, end);
+  if (!done) {
+    if (cut) cut_ = true;
+    return done;
+  }
   synced_bytes_.store(end, std::memory_order_relaxed);
   return Ok{};
 }
 
 void ConsumeQueue::sync_begins() {
   syncing_to_ = written_bytes_.load(std::memory_order_acquire);
+  syncing_cut_ = cut_.exchange(false);
   files_.sync_begins();
   if (extension_) extension_->sync_begins();
 }
 
 void ConsumeQueue::sync_ended(bool good) {
   if (extension_) extension_->sync_ended(good);
-  if (!good) return files_.sync_failed();
+  if (!good) {
+    if (syncing_cut_) cut_ = true;
+    return files_.sync_failed();
+  }
   synced_bytes_.store(syncing_to_, std::memory_order_relaxed);
 }
 
@@ -513,7 +525,7 @@ bool ConsumeQueues::sync(std::int64_t least_bytes) {
   const bool good =
       due.size() < layout_.synced_together_from ? sync_one_by_one(due) : sync_together(due);
   std::ranges::copy_if(due, std::back_inserter(later),
-                       [](const auto& queue) { return queue->unsynced_bytes() > 0; });
+                       [](const auto& queue) { return queue->needs_sync(); });
   note_unsynced(later);
   return good;
 }

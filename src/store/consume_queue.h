@@ -92,6 +92,7 @@ class ConsumeQueue {
   void sync_begins();
   void sync_ended(bool good);
   std::int64_t unsynced_bytes() const { return written_bytes_.load() - synced_bytes_.load(); }
+  bool needs_sync() const { return unsynced_bytes() > 0 || cut_; }
 
   std::int64_t next_offset = 0;         ///< Append lock: the queue offset the next message gets.
   bool noted_unsynced = false;          ///< ConsumeQueues' unsynced mutex.
@@ -145,7 +146,11 @@ class ConsumeQueue {
   std::atomic<std::int64_t> max_{0}, physical_end_{-1};
   std::atomic<std::int64_t> written_bytes_{0};  // published before max_
   std::atomic<std::int64_t> synced_bytes_{0};
-  std::int64_t syncing_to_ = 0;                   // whoever syncs
+  std::int64_t syncing_to_ = 0;  // whoever syncs
+  // Entries were taken away. A power cut must not bring them back once the checkpoint vouches for
+  // the queue: they lead to other records by then.
+  std::atomic<bool> cut_{false};
+  bool syncing_cut_ = false;                      // whoever syncs
   std::atomic<std::int64_t> first_physical_{-1};  // of the first unit; -1: not known
   std::int64_t entries_lost_from_ = -1;           // set by load()
 };

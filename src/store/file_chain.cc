@@ -193,6 +193,7 @@ Result<Ok> FileChain::cut_to(std::int64_t end, std::optional<std::int64_t> old_e
     last_is_partial = !bases_.empty() && end < bases_.back() + place_.file_bytes;
     if (last_is_partial) base = bases_.back();
   }
+  if (!removed.empty()) names_synced_.store(false, std::memory_order_relaxed);
   for (const std::int64_t each : removed)
     if (auto done = remove_file(each); !done) return done;
   if (!last_is_partial) return Ok{};
@@ -230,9 +231,15 @@ Result<Ok> FileChain::remove_all() {
     forget_last();
     bases_.clear();
   }
+  names_synced_.store(false, std::memory_order_relaxed);
   auto done = remove_tree(env_.files, place_.directory);
   cache_.forget(place_.directory + "/");
   return done;
+}
+
+Result<Ok> FileChain::sync_all() {
+  const auto all = bases();
+  return all.empty() ? sync(0, 0) : sync(all.front(), all.back() + place_.file_bytes);
 }
 
 Result<Ok> FileChain::sync(std::int64_t from, std::int64_t end) {
@@ -249,7 +256,8 @@ Result<Ok> FileChain::sync(std::int64_t from, std::int64_t end) {
     // The file, the queue's and the topic's directory, each in its parent.
     std::string directory = place_.directory;
     for (int level = 0; level < 3; ++level, directory.resize(directory.rfind('/'))) {
-      if (auto done = env_.files.sync_directory(directory); !done) {
+      auto done = env_.files.sync_directory(directory);
+      if (!done && done.error().code != Errc::kNotFound) {  // else it was removed, or not made yet
         names_synced_.store(false, std::memory_order_relaxed);
         return done;
       }

@@ -70,6 +70,7 @@ class FileChain {
   Result<Ok> remove_all();
   /// Makes [from, end) and the files' names durable.
   Result<Ok> sync(std::int64_t from, std::int64_t end);
+  Result<Ok> sync_all();  ///< Whatever was written, cut off or removed.
   /// Around a sync of many at once, which covers the names of the files there are now.
   void sync_begins() { names_synced_.store(true, std::memory_order_relaxed); }
   void sync_failed() { names_synced_.store(false, std::memory_order_relaxed); }

@@ -288,6 +288,10 @@ Result<Ok> LocalStore::recover(bool clean) {
                       queue->topic(), queue->queue_id());
       queues_.remove(*queue);
     }
+    // None may come back after the next power cut, when there is a log again.
+    if (auto gone = env_.files.sync_tree(queue_directory_);
+        !gone && gone.error().code != Errc::kUnsupported)
+      return gone;
     if (config_.now().index_enable) index_.remove_all();
     return log_.set_end(0);
   }
@@ -364,6 +368,7 @@ Result<Ok> LocalStore::recover(bool clean) {
   if (auto named = env_.files.sync_directory(commit_log_directory_); !named) return named;
   index_.log_ends_at(end);
   const std::int64_t begin = log_.min_offset();
+  std::vector<std::shared_ptr<ConsumeQueue>> cut_ones;
   for (const auto& queue : queues_.all()) {
     const std::int64_t before = queue->max_offset();
     if (auto cut = queue->truncate_behind(end); !cut) return cut;
@@ -373,7 +378,9 @@ Result<Ok> LocalStore::recover(bool clean) {
     }
     if (auto corrected = queue->correct_min_offset(begin); !corrected) return corrected;
     queue->next_offset = queue->max_offset();
+    if (queue->needs_sync()) cut_ones.push_back(queue);
   }
+  queues_.note_unsynced(cut_ones);
   queues_begin_at_ = begin;
   if (!clean || records > 0) {
     const auto took =

@@ -229,6 +229,43 @@ TEST_F(StoreByHand, QueueFilesThatAKilledProcessMadeSurviveALaterPowerCut) {
   EXPECT_EQ(read_all("u", 0).size(), 180U);
 }
 
+/// The disk had kept the entry of a record that it lost.
+TEST_F(StoreByHand, WhatRecoveryTakesFromAQueueDoesNotComeBackWithTheNextPowerCut) {
+  for (const bool log_is_empty : {false, true}) {
+    for (const bool stops : {false, true}) {
+      SCOPED_TRACE(::testing::Message() << "empty " << log_is_empty << ", stops " << stops);
+      config_.root = "/store" + std::to_string(log_is_empty) + std::to_string(stops);
+      open();
+      if (!log_is_empty) {
+        fill("u", 1);
+        flush_all();
+      }
+      fill("lost", 1);
+      ASSERT_TRUE(outside_.disk.files().sync_tree(config_.root + "/consumequeue"));
+      outside_.disk.crash();
+      close();
+      open();
+      EXPECT_EQ(store().max_offset("lost", 0), 0);
+      for (int i = 0; i < 3; ++i) {  // until the checkpoint has passed where that record stood
+        fill("u", 60);
+        flush_all();
+      }
+      if (stops) {
+        close();
+        open();
+        fill("u", 1);
+      }
+      outside_.disk.crash();
+      close();
+      open();
+      EXPECT_EQ(store().max_offset("lost", 0), 0);
+      EXPECT_TRUE(read_all("lost", 0).empty());
+      EXPECT_EQ(read_all("u", 0).size(), log_is_empty ? 180U : 181U);
+      close();
+    }
+  }
+}
+
 /// Recovery begins farther back than the checkpoint says, because a queue is gone, and is cut off
 /// itself when it has made some queues again and others not.
 TEST_F(StoreByHand, APowerCutInRecoveryLosesNothingOfOlderQueues) {

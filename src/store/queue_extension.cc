@@ -95,10 +95,10 @@ Result<Ok> QueueExtension::remove_all() {
   return files_.remove_all();
 }
 
-Result<Ok> QueueExtension::sync() {
+Result<Ok> QueueExtension::sync(bool all) {
   const std::int64_t end = written_.load(std::memory_order_acquire);
-  if (end <= synced_.load()) return Ok{};
-  if (auto done = files_.sync(synced_.load(), end); !done) return done;
+  if (end <= synced_.load() && !all) return Ok{};
+  if (auto done = all ? files_.sync_all() : files_.sync(synced_.load(), end); !done) return done;
   synced_ = end;
   return Ok{};
 }

@@ -49,7 +49,7 @@ class QueueExtension {
   /// The queue begins with an entry that leads to `address`: files wholly before it go.
   Result<Ok> remove_before(std::int64_t address);
   Result<Ok> remove_all();
-  Result<Ok> sync();
+  Result<Ok> sync(bool all);
   void sync_begins();
   void sync_ended(bool good);
 
