@@ -484,6 +484,11 @@ void SendOperation::retry_or_finish(Ptr self, Error error) {
 void SendOperation::finish(Ptr self, Result<SendReceipt>&& result) {
   const ProducerCore::Done done = std::move(request_.done);
   const auto producer = std::move(producer_);  // its last owner may be this operation
+  // Whichever comes first when a client ends, the call's end or its connection's.
+  if (!result && result.error().code == Errc::kDisconnected && producer->instance_->stopped())
+    result = Error{.code = Errc::kStopped,
+                   .detail = "the client is shut down",
+                   .perhaps_done = result.error().perhaps_done};
   (result ? producer->sent_ : producer->failed_).fetch_add(1, std::memory_order_relaxed);
   producer->ended(std::move(self));
   Instance::run_callback(done, std::move(result));

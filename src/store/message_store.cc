@@ -282,16 +282,16 @@ Result<Ok> LocalStore::recover(bool clean) {
   const auto segments = log_.segments();
   if (segments.empty()) {
     // Queues without a log point nowhere.
-    for (const auto& queue : queues_.all()) {
+    const auto queues = queues_.all();
+    for (const auto& queue : queues) {
       if (queue->max_offset() > 0)
         env_.log.warn("the commit log is empty: consume queue dropped: topic={} queue={}",
                       queue->topic(), queue->queue_id());
       queues_.remove(*queue);
     }
     // None may come back after the next power cut, when there is a log again.
-    if (auto gone = env_.files.sync_tree(queue_directory_);
-        !gone && gone.error().code != Errc::kUnsupported)
-      return gone;
+    const auto gone = queues.empty() ? Ok{} : env_.files.sync_tree(queue_directory_);
+    if (!gone && gone.error().code != Errc::kUnsupported) return gone;
     if (config_.now().index_enable) index_.remove_all();
     return log_.set_end(0);
   }
