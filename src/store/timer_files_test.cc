@@ -171,6 +171,30 @@ TEST_F(TimerFiles, TheTimerLogIsCutAndGoesOn) {
   EXPECT_EQ(log.at(10 * 52)->physical_offset, 77);
 }
 
+TEST_F(TimerFiles, AFileThatAPowerCutToreIsFilledUpAndThoseBehindItGo) {
+  constexpr std::int64_t kFile = 1'024, kUnits = 19;  // as many units as a file has room for
+  const auto path = [](std::int64_t base) { return "/store/timerlog/" + segment_name(base); };
+  for (const std::int64_t torn : {std::int64_t{0}, kFile}) {
+    SCOPED_TRACE(torn);
+    {
+      TimerLog log{files(), "/store/timerlog", kFile};
+      ASSERT_TRUE(log.load());
+      ASSERT_TRUE(log.set_end(0));
+      for (int i = 0; i < 3 * kUnits; ++i) ASSERT_TRUE(log.append(unit(i)));
+    }
+    auto file = files().open(path(torn), FileSystem::Open::kExisting);
+    ASSERT_TRUE(file && (*file)->resize(520));
+    TimerLog log{files(), "/store/timerlog", kFile};
+    ASSERT_TRUE(log.load());
+    EXPECT_EQ(files().stat(path(torn))->size, static_cast<std::uint64_t>(kFile));
+    EXPECT_FALSE(files().stat(path(torn + kFile)));
+    EXPECT_EQ(log.end(), torn + kFile);
+    ASSERT_TRUE(log.set_end(torn + 9 * 52));
+    EXPECT_EQ(log.at(torn + 8 * 52)->physical_offset, torn / kFile * kUnits + 8) << "is kept";
+    EXPECT_EQ(*log.append(unit(77)), torn + 9 * 52);
+  }
+}
+
 TEST_F(TimerFiles, AFirstFileThatAPowerCutToreIsFilledUp) {
   {
     TimerLog log{files(), "/store/timerlog", 1'024};

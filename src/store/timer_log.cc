@@ -33,18 +33,12 @@ Result<Ok> TimerLog::load() {
       found.emplace_back(base, each.size);
   for (std::size_t i = 0; i < found.size(); ++i) {
     const auto [base, size] = found[i];
-    // Named by a crash's last act, and not yet filled: it and what is behind it were never vouched
-    // for.
-    if (size < file_bytes_ && (i > 0 || size == 0)) {
-      for (; i < found.size(); ++i)
-        if (auto gone = file_system_.remove(directory_ + "/" + segment_name(found[i].first)); !gone)
-          return gone;
-      break;
-    }
-    const bool in_line =
-        i == 0 || base == found[i - 1].first + static_cast<std::int64_t>(file_bytes_);
-    // The only one may have been torn the same way; filled up it is as good as another.
-    const bool is_torn = size < file_bytes_ && found.size() == 1;
+    const auto length = static_cast<std::int64_t>(file_bytes_);
+    const bool in_line = i == 0 || base == found[i - 1].first + length;
+    // Made or cut by a crash's last act. Filled up it is as good as another, but nothing behind it
+    // was ever vouched for.
+    const bool is_torn =
+        size < file_bytes_ && (i + 1 == found.size() || found[i + 1].first == base + length);
     if ((size != file_bytes_ && !is_torn) || !in_line)
       return Error{Errc::kMalformed,
                    fmt::format("{}/{} has {} bytes and is not in line with mappedFileSizeTimerLog="
@@ -55,6 +49,10 @@ Result<Ok> TimerLog::load() {
     if (!segment) return segment.error();
     (*segment)->set_written(file_bytes_);
     files_.push_back(*std::move(segment));
+    if (!is_torn) continue;
+    while (++i < found.size())
+      if (auto gone = file_system_.remove(directory_ + "/" + segment_name(found[i].first)); !gone)
+        return gone;
   }
   return Ok{};
 }
@@ -80,7 +78,9 @@ Result<Ok> TimerLog::set_end(std::int64_t position) {
                                          [](std::byte b) { return b == std::byte{0}; });
   synced_ = last.base() + static_cast<std::int64_t>(at);
   last.set_written(at);
-  return clean ? Result<Ok>{Ok{}} : last.truncate(at);
+  if (clean) return Ok{};
+  if (auto cut = last.truncate(at); !cut) return cut;
+  return last.sync();  // its length, too, before another file is made behind it
 }
 
 Result<Ok> TimerLog::roll() {
