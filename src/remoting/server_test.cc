@@ -26,8 +26,9 @@ struct Back {
   static constexpr auto kFields = MemberList{};
 };
 
-/// A server with an echo processor and a client, on real loopback sockets.
-class Loopback : public ::testing::Test {
+/// A server with an echo processor and a client, on real loopback sockets. The parameter: how long
+/// io threads look for more before they sleep.
+class Loopback : public ::testing::TestWithParam<std::chrono::microseconds> {
  protected:
   Loopback() {
     processors_.on<EchoRequest>([](const EchoRequest& header, const Request& request) {
@@ -42,7 +43,7 @@ class Loopback : public ::testing::Test {
 
   std::unique_ptr<Clock> clock_ = make_system_clock();
   std::unique_ptr<FileSystem> files_ = make_posix_files();
-  std::unique_ptr<Transport> network_ = make_transport(2);
+  std::unique_ptr<Transport> network_ = make_transport(2, GetParam());
   std::unique_ptr<Executor> workers_ = make_thread_pool(2, "work");
   Random random_{1};
   std::unique_ptr<Logger> log_ = make_silent_logger();
@@ -53,7 +54,7 @@ class Loopback : public ::testing::Test {
   std::unique_ptr<Client> client_;
 };
 
-TEST_F(Loopback, AnswersARequestWithItsHeaderAndBody) {
+TEST_P(Loopback, AnswersARequestWithItsHeaderAndBody) {
   auto answer = client_->call_and_wait(address_, EchoRequest::kCode, EchoRequest{"hello \"world\""},
                                        "body", 3s);
   ASSERT_TRUE(answer) << answer.error().detail;
@@ -62,7 +63,7 @@ TEST_F(Loopback, AnswersARequestWithItsHeaderAndBody) {
   EXPECT_EQ(read_header<EchoRequest>(*answer)->text, "hello \"world\"");
 }
 
-TEST_F(Loopback, CarriesBodiesLargerThanAnyBuffer) {
+TEST_P(Loopback, CarriesBodiesLargerThanAnyBuffer) {
   const std::string body(900'000, 'x');
   auto answer =
       client_->call_and_wait(address_, EchoRequest::kCode, EchoRequest{"large"}, body, 5s);
@@ -70,7 +71,7 @@ TEST_F(Loopback, CarriesBodiesLargerThanAnyBuffer) {
   EXPECT_EQ(answer->body, body);
 }
 
-TEST_F(Loopback, MatchesManyAnswersInFlight) {
+TEST_P(Loopback, MatchesManyAnswersInFlight) {
   constexpr int kCalls = 5'000;
   std::atomic<int> good{0}, done{0};
   std::promise<void> all;
@@ -86,21 +87,21 @@ TEST_F(Loopback, MatchesManyAnswersInFlight) {
   EXPECT_EQ(good, kCalls);
 }
 
-TEST_F(Loopback, AnswersAnUnknownCodeWithJavasRemark) {
+TEST_P(Loopback, AnswersAnUnknownCodeWithJavasRemark) {
   auto answer = client_->call_and_wait(address_, 4'242, protocol::NoFields{}, {}, 3s);
   ASSERT_TRUE(answer) << answer.error().detail;
   EXPECT_EQ(answer->code, 3);
   EXPECT_EQ(answer->remark, " request type 4242 not supported");
 }
 
-TEST_F(Loopback, NamesAMissingField) {
+TEST_P(Loopback, NamesAMissingField) {
   auto answer = client_->call_and_wait(address_, EchoRequest::kCode, protocol::NoFields{}, {}, 3s);
   ASSERT_TRUE(answer) << answer.error().detail;
   EXPECT_EQ(answer->code, 1);
   EXPECT_EQ(answer->remark, "the field text is missing");
 }
 
-TEST_F(Loopback, RefusesAFrameAboveTheLimitAndServesOthers) {
+TEST_P(Loopback, RefusesAFrameAboveTheLimitAndServesOthers) {
   auto answer = client_->call_and_wait(address_, EchoRequest::kCode, EchoRequest{"large"},
                                        std::string(2 << 20, 'x'), 3s);
   ASSERT_FALSE(answer);
@@ -108,7 +109,7 @@ TEST_F(Loopback, RefusesAFrameAboveTheLimitAndServesOthers) {
   EXPECT_TRUE(client_->call_and_wait(address_, EchoRequest::kCode, EchoRequest{"again"}, {}, 3s));
 }
 
-TEST_F(Loopback, NamesAPortInUse) {
+TEST_P(Loopback, NamesAPortInUse) {
   auto second = start_server(
       env_, {.listen_port = server_->local().port, .bind_address = "127.0.0.1"}, processors_);
   ASSERT_FALSE(second);
@@ -116,7 +117,7 @@ TEST_F(Loopback, NamesAPortInUse) {
   EXPECT_NE(second.error().detail.find(std::to_string(server_->local().port)), std::string::npos);
 }
 
-TEST_F(Loopback, EndsCallsInFlightWhenTheServerStops) {
+TEST_P(Loopback, EndsCallsInFlightWhenTheServerStops) {
   std::promise<void> arrived;
   Processors silent{env_};
   silent.on_async<Silent>([&](const Silent&, const Request&) { arrived.set_value(); });
@@ -131,7 +132,7 @@ TEST_F(Loopback, EndsCallsInFlightWhenTheServerStops) {
   EXPECT_EQ(result.error().code, Errc::kDisconnected);
 }
 
-TEST_F(Loopback, EndsEveryCallOnceWhenItsClientGoesWhileConnecting) {
+TEST_P(Loopback, EndsEveryCallOnceWhenItsClientGoesWhileConnecting) {
   std::atomic<int> ended{0};
   constexpr int kRounds = 300;
   for (int i = 0; i < kRounds; ++i) {
@@ -145,7 +146,7 @@ TEST_F(Loopback, EndsEveryCallOnceWhenItsClientGoesWhileConnecting) {
   }
 }
 
-TEST_F(Loopback, EndsACallAtItsDeadline) {
+TEST_P(Loopback, EndsACallAtItsDeadline) {
   Processors silent{env_};
   silent.on_async<Silent>([&](const Silent&, const Request&) {});
   auto server = *start_server(env_, {.listen_port = 0, .bind_address = "127.0.0.1"}, silent);
@@ -155,7 +156,7 @@ TEST_F(Loopback, EndsACallAtItsDeadline) {
   EXPECT_EQ(result.error().code, Errc::kTimeout);
 }
 
-TEST_F(Loopback, CallsBackOverTheConnectionOfARequest) {
+TEST_P(Loopback, CallsBackOverTheConnectionOfARequest) {
   Processors calls_back{env_};
   calls_back.on_async<Back>([&](const Back&, const Request& request) {
     request.peer()->call(
@@ -172,6 +173,11 @@ TEST_F(Loopback, CallsBackOverTheConnectionOfARequest) {
   EXPECT_EQ(answer->remark, "from the server");
   client.reset();
 }
+
+INSTANTIATE_TEST_SUITE_P(Threads, Loopback, ::testing::Values(0us, 50us, 2ms),
+                         [](const auto& tested) {
+                           return "LookFor" + std::to_string(tested.param.count()) + "us";
+                         });
 
 }  // namespace
 }  // namespace apogee::remoting
