@@ -175,6 +175,7 @@ class ConnectingClient final : public Client {
         stream = session.error();
     }
     std::shared_ptr<Connection> connection;
+    std::optional<Error> failed;
     std::vector<Waiting> waiting;
     InFlight::Token starting;
     {
@@ -192,12 +193,13 @@ class ConnectingClient final : public Client {
         if (tls) connection->begin_tls(std::move(tls));
         found->second.connection = connection;
       } else {
+        failed = stream.error();
         shared.targets.erase(found);
       }
     }
-    if (!connection) {
+    if (failed) {
       for (Waiting& each : waiting) {
-        if (each.done) each.done(stream.error());
+        if (each.done) each.done(*failed);
       }
       return;
     }

@@ -290,7 +290,7 @@ Result<Ok> LocalStore::recover(bool clean) {
       queues_.remove(*queue);
     }
     // None may come back after the next power cut, when there is a log again.
-    const auto gone = queues.empty() ? Ok{} : env_.files.sync_tree(queue_directory_);
+    auto gone = queues.empty() ? Result<Ok>{Ok{}} : env_.files.sync_tree(queue_directory_);
     if (!gone && gone.error().code != Errc::kUnsupported) return gone;
     if (config_.now().index_enable) index_.remove_all();
     return log_.set_end(0);
