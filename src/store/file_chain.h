@@ -82,12 +82,12 @@ class FileChain {
   Result<std::shared_ptr<File>> open(std::int64_t base) const;
   Result<std::shared_ptr<File>> make_file(std::int64_t base);
   Result<Ok> remove_file(std::int64_t base);
+  void forget_last();
 
   Env& env_;
   FileCache& cache_;
   const Place place_;
   mutable std::mutex mutex_;
-  void forget_last();
   std::vector<std::int64_t> bases_;  // mutex: first byte of each file, ascending
   // mutex: the file used last, as long as the cache has it open. Most reads and writes of a queue
   // are in one file, and to find that by its path costs more than to read it.
