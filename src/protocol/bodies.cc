@@ -20,7 +20,7 @@ Result<Buffer> inflate_all(Bytes in) {
   int result = Z_OK;
   while (result == Z_OK && out.size() <= kInflatedBytesMax) {
     const std::size_t before = out.size();
-    out.resize(before + 64 * 1024);
+    out.resize(before + std::size_t{64} * 1024);
     stream.next_out = reinterpret_cast<Bytef*>(out.data() + before);
     stream.avail_out = 64 * 1024;
     result = ::inflate(&stream, Z_NO_FLUSH);
@@ -84,7 +84,7 @@ constexpr std::int32_t kVersion5_0_0 = 413;  // from here the mapping part is th
 Result<RegisterBrokerBody> decode_compressed_registration(Bytes body, std::int32_t version) {
   auto inflated = inflate_all(body);
   if (!inflated) return inflated.error();
-  const Error malformed{Errc::kMalformed, "the compressed registration is cut short"};
+  Error malformed{Errc::kMalformed, "the compressed registration is cut short"};
   Parts parts{as_bytes(*inflated)};
   RegisterBrokerBody registration;
   const auto data_version = parts.text();
@@ -100,7 +100,8 @@ Result<RegisterBrokerBody> decode_compressed_registration(Bytes body, std::int32
     auto config = parse_topic_line(*line);
     if (!config)
       return Error{Errc::kMalformed, "a topic of the compressed registration is malformed"};
-    registration.topics.topic_config_table[config->topic_name] = *std::move(config);
+    const std::string name = config->topic_name;
+    registration.topics.topic_config_table[name] = *std::move(config);
   }
   if (const auto filter_servers = parts.text()) {
     if (auto list = decode_body<std::vector<std::string>>(*filter_servers))

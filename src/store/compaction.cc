@@ -24,9 +24,11 @@ Compaction::Compaction(Env& env, const Live<StoreConfig>& config, const CommitLo
 
 Result<Ok> Compaction::load(const Truth& truth) {
   auto positions = protocol::load_table<CompactionPositions>(env_, positions_path_);
-  if (positions && *positions) positions_ = **std::move(positions);
   // Without it, all is compacted anew.
-  if (!positions) env_.log.warn("compaction begins anew: {}", positions.error().detail);
+  if (!positions)
+    env_.log.warn("compaction begins anew: {}", positions.error().detail);
+  else if (*positions)
+    positions_ = **std::move(positions);
   // A queue whose messages have all left the log is known from its compaction log alone.
   auto topics = env_.files.list(place_.log_directory);
   if (!topics && topics.error().code != Errc::kNotFound) return topics.error();
@@ -163,7 +165,7 @@ void Compaction::compact(const Key& key, CompactionLog& log) {
   auto compacted = log.compact(
       position_of(key), static_cast<std::size_t>(config_.now().compaction_map_bytes), may_compact);
   if (compacted && !*compacted) return;
-  Result<Ok> done = compacted ? note_position(key, **compacted) : compacted.error();
+  Result<Ok> done = compacted ? note_position(key, *compacted) : compacted.error();
   if (!done)
     env_.log.error("a compaction failed, it is tried again: topic={} queue={} reason={}", key.first,
                    key.second, done.error().detail);
