@@ -53,6 +53,7 @@ struct Index::State {
   }
   void open_file(const DirectoryEntry& entry, bool last_exit_ok, std::int64_t checkpoint_timestamp);
   bool was_durable(const std::string& path, std::int64_t checkpoint_timestamp) const;
+  bool is_vouched_for(const IndexFile& file, std::int64_t checkpoint_timestamp) const;
   void put_key(const IndexEntry& entry, std::string_view key);
   Result<Ok> begin_file();
   void stop_writing(const Error& error);
@@ -95,6 +96,19 @@ bool Index::State::was_durable(const std::string& path, std::int64_t checkpoint_
   return header && header->next_unit > 1 && header->end_timestamp <= checkpoint_timestamp;
 }
 
+/// Does the checkpoint vouch for `file`, which comes after `files`? It names the last file that was
+/// full and synced by its last millisecond, in which the next file may have begun.
+bool Index::State::is_vouched_for(const IndexFile& file, std::int64_t checkpoint_timestamp) const {
+  const IndexFileHeader header = file.header();
+  // A file without units has nothing to lose, and slots that reached the disk without the header
+  // lead nowhere.
+  if (header.next_unit <= 1) return false;
+  if (header.end_timestamp != checkpoint_timestamp)
+    return header.end_timestamp < checkpoint_timestamp;
+  return file.full() &&
+         (files.empty() || files.back()->header().end_timestamp < checkpoint_timestamp);
+}
+
 /// Nothing here keeps a store from starting: the index is a hint.
 void Index::State::open_file(const DirectoryEntry& entry, bool last_exit_ok,
                              std::int64_t checkpoint_timestamp) {
@@ -116,10 +130,7 @@ void Index::State::open_file(const DirectoryEntry& entry, bool last_exit_ok,
     env.log.warn("index file left alone: {}", file.error().detail);
     return;
   }
-  // A file without units has nothing to lose, and slots that reached the disk without the header
-  // lead nowhere.
-  const IndexFileHeader header = (*file)->header();
-  if (!last_exit_ok && (header.end_timestamp > checkpoint_timestamp || header.next_unit <= 1))
+  if (!last_exit_ok && !is_vouched_for(**file, checkpoint_timestamp))
     return remove("newer than the checkpoint after an unclean exit");
   files.push_back(*std::move(file));
 }

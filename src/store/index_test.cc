@@ -218,6 +218,18 @@ TEST_F(IndexTest, AnUncleanExitDropsWhatIsNewerThanTheCheckpoint) {
   EXPECT_THAT(find("U"), SizeIs(10)) << "the log is dispatched again from there";
 }
 
+TEST_F(IndexTest, AnUncleanExitDropsAFileThatBeganInTheMillisecondInWhichTheLastDurableOneEnded) {
+  put(100, "full", "k1 k2 k3 k4 k5 k6 k7 k8");
+  put(200, "two", "red");  // "red" begins the second file
+  ASSERT_THAT(durable, ElementsAre(kNow));
+  ASSERT_THAT(names(), SizeIs(2));
+  env.disk.kill_process();
+  open(false, durable.back());
+  EXPECT_THAT(names(), SizeIs(1)) << "nothing of the second was synced";
+  put(200, "two", "red");
+  EXPECT_THAT(find("red"), ElementsAre(200)) << "the log is dispatched again";
+}
+
 TEST_F(IndexTest, OffsetsGivenOutAgainAfterTheLogLostItsTailAreIndexed) {
   for (int i = 0; i < 9; ++i) put(100 + i, "old");
   ASSERT_EQ(durable.size(), 1u);
