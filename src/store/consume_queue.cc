@@ -42,13 +42,8 @@ Result<Ok> ConsumeQueue::load(bool clean) {
   if (extension_)
     if (auto loaded = extension_->load(clean); !loaded) return loaded;
   const auto bases = files_.bases();
-  cut_ = !clean || *lost;  // whatever is cut off below, and what was in memory only before
-  if (bases.empty()) {
-    if (*lost) entries_lost_from_ = 0;
-    return end_extension();
-  }
   // The end is behind the last valid entry; files behind an invalid one are cut off with it.
-  std::int64_t end = bases.front(), physical_end = -1;
+  std::int64_t end = bases.empty() ? 0 : bases.front(), physical_end = -1;
   std::optional<QueueEntry> first, last;
   bool lost_entries = *lost;
   for (std::size_t f = bases.size(); f-- > 0;) {
@@ -94,10 +89,9 @@ Result<Ok> ConsumeQueue::load(bool clean) {
   }
   take_end(end, last, physical_end);
   // After a clean stop there is nothing behind it, and a store may have a million queues.
-  if (!clean || lost_entries) {
-    cut_ = true;
+  cut_ = !clean || lost_entries;
+  if (cut_)
     if (auto cut = files_.cut_to(end); !cut) return cut;
-  }
   if (auto ended = end_extension(); !ended) return ended;
   if (!first) {
     auto units = read_units(first_unit(), 1);
