@@ -191,8 +191,8 @@ Result<std::vector<QueueEntry>> ConsumeQueue::read_units(std::int64_t index, std
   const auto unit = static_cast<std::size_t>(unit_bytes_);
   count = std::min(count, static_cast<std::size_t>(end - index));
   const std::int64_t position = index * unit_bytes_;
-  const auto bytes =
-      apart ? files_.read(*apart, position, count * unit) : files_.read(position, count * unit);
+  const auto bytes = apart ? files_.read(*apart, position, count * unit)
+                           : files_.read_on(position, count * unit, end * unit_bytes_);
   if (!bytes) return bytes.error();
   entries.reserve(count);
   for (std::size_t at = 0; at + unit <= bytes->size(); at += unit)

@@ -11,11 +11,15 @@ namespace {
 
 constexpr std::int64_t kOverwrittenMax = 64 << 10;
 
+/// Of a queue's entries those for six pulls of 32: a call of the system costs as much as copying
+/// them.
+constexpr std::size_t kReadAhead = 4 << 10;
+
 }  // namespace
 
 // ---- FileCache ---------------------------------------------------------------------------------
 
-Result<std::shared_ptr<File>> FileCache::open(const std::string& path, FileSystem::Open mode) {
+Result<std::shared_ptr<OpenFile>> FileCache::open(const std::string& path, FileSystem::Open mode) {
   std::lock_guard lock{mutex_};
   if (const auto found = by_path_.find(path); found != by_path_.end()) {
     recent_.splice(recent_.begin(), recent_, found->second);
@@ -23,7 +27,7 @@ Result<std::shared_ptr<File>> FileCache::open(const std::string& path, FileSyste
   }
   auto file = files_.open(path, mode);
   if (!file) return file.error();
-  recent_.emplace_front(path, std::shared_ptr<File>{*std::move(file)});
+  recent_.emplace_front(path, std::make_shared<OpenFile>(*std::move(file)));
   by_path_[path] = recent_.begin();
   if (recent_.size() > most_) {
     by_path_.erase(recent_.back().first);
@@ -60,7 +64,7 @@ bool FileChain::has(std::int64_t base) const {
   return std::binary_search(bases_.begin(), bases_.end(), base);
 }
 
-Result<std::shared_ptr<File>> FileChain::open(std::int64_t base) const {
+Result<std::shared_ptr<OpenFile>> FileChain::open(std::int64_t base) const {
   std::uint32_t removals = 0;
   {
     std::lock_guard lock{mutex_};
@@ -122,7 +126,8 @@ Result<bool> FileChain::load(bool clean) {
       lost = true;
       auto file = cache_.open(path_of(base), FileSystem::Open::kExisting);
       if (!file) return file.error();
-      if (auto resized = (*file)->resize(static_cast<std::uint64_t>(place_.file_bytes)); !resized)
+      if (auto resized = (*file)->file->resize(static_cast<std::uint64_t>(place_.file_bytes));
+          !resized)
         return resized.error();
     }
     bases_.push_back(base);
@@ -130,12 +135,12 @@ Result<bool> FileChain::load(bool clean) {
   return lost;
 }
 
-Result<std::shared_ptr<File>> FileChain::make_file(std::int64_t base) {
+Result<std::shared_ptr<OpenFile>> FileChain::make_file(std::int64_t base) {
   if (auto made = env_.files.create_directories(place_.directory); !made) return made.error();
   auto file = cache_.open(path_of(base), FileSystem::Open::kCreate);
   if (!file) return file;
   // A file of another length stops a Java broker at load.
-  if (auto sized = (*file)->resize(static_cast<std::uint64_t>(place_.file_bytes)); !sized)
+  if (auto sized = (*file)->file->resize(static_cast<std::uint64_t>(place_.file_bytes)); !sized)
     return sized.error();
   names_synced_.store(false, std::memory_order_relaxed);
   std::lock_guard lock{mutex_};
@@ -150,7 +155,7 @@ Result<Ok> FileChain::write(std::int64_t position, std::string_view bytes) {
     if (!file) return file.error();
     const std::string_view part =
         bytes.substr(0, static_cast<std::size_t>(place_.file_bytes - inside));
-    if (auto written = (*file)->write_at(static_cast<std::uint64_t>(inside), as_bytes(part));
+    if (auto written = (*file)->file->write_at(static_cast<std::uint64_t>(inside), as_bytes(part));
         !written)
       return written;
     position += static_cast<std::int64_t>(part.size());
@@ -163,7 +168,7 @@ Result<std::string> FileChain::read(std::int64_t position, std::size_t bytes) co
   const std::int64_t inside = position % place_.file_bytes, base = position - inside;
   auto file = open(base);
   if (!file) return file.error();
-  return read(**file, position, bytes);
+  return read(*(*file)->file, position, bytes);
 }
 
 Result<std::string> FileChain::read(const File& file, std::int64_t position,
@@ -175,6 +180,30 @@ Result<std::string> FileChain::read(const File& file, std::int64_t position,
   if (!got) return got.error();
   read.resize(*got);
   return read;
+}
+
+Result<std::string> FileChain::read_on(std::int64_t position, std::size_t bytes,
+                                       std::int64_t end) const {
+  const std::int64_t inside = position % place_.file_bytes, base = position - inside;
+  const auto there = static_cast<std::size_t>(
+      std::max<std::int64_t>(std::min(end - base, place_.file_bytes) - inside, 0));
+  bytes = std::min(bytes, there);
+  auto open_file = open(base);
+  if (!open_file) return open_file.error();
+  OpenFile& file = **open_file;
+  {
+    std::lock_guard lock{file.mutex};
+    const std::int64_t skip = inside - file.ahead_from;
+    if (skip >= 0 && static_cast<std::size_t>(skip) + bytes <= file.ahead.size())
+      return file.ahead.substr(static_cast<std::size_t>(skip), bytes);
+  }
+  auto more = read(*file.file, position, std::min(std::max(bytes, kReadAhead), there));
+  if (!more || more->size() <= bytes) return more;
+  std::string wanted = more->substr(0, bytes);
+  std::lock_guard lock{file.mutex};
+  file.ahead_from = inside;
+  file.ahead = *std::move(more);
+  return wanted;
 }
 
 /// A little is written over, as what follows will be: giving its block back can cost a disk
@@ -199,12 +228,16 @@ Result<Ok> FileChain::cut_to(std::int64_t end, std::optional<std::int64_t> old_e
   if (!last_is_partial) return Ok{};
   auto file = open(base);
   if (!file) return file.error();
+  {
+    std::lock_guard lock{(*file)->mutex};
+    (*file)->ahead.clear();
+  }
   if (old_end && *old_end <= base + place_.file_bytes && *old_end - end <= kOverwrittenMax) {
     const std::string zeros(static_cast<std::size_t>(*old_end - end), '\0');
-    return (*file)->write_at(static_cast<std::uint64_t>(end - base), as_bytes(zeros));
+    return (*file)->file->write_at(static_cast<std::uint64_t>(end - base), as_bytes(zeros));
   }
-  if (auto done = (*file)->resize(static_cast<std::uint64_t>(end - base)); !done) return done;
-  return (*file)->resize(static_cast<std::uint64_t>(place_.file_bytes));
+  if (auto done = (*file)->file->resize(static_cast<std::uint64_t>(end - base)); !done) return done;
+  return (*file)->file->resize(static_cast<std::uint64_t>(place_.file_bytes));
 }
 
 Result<Ok> FileChain::remove_first() {
@@ -250,7 +283,7 @@ Result<Ok> FileChain::sync(std::int64_t from, std::int64_t end) {
       if (file.error().code == Errc::kNotFound) continue;  // removed meanwhile
       return file.error();
     }
-    if (auto done = (*file)->sync(); !done) return done;
+    if (auto done = (*file)->file->sync(); !done) return done;
   }
   if (!names_synced_.exchange(true, std::memory_order_relaxed)) {
     // The file, the queue's and the topic's directory, each in its parent.

@@ -14,19 +14,27 @@
 
 namespace apogee::store {
 
+/// A file that is kept open, and what was read of it last for whoever reads on.
+struct OpenFile {
+  const std::unique_ptr<File> file;
+  std::mutex mutex;
+  std::int64_t ahead_from = 0;  // mutex: in the file
+  std::string ahead;            // mutex
+};
+
 /// Open files, at most so many: a store may have a million queues. Any thread; a file in use stays
 /// open until its user is done.
 class FileCache {
  public:
   FileCache(FileSystem& files, std::size_t most) : files_{files}, most_{most} {}
-  Result<std::shared_ptr<File>> open(const std::string& path, FileSystem::Open mode);
+  Result<std::shared_ptr<OpenFile>> open(const std::string& path, FileSystem::Open mode);
   void forget(const std::string& path_prefix);
 
  private:
   FileSystem& files_;
   const std::size_t most_;
   std::mutex mutex_;
-  std::list<std::pair<std::string, std::shared_ptr<File>>> recent_;  // front: used last
+  std::list<std::pair<std::string, std::shared_ptr<OpenFile>>> recent_;  // front: used last
   std::unordered_map<std::string, decltype(recent_)::iterator> by_path_;
 };
 
@@ -57,7 +65,10 @@ class FileChain {
   Result<Ok> write(std::int64_t position, std::string_view bytes);
   /// From `position` on, at most to the end of its file. kNotFound: there is no such file.
   Result<std::string> read(std::int64_t position, std::size_t bytes) const;
-  /// The same of the file that was opened apart from those that are kept open: a start looks at
+  /// The same for who reads forward, a little at a time: more than asked for is read, up to `end`,
+  /// and kept with the open file. What stands before `end` does not change until it is cut off.
+  Result<std::string> read_on(std::int64_t position, std::size_t bytes, std::int64_t end) const;
+  /// As read(), of the file that was opened apart from those that are kept open: a start looks at
   /// each of a million once.
   Result<std::string> read(const File& file, std::int64_t position, std::size_t bytes) const;
   Result<std::unique_ptr<File>> open_apart(std::int64_t base) const {
@@ -79,8 +90,8 @@ class FileChain {
   std::string path_of(std::int64_t base) const;
   bool has(std::int64_t base) const;
   /// kNotFound: there is no such file.
-  Result<std::shared_ptr<File>> open(std::int64_t base) const;
-  Result<std::shared_ptr<File>> make_file(std::int64_t base);
+  Result<std::shared_ptr<OpenFile>> open(std::int64_t base) const;
+  Result<std::shared_ptr<OpenFile>> make_file(std::int64_t base);
   Result<Ok> remove_file(std::int64_t base);
   void forget_last();
 
@@ -91,7 +102,7 @@ class FileChain {
   std::vector<std::int64_t> bases_;  // mutex: first byte of each file, ascending
   // mutex: the file used last, as long as the cache has it open. Most reads and writes of a queue
   // are in one file, and to find that by its path costs more than to read it.
-  mutable std::weak_ptr<File> last_;
+  mutable std::weak_ptr<OpenFile> last_;
   mutable std::int64_t last_base_ = -1;
   std::uint32_t removals_ = 0;  // mutex: a file opened before one of them is not kept as last_
   std::atomic<bool> names_synced_{
