@@ -26,8 +26,9 @@ class ScriptedClient final : public remoting::Client {
   };
 
   ScriptedClient(Clock& clock, std::deque<Call>& calls) : Client{clock}, calls_{calls} {}
-  void call_in_place(const std::string& address, std::function<void(Buffer&, std::int32_t)> encode,
-                     Clock::Instant, remoting::AnsweredInPlace done) override {
+  void call_in_place(const std::string& address,
+                     std::function<void(Buffer&, std::int32_t)>&& encode, Clock::Instant,
+                     remoting::AnsweredInPlace&& done) override {
     Buffer bytes;
     encode(bytes, 1);
     protocol::CommandDecoder decoder;

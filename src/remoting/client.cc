@@ -53,8 +53,11 @@ class ConnectingClient final : public Client {
     shared_->connections.wait_until_empty(5s);
   }
 
-  void call_in_place(const std::string& address, std::function<void(Buffer&, std::int32_t)> encode,
-                     Clock::Instant deadline, AnsweredInPlace done) override {
+  void call_in_place(const std::string& address,
+                     std::function<void(Buffer&, std::int32_t)>&& encode, Clock::Instant deadline,
+                     AnsweredInPlace&& done) override {
+    if (const auto connection = connection_to(address))
+      return connection->call_in_place(encode, deadline, std::move(done));
     submit(address, {std::move(encode), deadline, std::move(done)});
   }
   void oneway_frame(const std::string& address,
@@ -130,6 +133,16 @@ class ConnectingClient final : public Client {
     }
   };
 
+  /// Null: there is none (any more).
+  std::shared_ptr<Connection> connection_to(const std::string& address) {
+    std::lock_guard lock{shared_->mutex};
+    const auto found = shared_->targets.find(address);
+    if (found == shared_->targets.end()) return nullptr;
+    const auto& connection = found->second.connection;
+    return connection && connection->connected() ? connection : nullptr;
+  }
+
+  /// Connects first if need be.
   void submit(const std::string& address, Waiting&& waiting) {
     std::shared_ptr<Connection> connection;
     std::string to_connect;  // `address` may be gone with what waits

@@ -33,8 +33,8 @@ class Client {
   /// Sends a request to `address` ("host:port"), connecting first if need be; the deadline covers
   /// both. `done` runs once, on a loop.
   virtual void call_in_place(const std::string& address,
-                             std::function<void(Buffer& out, std::int32_t opaque)> encode,
-                             Clock::Instant deadline, AnsweredInPlace done) = 0;
+                             std::function<void(Buffer& out, std::int32_t opaque)>&& encode,
+                             Clock::Instant deadline, AnsweredInPlace&& done) = 0;
   void call_frame(const std::string& address,
                   std::function<void(Buffer& out, std::int32_t opaque)> encode,
                   std::chrono::milliseconds timeout,

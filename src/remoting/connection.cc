@@ -12,9 +12,7 @@ constexpr std::size_t kKeptFields = 256;          // scratch for more fields tha
 constexpr std::size_t kMergedFrameBytes =
     256 << 10;  // small answers are gathered in one buffer up to this size
 
-constexpr std::size_t kSpareCalls = 1'024;                  // memory for so many calls is kept
 constexpr std::size_t kSpareBytes = 2 * kMergedFrameBytes;  // kept by a thread at most
-constexpr std::size_t kSpareForeignBytes = 64 << 10;        // kept by a connection that calls
 
 std::atomic<std::uint64_t> next_id{
     1};  // ids are unique in the process: tables of several servers may meet
@@ -31,6 +29,14 @@ struct Batch {
 Batch& batch_of_thread() {
   static thread_local Batch batch;
   return batch;
+}
+
+/// Memory for the thread's next answers, if it is more than there is.
+void keep(Buffer&& used) {
+  Buffer& spare = batch_of_thread().spare;
+  if (used.capacity() <= spare.capacity() || used.capacity() > kSpareBytes) return;
+  spare = std::move(used);
+  spare.clear();
 }
 
 std::size_t size_of(const OutFrame& frame) {
@@ -342,11 +348,9 @@ void Connection::fail(const std::string& why) {
 }
 
 void Connection::answer(const protocol::CommandView& response) {
-  auto call = pending_.extract(response.opaque);
-  if (!call) return;  // too late, or never asked
+  auto done = pending_.take(response.opaque);
+  if (!done) return;  // too late, or never asked
   pending_count_.store(pending_.size(), std::memory_order_relaxed);
-  auto done = std::exchange(call.mapped().done, nullptr);
-  if (spare_.size() < kSpareCalls) spare_.push_back(std::move(call));
   done(response);
 }
 
@@ -383,10 +387,10 @@ void Connection::take_foreign() {
     std::lock_guard lock{foreign_mutex_};
     std::swap(taken_, foreign_);
     std::swap(taken_.spare, foreign_.spare);  // it goes on with whoever fills it
-    // Who calls will call again: into the memory of what was written last.
+    // Who calls will call again: into the memory of what was written last, if it is about as much.
     Buffer& written = batch_of_thread().spare;
     if (!taken_.calls.empty() && written.capacity() > foreign_.spare.capacity() &&
-        written.capacity() <= kSpareForeignBytes)
+        written.capacity() <= 2 * taken_.frames.front().bytes.capacity())
       std::swap(written, foreign_.spare);
   }
   for (Call& each : taken_.calls) expect(each);
@@ -395,7 +399,10 @@ void Connection::take_foreign() {
     taken_.frames.clear();
     return;
   }
-  for (OutFrame& frame : taken_.frames) queue(frame);
+  for (OutFrame& frame : taken_.frames) {
+    queue(frame);
+    keep(std::move(frame.bytes));  // if it was merged
+  }
   taken_.frames.clear();
   report_unsent();
   if (!in_batch_) flush();
@@ -487,11 +494,7 @@ void Connection::on_written() {
   std::size_t sent = 0;
   for (OutFrame& frame : in_flight_) {
     sent += size_of(frame);
-    Buffer& spare = batch_of_thread().spare;
-    if (frame.bytes.capacity() <= spare.capacity() || frame.bytes.capacity() > kSpareBytes)
-      continue;
-    spare = std::move(frame.bytes);
-    spare.clear();
+    keep(std::move(frame.bytes));
   }
   in_flight_.clear();
   writing_ = false;
@@ -520,12 +523,12 @@ void Connection::call_frame(std::function<void(Buffer&, std::int32_t)> encode,
 }
 
 void Connection::call_in_place(const std::function<void(Buffer&, std::int32_t)>& encode,
-                               Clock::Instant deadline, AnsweredInPlace done) {
+                               Clock::Instant deadline, AnsweredInPlace&& done) {
   const std::int32_t opaque = next_opaque();
   static thread_local Buffer spare;  // memory of a frame that was merged into another
   OutFrame frame{std::exchange(spare, {}), {}};
   encode(frame.bytes, opaque);
-  Call call{opaque, {deadline, std::move(done)}};
+  Call call{opaque, deadline, std::move(done)};
   if (loop_.on_this_thread()) {
     expect(call);
     return send(std::move(frame));
@@ -539,29 +542,13 @@ void Connection::call_in_place(const std::function<void(Buffer&, std::int32_t)>&
 /// Its frame follows.
 void Connection::expect(Call& call) {
   if (closed_.load(std::memory_order_relaxed))
-    return call.pending.done(Error{Errc::kDisconnected, remote_text_ + " is not connected"});
-  if (spare_.empty()) {
-    pending_[call.opaque] = std::move(call.pending);
-  } else {
-    auto node = std::move(spare_.back());
-    spare_.pop_back();
-    node.key() = call.opaque;
-    node.mapped() = std::move(call.pending);
-    pending_.insert(std::move(node));
-  }
+    return call.done(Error{Errc::kDisconnected, remote_text_ + " is not connected"});
+  pending_.insert(std::move(call));
   pending_count_.store(pending_.size(), std::memory_order_relaxed);
 }
 
 void Connection::expire(Clock::Instant now) {
-  std::vector<AnsweredInPlace> late;
-  for (auto at = pending_.begin(); at != pending_.end();) {
-    if (at->second.deadline <= now) {
-      late.push_back(std::move(at->second.done));
-      at = pending_.erase(at);
-    } else {
-      ++at;
-    }
-  }
+  auto late = pending_.take_late(now);
   pending_count_.store(pending_.size(), std::memory_order_relaxed);
   for (auto& done : late)
     done(Error{Errc::kTimeout, "no answer from " + remote_text_ + " in time"});
@@ -602,12 +589,11 @@ void Connection::on_closed(const Error& why) {
   const auto self = shared_from_this();  // erase() below may drop the last owner
   closed_.store(true, std::memory_order_release);
   closing_ = true;
-  auto pending = std::move(pending_);
-  pending_.clear();
+  auto pending = pending_.take_all();
   pending_count_.store(0, std::memory_order_relaxed);
   const Error error{Errc::kDisconnected,
                     remote_text_ + ": " + (close_reason_.empty() ? why.detail : close_reason_)};
-  for (auto& [opaque, call] : pending) call.done(error);
+  for (auto& done : pending) done(error);
   handler_.on_disconnected(self, error);
   queued_.clear();
   in_flight_.clear();

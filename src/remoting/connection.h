@@ -9,9 +9,9 @@
 
 #include "base/brief_mutex.h"
 #include "base/env.h"
-#include "remoting/answered_in_place.h"
 #include "remoting/input_buffer.h"
 #include "remoting/peer.h"
+#include "remoting/pending_calls.h"
 #include "remoting/proxy_protocol.h"
 #include "remoting/tls.h"
 
@@ -79,7 +79,7 @@ class Connection final : public Peer,
                   std::function<void(Result<OwnedCommand>)> done) override;
   /// `encode` runs inside this call.
   void call_in_place(const std::function<void(Buffer&, std::int32_t)>& encode,
-                     Clock::Instant deadline, AnsweredInPlace done);
+                     Clock::Instant deadline, AnsweredInPlace&& done);
   void answered(Answered answered, Clock::Instant arrived) override;
   std::int32_t next_opaque() override { return opaque_.fetch_add(1, std::memory_order_relaxed); }
 
@@ -95,15 +95,6 @@ class Connection final : public Peer,
   void on_closed(const Error& why) override;
 
  private:
-  struct Pending {
-    Clock::Instant deadline;
-    AnsweredInPlace done;
-  };
-  using PendingCalls = std::unordered_map<std::int32_t, Pending>;
-  struct Call {
-    std::int32_t opaque;
-    Pending pending;
-  };
   /// What other threads want sent, and the answers they wait for.
   struct Foreign {
     std::vector<OutFrame> frames;
@@ -170,8 +161,7 @@ class Connection final : public Peer,
   Foreign foreign_;  // guarded by foreign_mutex_
   Foreign taken_;    // loop; empty, but for its memory
 
-  PendingCalls pending_;                        // loop
-  std::vector<PendingCalls::node_type> spare_;  // loop; nodes of calls that are answered
+  PendingCalls pending_;  // loop
   std::atomic<std::size_t> pending_count_{0};
   std::atomic<std::int32_t> opaque_{1};
   std::atomic<std::size_t> unsent_{0};
