@@ -111,12 +111,23 @@ void ProducerCore::shutdown() {
   if (accumulator_)
     for (auto& batch : accumulator_->take_all()) send_gathered(std::move(batch));
   if (trace_) trace_->flush();
+  stop();
   instance_->remove_producer(group_);
 }
 
+/// What is kept to be used again holds on to this producer.
+void ProducerCore::stop() {
+  stopped_ = true;
+  std::vector<SendOperationPtr> spare, ended;  // end without the locks
+  std::lock_guard started{started_.mutex};
+  std::lock_guard lock{ended_.mutex};
+  spare.swap(started_.spare);
+  ended.swap(ended_.spare);
+}
+
 std::vector<std::string> ProducerCore::topics() const {
-  std::lock_guard lock{mutex_};
-  return {topics_.begin(), topics_.end()};
+  std::lock_guard lock{started_.mutex};
+  return {started_.topics.begin(), started_.topics.end()};
 }
 
 // ---- Sending
@@ -124,10 +135,7 @@ std::vector<std::string> ProducerCore::topics() const {
 
 void ProducerCore::send(Message&& message, Target&& target, Mode mode,
                         std::chrono::milliseconds timeout, Done&& done) {
-  const auto refuse = [&](Error error) {
-    failed_.fetch_add(1, std::memory_order_relaxed);
-    Instance::run_callback(done, Result<SendReceipt>{std::move(error)});
-  };
+  const auto refuse = [&](Error error) { Instance::run_callback(done, refused(std::move(error))); };
   if (stopped_ || instance_->stopped()) return refuse(stopped_error());
   if (auto checked = check_message(message, config_.max_message_bytes); !checked)
     return refuse(checked.error());
@@ -147,10 +155,7 @@ void ProducerCore::send_batch(std::span<const Message> batch, Target target, Mod
                               std::chrono::milliseconds timeout, Done done) {
   Result<Ok> checked = check_batch(batch, config_.max_message_bytes);
   if (stopped_ || instance_->stopped()) checked = stopped_error();
-  if (!checked) {
-    failed_.fetch_add(1, std::memory_order_relaxed);
-    return Instance::run_callback(done, Result<SendReceipt>{checked.error()});
-  }
+  if (!checked) return Instance::run_callback(done, refused(std::move(checked.error())));
   launch(batch.front().topic, {std::move(target), mode, timeout, std::move(done)},
          [&](Outgoing& out, std::int64_t now) { set_batch(out, *instance_, batch, now); });
 }
@@ -179,24 +184,27 @@ void ProducerCore::launch(const std::string& topic, SendRequest&& request, const
   const std::int64_t wall_ms = clock.wall_ms();
   std::string wire_topic = wrapped(topic, name_space);
   SendOperationPtr operation = operation_for(wire_topic);
-  set(operation->prepare(shared_from_this(), std::move(wire_topic), std::move(request), now,
-                         wall_ms),
-      wall_ms);
+  set(operation->prepare(std::move(wire_topic), std::move(request), now, wall_ms), wall_ms);
   admit(std::move(operation), now);
 }
 
 SendOperationPtr ProducerCore::operation_for(const std::string& topic) {
   {
-    std::lock_guard lock{mutex_};
+    std::lock_guard lock{started_.mutex};
     // Where a topic leads is kept fresh for as long as the producer lives.
-    if (!topics_.contains(topic)) topics_.insert(topic);
-    if (!spare_.empty()) {
-      SendOperationPtr operation = std::move(spare_.back());
-      spare_.pop_back();
+    if (!started_.topics.contains(topic)) started_.topics.insert(topic);
+    auto& spare = started_.spare;
+    if (spare.empty()) {
+      std::lock_guard ended{ended_.mutex};
+      spare.swap(ended_.spare);
+    }
+    if (!spare.empty()) {
+      SendOperationPtr operation = std::move(spare.back());
+      spare.pop_back();
       return operation;
     }
   }
-  return std::make_unique<SendOperation>();
+  return std::make_unique<SendOperation>(shared_from_this());
 }
 
 void ProducerCore::admit(SendOperationPtr operation, Clock::Instant now) {
@@ -208,10 +216,10 @@ void ProducerCore::admit(SendOperationPtr operation, Clock::Instant now) {
   const Clock::Instant deadline = admitted.deadline();
   std::uint64_t number = 0;
   {
-    std::lock_guard lock{mutex_};
-    if (!waiting_.empty() || !take_room(admitted.bytes())) {  // each in its turn
-      number = ++last_number_;
-      waiting_.push_back({number, std::move(operation)});
+    std::lock_guard lock{started_.mutex};
+    if (!started_.waiting.empty() || !take_room(admitted.bytes())) {  // each in its turn
+      number = ++started_.last_number;
+      started_.waiting.push_back({number, std::move(operation)});
     }
   }
   if (operation) return admitted.start(std::move(operation), now);
@@ -220,11 +228,12 @@ void ProducerCore::admit(SendOperationPtr operation, Clock::Instant now) {
     if (!self) return;
     SendOperationPtr late;
     {
-      std::lock_guard lock{self->mutex_};
-      const auto found = std::ranges::find(self->waiting_, number, &Waiting::number);
-      if (found == self->waiting_.end()) return;  // it began
+      std::lock_guard lock{self->started_.mutex};
+      auto& waiting = self->started_.waiting;
+      const auto found = std::ranges::find(waiting, number, &Waiting::number);
+      if (found == waiting.end()) return;  // it began
       late = std::move(found->operation);
-      self->waiting_.erase(found);
+      waiting.erase(found);
     }
     SendOperation& refused = *late;
     refused.fail(std::move(late), {Errc::kBusy,
@@ -233,35 +242,56 @@ void ProducerCore::admit(SendOperationPtr operation, Clock::Instant now) {
   });
 }
 
+ProducerCore::InFlight ProducerCore::in_flight() const {
+  std::lock_guard lock{ended_.mutex};
+  return {started_.count - ended_.count, started_.bytes - ended_.bytes};
+}
+
 bool ProducerCore::take_room(std::size_t bytes) {
-  const bool too_many = config_.max_in_flight > 0 && in_flight_ >= config_.max_in_flight;
-  // A message larger than the bound goes out alone.
-  const bool too_large = config_.max_in_flight_bytes > 0 && in_flight_ > 0 &&
-                         in_flight_bytes_ + bytes > config_.max_in_flight_bytes;
-  if (too_many || too_large) return false;
-  in_flight_.fetch_add(1, std::memory_order_relaxed);
-  in_flight_bytes_.fetch_add(bytes, std::memory_order_relaxed);
+  if (bounded()) {
+    const InFlight now = in_flight();
+    const bool too_many = config_.max_in_flight > 0 && now.count >= config_.max_in_flight;
+    // A message larger than the bound goes out alone.
+    const bool too_large = config_.max_in_flight_bytes > 0 && now.count > 0 &&
+                           now.bytes + bytes > config_.max_in_flight_bytes;
+    if (too_many || too_large) return false;
+  }
+  started_.count.fetch_add(1, std::memory_order_relaxed);
+  started_.bytes.fetch_add(bytes, std::memory_order_relaxed);
   return true;
 }
 
-void ProducerCore::ended(SendOperationPtr operation) {
-  const std::size_t bytes = operation->bytes();
-  const bool admitted = operation->admitted();
-  operation->let_go();
-  if (admitted) give_room(bytes, std::move(operation));
+void ProducerCore::ended(End end, SendOperationPtr& operation) {
+  constexpr std::size_t kSpare = 256;
+  // What is kept is let go of by stop(), and may be all that holds this.
+  const auto self = bounded() ? shared_from_this() : nullptr;
+  {
+    std::lock_guard lock{ended_.mutex};
+    ++(end.stored ? ended_.sent : ended_.failed);
+    if (end.admitted) {
+      ++ended_.count;
+      ended_.bytes += end.bytes;
+      if (operation && !stopped_ && ended_.spare.size() < kSpare)
+        ended_.spare.push_back(std::move(operation));
+    }
+  }
+  if (self) begin_waiting();
 }
 
-void ProducerCore::give_room(std::size_t bytes, SendOperationPtr ended) {
-  constexpr std::size_t kSpare = 256;
+Result<SendReceipt> ProducerCore::refused(Error error) {
+  std::lock_guard lock{ended_.mutex};
+  ++ended_.failed;
+  return error;
+}
+
+void ProducerCore::begin_waiting() {
   std::vector<SendOperationPtr> next;  // a large one makes room for many small ones
   {
-    std::lock_guard lock{mutex_};
-    in_flight_.fetch_sub(1, std::memory_order_relaxed);
-    in_flight_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
-    if (ended && spare_.size() < kSpare) spare_.push_back(std::move(ended));
-    while (!waiting_.empty() && take_room(waiting_.front().operation->bytes())) {
-      next.push_back(std::move(waiting_.front().operation));
-      waiting_.pop_front();
+    std::lock_guard lock{started_.mutex};
+    auto& waiting = started_.waiting;
+    while (!waiting.empty() && take_room(waiting.front().operation->bytes())) {
+      next.push_back(std::move(waiting.front().operation));
+      waiting.pop_front();
     }
   }
   for (SendOperationPtr& each : next) {
@@ -562,11 +592,13 @@ Result<std::shared_ptr<ProducerCore>> inner_producer(const std::shared_ptr<Insta
 }
 
 ProducerStatistics ProducerCore::statistics() const {
-  return {.sent = sent_,
-          .failed = failed_,
+  const InFlight now = in_flight();
+  std::lock_guard lock{ended_.mutex};
+  return {.sent = ended_.sent,
+          .failed = ended_.failed,
           .retried = retried_,
-          .in_flight = in_flight_,
-          .in_flight_bytes = in_flight_bytes_};
+          .in_flight = now.count,
+          .in_flight_bytes = now.bytes};
 }
 
 }  // namespace apogee::client

@@ -81,7 +81,7 @@ class ProducerCore final : public ProducerRole, public std::enable_shared_from_t
   void check_transaction(const std::string& broker, ReceivedMessage message,
                          std::int64_t tran_state_table_offset,
                          std::int64_t commit_log_offset) override;
-  void stop() override { stopped_ = true; }
+  void stop() override;
 
  private:
   friend class SendOperation;
@@ -98,13 +98,23 @@ class ProducerCore final : public ProducerRole, public std::enable_shared_from_t
   void send_gathered(Accumulator::Batch batch);
   /// One that ended before, or a new one; the topic is one of this producer's from now on.
   SendOperationPtr operation_for(const std::string& topic);
-  void ended(SendOperationPtr operation);
+  /// A send has ended, of an operation that is taken if it will be used again. Nothing of either
+  /// may be touched from here on.
+  struct End {
+    std::size_t bytes;
+    bool admitted, stored;
+  };
+  void ended(End end, SendOperationPtr& operation);
+  Result<SendReceipt> refused(Error error);
   /// Back-pressure: begins `operation` now or when there is room.
   void admit(SendOperationPtr operation, Clock::Instant now);
   bool bounded() const { return config_.max_in_flight > 0 || config_.max_in_flight_bytes > 0; }
-  bool take_room(std::size_t bytes);  // mutex_ is held if there are bounds
-  /// Of one that was admitted. What ended is kept for the next, if it is given.
-  void give_room(std::size_t bytes, SendOperationPtr ended);
+  bool take_room(std::size_t bytes);  // the lock of started_ is held if there are bounds
+  void begin_waiting();               // as many as there is room for
+  struct InFlight {
+    std::uint64_t count, bytes;
+  };
+  InFlight in_flight() const;
   void probe_slow_brokers();
 
   const std::shared_ptr<Instance> instance_;
@@ -114,17 +124,29 @@ class ProducerCore final : public ProducerRole, public std::enable_shared_from_t
   const std::function<void(const EndTransactionEvent&)> before_end_;
   FaultTolerance faults_;
   std::atomic<bool> stopped_{false};
-  std::atomic<std::uint64_t> sent_{0}, failed_{0}, retried_{0}, in_flight_{0}, in_flight_bytes_{0};
+  std::atomic<std::uint64_t> retried_{0};
 
-  mutable BriefMutex mutex_;
-  std::set<std::string, std::less<>> topics_;
+  // What threads that send touch, and what io threads do, apart: each is spared the other's waits.
   struct Waiting {
     std::uint64_t number;
     SendOperationPtr operation;
   };
-  std::deque<Waiting> waiting_;          // for room; guarded by mutex_, as the next two
-  std::uint64_t last_number_ = 0;        // of waiting_
-  std::vector<SendOperationPtr> spare_;  // ended, to be used again
+  struct Started {
+    mutable BriefMutex mutex;
+    std::set<std::string, std::less<>> topics;
+    std::deque<Waiting> waiting;                    // for room
+    std::uint64_t last_number = 0;                  // of waiting
+    std::vector<SendOperationPtr> spare;            // ended before, to be used again
+    std::atomic<std::uint64_t> count{0}, bytes{0};  // without the lock
+  };
+  struct Ended {
+    mutable BriefMutex mutex;
+    std::uint64_t sent = 0, failed = 0, count = 0, bytes = 0;
+    std::vector<SendOperationPtr> spare;  // for Started, once that has none
+  };
+  static constexpr std::size_t kCacheLine = 64;
+  alignas(kCacheLine) Started started_;
+  alignas(kCacheLine) Ended ended_;  // its lock may be taken under that of started_
 
   std::unique_ptr<Accumulator> accumulator_;  // null: messages go one by one
   std::unique_ptr<Periodic> probes_;

@@ -46,10 +46,10 @@ bool has_master(const protocol::TopicRouteData& route, const std::string& broker
   });
 }
 
-}  // namespace
-
-PublishInfoPtr publish_info(const std::string& topic, const protocol::TopicRouteData& route,
-                            std::uint32_t first) {
+/// But for the masters.
+std::shared_ptr<PublishInfo> publish_info(const std::string& topic,
+                                          const protocol::TopicRouteData& route,
+                                          std::uint32_t first) {
   auto info = std::make_shared<PublishInfo>();
   info->next.store(first, std::memory_order_relaxed);
   if (route.order_topic_conf && !route.order_topic_conf->empty()) {
@@ -63,6 +63,8 @@ PublishInfoPtr publish_info(const std::string& topic, const protocol::TopicRoute
   }
   return info;
 }
+
+}  // namespace
 
 std::vector<MessageQueue> readable_queues(const std::string& topic,
                                           const protocol::TopicRouteData& route) {
@@ -86,11 +88,14 @@ Routes::Change Routes::update(const std::string& topic, const protocol::TopicRou
                               std::uint32_t first) {
   Change change;
   std::lock_guard lock{mutex_};
+  bool moved = false;
   for (const protocol::BrokerData& each : route.broker_datas) {
     auto& known = brokers_[each.broker_name];
     change.brokers = change.brokers || !std::ranges::includes(known, each.broker_addresses);
+    moved = moved || known != each.broker_addresses;
     known = each.broker_addresses;
   }
+  if (moved) find_masters_again();
   const auto [at, is_new] = topics_.try_emplace(topic);
   Topic& known = at->second;
   const auto sorted = [](const protocol::TopicRouteData& of) {
@@ -103,7 +108,9 @@ Routes::Change Routes::update(const std::string& topic, const protocol::TopicRou
   change.route = is_new || sorted(known.route) != sorted(route);
   if (!change.route) return change;
   known.route = route;
-  known.publish = publish_info(topic, route, first);
+  auto publish = publish_info(topic, route, first);
+  find_masters(*publish);
+  known.publish = std::move(publish);
   known.subscribe = readable_queues(topic, route);
   return change;
 }
@@ -130,10 +137,34 @@ std::optional<protocol::TopicRouteData> Routes::route(const std::string& topic) 
 
 std::string Routes::master(const std::string& broker) const {
   std::lock_guard lock{mutex_};
+  return master_of(broker);
+}
+
+const std::string& Routes::master_of(const std::string& broker) const {
+  static const std::string kNone;
   const auto found = brokers_.find(broker);
-  if (found == brokers_.end()) return {};
+  if (found == brokers_.end()) return kNone;
   const auto address = found->second.find(0);
-  return address == found->second.end() ? std::string{} : address->second;
+  return address == found->second.end() ? kNone : address->second;
+}
+
+void Routes::find_masters(PublishInfo& info) const {
+  info.masters.clear();
+  for (const MessageQueue& each : info.queues) info.masters.push_back(master_of(each.broker));
+}
+
+/// A broker of any topic has another address now.
+void Routes::find_masters_again() {
+  for (auto& [topic, known] : topics_) {
+    if (!known.publish) continue;
+    auto publish = std::make_shared<PublishInfo>();
+    publish->ordered = known.publish->ordered;
+    publish->queues = known.publish->queues;
+    publish->next.store(known.publish->next.load(std::memory_order_relaxed),
+                        std::memory_order_relaxed);
+    find_masters(*publish);
+    known.publish = std::move(publish);
+  }
 }
 
 std::optional<BrokerAddress> Routes::reader(const std::string& broker, std::int64_t id,
@@ -179,10 +210,13 @@ void Routes::drop_offline() {
   for (const auto& [topic, known] : topics_)
     for (const auto& broker : known.route.broker_datas)
       for (const auto& [id, address] : broker.broker_addresses) routed.insert(address);
+  std::size_t dropped = 0;
   for (auto broker = brokers_.begin(); broker != brokers_.end();) {
-    std::erase_if(broker->second, [&](const auto& each) { return !routed.contains(each.second); });
+    dropped += std::erase_if(broker->second,
+                             [&](const auto& each) { return !routed.contains(each.second); });
     broker = broker->second.empty() ? brokers_.erase(broker) : std::next(broker);
   }
+  if (dropped > 0) find_masters_again();
 }
 
 }  // namespace apogee::client

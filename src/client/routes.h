@@ -22,12 +22,11 @@ namespace apogee::client {
 struct PublishInfo {
   bool ordered = false;  ///< The topic has an order configuration: these queues, in this order.
   std::vector<MessageQueue> queues;
+  std::vector<std::string> masters;  ///< Of each queue its broker's address; empty: none is known.
   mutable std::atomic<std::uint32_t> next{0};  ///< Running index of senders.
 };
 using PublishInfoPtr = std::shared_ptr<const PublishInfo>;
 
-PublishInfoPtr publish_info(const std::string& topic, const protocol::TopicRouteData& route,
-                            std::uint32_t first);
 std::vector<MessageQueue> readable_queues(const std::string& topic,
                                           const protocol::TopicRouteData& route);
 /// The default topic's route, as the route of a topic that will be made on its first send.
@@ -64,9 +63,12 @@ class Routes {
   void drop_offline();
 
  private:
+  const std::string& master_of(const std::string& broker) const;
+  void find_masters(PublishInfo& info) const;
+  void find_masters_again();
   struct Topic {
     protocol::TopicRouteData route;
-    PublishInfoPtr publish;
+    PublishInfoPtr publish;  // its masters are those of brokers_
     std::vector<MessageQueue> subscribe;
   };
 

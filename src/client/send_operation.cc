@@ -147,9 +147,8 @@ void set_batch(Outgoing& out, Instance& instance, std::span<const Message> batch
 
 // ---- One send ----------------------------------------------------------------------------------
 
-Outgoing& SendOperation::prepare(std::shared_ptr<ProducerCore> producer, std::string&& topic,
-                                 SendRequest&& wanted, Clock::Instant now, std::int64_t wall_ms) {
-  producer_ = std::move(producer);
+Outgoing& SendOperation::prepare(std::string&& topic, SendRequest&& wanted, Clock::Instant now,
+                                 std::int64_t wall_ms) {
   request_ = std::move(wanted);
   began_ = now;
   deadline_ = now + request_.timeout;
@@ -177,10 +176,7 @@ void SendOperation::let_go() {
     body->clear();
     body->shrink_to_fit();
   }
-  request_.target = {};
-  request_.done = nullptr;
-  producer_ = nullptr;
-  route_ = nullptr;
+  if (request_.target.select) request_.target.select = nullptr;
 }
 
 std::chrono::milliseconds SendOperation::left(Clock::Instant now) const {
@@ -241,9 +237,16 @@ void SendOperation::attempt(Ptr self, PublishInfoPtr info, Clock::Instant now) {
   route_ = std::move(info);
   queue_ = choose(*route_, why);
   if (queue_ == nullptr) return finish(std::move(self), std::move(why));
-  address_ = instance.routes().master(queue_->broker);
-  if (address_.empty()) return find_broker_again(std::move(self));
+  address_ = &address_of(*queue_);
+  if (address_->empty()) return find_broker_again(std::move(self));
   transmit(std::move(self), now);
+}
+
+/// It stands beside a queue of the route; the target's may be another.
+const std::string& SendOperation::address_of(const MessageQueue& queue) {
+  if (!request_.target.queue)
+    return route_->masters[static_cast<std::size_t>(&queue - route_->queues.data())];
+  return own_address_ = producer_->instance_->routes().master(queue.broker);
 }
 
 /// A broker without a master's address may have one by now.
@@ -260,8 +263,9 @@ void SendOperation::find_broker_again(Ptr self) {
         SendOperation& operation = **kept;
         const auto producer = operation.producer_;  // to the end of this call
         const MessageQueue& queue = *operation.queue_;
-        operation.address_ = producer->instance_->routes().master(queue.broker);
-        if (operation.address_.empty())
+        operation.own_address_ = producer->instance_->routes().master(queue.broker);
+        operation.address_ = &operation.own_address_;
+        if (operation.own_address_.empty())
           return operation.retry_or_finish(std::move(*kept), missing(queue));
         operation.transmit(std::move(*kept), producer->instance_->env().clock.now());
       });
@@ -270,10 +274,10 @@ void SendOperation::find_broker_again(Ptr self) {
 void SendOperation::transmit(Ptr self, Clock::Instant now) {
   Instance& instance = *producer_->instance_;
   const ProducerConfig& config = producer_->config_;
-  if (instance.config().vip_channel) address_ = vip(address_);
+  if (instance.config().vip_channel) address_ = &(own_address_ = vip(*address_));
   if (++attempts_ > 1) born_ms_ = instance.env().clock.wall_ms();
   if (config.check_forbidden || config.before_send) {
-    const SendEvent event{out_.message, config.group, address_, *queue_};
+    const SendEvent event{out_.message, config.group, *address_, *queue_};
     if (config.check_forbidden) {
       if (auto allowed = Instance::run_callback(config.check_forbidden, event); !allowed)
         return finish(std::move(self), allowed.error());
@@ -284,7 +288,7 @@ void SendOperation::transmit(Ptr self, Clock::Instant now) {
     // It may have to wait for its connection, longer than the program does.
     const auto kept = std::make_shared<Ptr>(std::move(self));
     instance.connections().oneway_frame(
-        address_, [kept](Buffer& out, std::int32_t opaque) { (*kept)->write(out, opaque); });
+        *address_, [kept](Buffer& out, std::int32_t opaque) { (*kept)->write(out, opaque); });
     return finish_oneway();
   }
   auto limit = deadline_;
@@ -294,11 +298,11 @@ void SendOperation::transmit(Ptr self, Clock::Instant now) {
   attempt_began_ = now;
   perhaps_stored_ = true;
   instance.connections().call_in_place(
-      address_, [this](Buffer& out, std::int32_t opaque) { write(out, opaque); },  // see below
+      *address_, [this](Buffer& out, std::int32_t opaque) { write(out, opaque); },  // see below
       limit,
       // Who has this has the other function, too: it keeps the operation for both.
       instance.observed(
-          address_, out_.code,
+          *address_, out_.code,
           remoting::AnsweredInPlace{
               [kept = std::move(self)](const Result<protocol::CommandView>& answer) mutable {
                 SendOperation& operation = *kept;
@@ -338,7 +342,7 @@ void SendOperation::write(Buffer& out, std::int32_t opaque) const {
   if (instance.adds_no_fields()) return encode(out, head, header, body);
   protocol::CommandWriter writer{out, head};
   instance.for_each_field(
-      address_, out_.code, header, body,
+      *address_, out_.code, header, body,
       [&](std::string_view name, std::string_view text) { writer.field(name, text); });
   writer.finish(body.size());
   append(out, body);
@@ -362,7 +366,7 @@ void SendOperation::read(const protocol::CommandView& answer, Result<SendReceipt
     default:
       result = Error{Errc::kRefused,
                      fmt::format("CODE: {}  DESC: {} BROKER: {}", answer.code,
-                                 answer.remark.value_or(""), address_),
+                                 answer.remark.value_or(""), *address_),
                      answer.code};
       return;
   }
@@ -398,7 +402,7 @@ void SendOperation::answered(Ptr self, const Result<protocol::CommandView>& answ
     result = answer.error();
   if (producer->config_.after_send) {
     const SendEvent event{
-        out_.message, producer->config_.group,     address_,
+        out_.message, producer->config_.group,     *address_,
         *queue_,      result ? &*result : nullptr, result ? nullptr : &result.error()};
     Instance::run_callback(producer->config_.after_send, event);
   }
@@ -422,7 +426,7 @@ void SendOperation::answered(Ptr self, const Result<protocol::CommandView>& answ
   producer->faults_.update(queue_->broker, took(), true, reachable);
   // A broker that goes away says so: a new connection, please.
   if (result.error().response_code == response::kGoAway)
-    producer->instance_->close_connection(address_);
+    producer->instance_->close_connection(*address_);
   go_on(std::move(result.error()));
 }
 
@@ -439,7 +443,7 @@ void SendOperation::trace(std::chrono::milliseconds took, const SendReceipt& rec
        .offset_message_id = receipt.offset_message_id,
        .tag = out_.message.tag,
        .keys = out_.message.keys,
-       .store_host = address_,
+       .store_host = *address_,
        .body_bytes = bytes(),
        .type = half      ? TraceType::kHalf
                : delayed ? TraceType::kDelayed
@@ -483,23 +487,25 @@ void SendOperation::retry_or_finish(Ptr self, Error error) {
 
 void SendOperation::finish(Ptr self, Result<SendReceipt>&& result) {
   const ProducerCore::Done done = std::move(request_.done);
-  const auto producer = std::move(producer_);  // its last owner may be this operation
   // Whichever comes first when a client ends, the call's end or its connection's.
-  if (!result && result.error().code == Errc::kDisconnected && producer->instance_->stopped())
+  if (!result && result.error().code == Errc::kDisconnected && producer_->instance_->stopped())
     result = Error{.code = Errc::kStopped,
                    .detail = "the client is shut down",
                    .perhaps_done = result.error().perhaps_done};
-  (result ? producer->sent_ : producer->failed_).fetch_add(1, std::memory_order_relaxed);
-  producer->ended(std::move(self));
+  const ProducerCore::End end{
+      .bytes = bytes(), .admitted = admitted_, .stored = result.has_value()};
+  let_go();
+  producer_->ended(end, self);
   Instance::run_callback(done, std::move(result));
 }
 
 /// The frame may be written later: nobody waits for that.
 void SendOperation::finish_oneway() {
   const ProducerCore::Done done = std::move(request_.done);
-  producer_->sent_.fetch_add(1, std::memory_order_relaxed);
-  producer_->give_room(bytes(), nullptr);
-  Instance::run_callback(done, SendReceipt{.message_id = out_.message_id, .queue = *queue_});
+  SendReceipt receipt{.message_id = out_.message_id, .queue = *queue_};
+  SendOperationPtr kept_by_the_frame;
+  producer_->ended({.bytes = bytes(), .admitted = true, .stored = true}, kept_by_the_frame);
+  Instance::run_callback(done, std::move(receipt));
 }
 
 }  // namespace apogee::client

@@ -41,21 +41,21 @@ class SendOperation final {
  public:
   using Ptr = SendOperationPtr;
 
+  explicit SendOperation(std::shared_ptr<ProducerCore> producer) : producer_{std::move(producer)} {}
   /// First of all. `topic`: as on the wire. What is sent is set in what it returns.
-  Outgoing& prepare(std::shared_ptr<ProducerCore> producer, std::string&& topic,
-                    SendRequest&& request, Clock::Instant now, std::int64_t wall_ms);
+  Outgoing& prepare(std::string&& topic, SendRequest&& request, Clock::Instant now,
+                    std::int64_t wall_ms);
   /// Admitted: it counts as in flight until it ends.
   void start(Ptr self, Clock::Instant now);
   /// Ends without an attempt.
   void fail(Ptr self, Error error) { finish(std::move(self), std::move(error)); }
   Clock::Instant deadline() const { return deadline_; }
   std::size_t bytes() const { return out_.body().size(); }
-  bool admitted() const { return admitted_; }
-  /// Once ended: lets go of what others own, and of much memory. The rest is seen to by the next
-  /// prepare(), where it is at hand.
-  void let_go();
 
  private:
+  /// Once ended: lets go of what the program owns, and of much memory. The rest is seen to by the
+  /// next prepare(), where it is at hand.
+  void let_go();
   void attempt(Ptr self, PublishInfoPtr info, Clock::Instant now);
   void find_broker_again(Ptr self);
   void transmit(Ptr self, Clock::Instant now);
@@ -68,10 +68,11 @@ class SendOperation final {
   void finish(Ptr self, Result<SendReceipt>&& result);
   void finish_oneway();
   const MessageQueue* choose(const PublishInfo& info, Error& why);
+  const std::string& address_of(const MessageQueue& queue);
   std::chrono::milliseconds left(Clock::Instant now) const;
   Error out_of_time() const;
 
-  std::shared_ptr<ProducerCore> producer_;  // null between two messages
+  const std::shared_ptr<ProducerCore> producer_;
   Outgoing out_;
   SendRequest request_;
   Clock::Instant began_, deadline_;
@@ -79,8 +80,9 @@ class SendOperation final {
   std::int32_t attempts_ = 0;
   bool admitted_ = false, refreshed_ = false, perhaps_stored_ = false;
   PublishInfoPtr route_;
-  const MessageQueue* queue_ = nullptr;  // of the attempt under way: of the route, or the target
-  std::string address_;                  // its broker's
+  const MessageQueue* queue_ = nullptr;   // of the attempt under way: of the route, or the target
+  const std::string* address_ = nullptr;  // its broker's: of the route, or the next
+  std::string own_address_;
   Clock::Instant attempt_began_;
   std::int64_t born_ms_ = 0;           // of the attempt
   std::string last_broker_;            // of the last attempt that failed

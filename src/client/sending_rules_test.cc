@@ -177,6 +177,30 @@ TEST_F(SendingRules, ALargeMessageThatIsAnsweredMakesRoomForAllThatFitIn) {
 // ---- What is used again
 // ------------------------------------------------------------------------------
 
+TEST_F(SendingRules, AProducerThatHasEndedIsNotHeldByWhatItKeptToUseAgain) {
+  start_brokers();
+  std::vector<remoting::Responder> open;
+  ProducerCore& by = producer();
+  EXPECT_TRUE(send(by, Mode::kAsync)->has_value());
+  a_->answer = b_->answer = [&](const Request& request) {
+    if (request.command.code != request::kSendMessageV2) return request.responder.reply(0);
+    open.push_back(request.responder);
+  };
+  const auto late = send(by, Mode::kAsync);
+  const std::weak_ptr<ProducerCore> gone = producers_.back();
+  {
+    const CallbackScope scope{CallbackScope::Where::kOwnThread};
+    by.shutdown();
+  }
+  network_.run();
+  producers_.clear();
+  EXPECT_FALSE(gone.expired()) << "a send is under way";
+  open.front().reply(0, {}, protocol::SendMessageResponse{.message_id = "0A000002"});
+  network_.run();
+  EXPECT_TRUE(late->has_value() && **late);
+  EXPECT_TRUE(gone.expired());
+}
+
 TEST_F(SendingRules, NothingOfOneMessageIsLeftInTheNextOneThatUsesItsMemory) {
   start_brokers();
   std::map<std::string, std::string> asked;  // of the last send: all but what differs each time
