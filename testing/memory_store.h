@@ -61,6 +61,7 @@ class MemoryStore final : public store::MessageStore {
     std::lock_guard lock{mutex_};
     queue(topic, queue_id).least = offset;
   }
+  bool unreadable = false;                               ///< Its disk refuses to read.
   bool resident = true;                                  ///< What get() says about its records.
   store::PutStatus next_status = store::PutStatus::kOk;  ///< What append() answers.
 
@@ -93,6 +94,10 @@ class MemoryStore final : public store::MessageStore {
     result.min_offset = from.least;
     result.max_offset = from.end();
     result.next_offset = request.offset;
+    if (unreadable) {
+      result.status = store::GetStatus::kUnreadable;
+      return result;
+    }
     const auto say = [&](store::GetStatus status, std::int64_t next) {
       result.status = status;
       result.next_offset = next;
@@ -125,6 +130,7 @@ class MemoryStore final : public store::MessageStore {
   store::RecordBytes record_at(std::string_view topic, std::int32_t queue_id,
                                std::int64_t queue_offset) override {
     std::lock_guard lock{mutex_};
+    if (unreadable) return {.bytes = {}, .owner = {}, .unreadable = true};
     const auto stored = at(topic, queue_id, queue_offset);
     if (!stored) return {};
     return {as_bytes(stored->record), stored};

@@ -381,6 +381,8 @@ std::int32_t pull_code(GetStatus status, std::int64_t requested_offset) {
     case GetStatus::kOffsetReset:
     case GetStatus::kOffsetTooSmall:
       return code::kPullOffsetMoved;
+    case GetStatus::kUnreadable:
+      return code::kSystemError;  // a client asks for the same again, some seconds later
   }
   return code::kSystemError;  // a value outside the enum
 }

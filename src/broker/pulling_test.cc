@@ -113,6 +113,7 @@ TEST(PullCode, FollowsThePublishedTable) {
   EXPECT_EQ(pull_code(GetStatus::kOffsetOverflowBadly, 3), 21);
   EXPECT_EQ(pull_code(GetStatus::kOffsetTooSmall, 3), 21);
   EXPECT_EQ(pull_code(GetStatus::kOffsetReset, 3), 21);
+  EXPECT_EQ(pull_code(GetStatus::kUnreadable, 3), 1);
 }
 
 TEST_F(Pulling, FiltersByTheGroupsTags) {

@@ -194,6 +194,7 @@ std::int64_t ScheduledMessages::collect(std::int32_t level, std::int64_t offset,
   std::size_t bytes = 0;
   for (; offset < end && bytes < kRoundBytes; ++offset) {
     const store::RecordBytes record = store_.record_at(protocol::kScheduleTopic, level - 1, offset);
+    if (record.unreadable) break;  // the next round tries again
     const auto message = protocol::decode_message(record.bytes);
     if (!message) {
       env_.log.error("a delayed message is gone from the log: level={} offset={}", level, offset);

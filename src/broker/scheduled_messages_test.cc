@@ -101,6 +101,17 @@ TEST_F(Scheduled, DeliversAfterTheDelayOfTheLevelAndNotBefore) {
   EXPECT_EQ(delivered(), (Bodies{"one", "five"}));
 }
 
+TEST_F(Scheduled, WhatCannotBeReadNowIsDeliveredOnceItCan) {
+  put(1, "one");
+  put(1, "two");
+  disk_.clock.advance(1s);
+  store_.unreadable = true;
+  EXPECT_EQ(messages_->deliver_due(), 0U);
+  store_.unreadable = false;
+  EXPECT_EQ(messages_->deliver_due(), 2U);
+  EXPECT_EQ(delivered(), (Bodies{"one", "two"}));
+}
+
 TEST_F(Scheduled, KeepsTheMessageAsItIsButForItsPlace) {
   put(1, "body");
   disk_.clock.advance(1s);

@@ -469,6 +469,10 @@ std::optional<Transactions::Question> Transactions::question_of(std::int32_t id,
   const auto claimed = *claim(id, offset, By::kQuestion);  // waits for nobody
   if (!claimed) return std::nullopt;
   const store::RecordBytes bytes = context_.store.record_at(protocol::kHalfTopic, id, offset);
+  if (bytes.unreadable) {
+    settle(*claimed, false);  // the next round tries again
+    return std::nullopt;
+  }
   const auto half = protocol::decode_message(bytes.bytes);
   if (!half) {
     context_.env.log.warn("a half message is gone from the log: queue={} offset={}", id, offset);

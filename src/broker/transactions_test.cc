@@ -247,6 +247,19 @@ TEST_F(TransactionsTest, AsksAProducerOfTheGroupOnceAHalfIsOld) {
   EXPECT_EQ(transactions_->open(), 1);
 }
 
+TEST_F(TransactionsTest, AskAboutWhatCannotBeReadNowOnceItCan) {
+  const Known half = send_half("pay");
+  disk_.clock.advance(7s);
+  store_.unreadable = true;
+  EXPECT_EQ(transactions_->check(), 0U);
+  EXPECT_TRUE(asked().empty());
+  store_.unreadable = false;
+  EXPECT_EQ(transactions_->check(), 1U);
+  EXPECT_TRUE(asked().contains("pay"));
+  EXPECT_EQ(end(half, kCommit).code, 0);
+  EXPECT_EQ(delivered(), Bodies{"pay"});
+}
+
 TEST_F(TransactionsTest, AskWithSyncFlushOnlyOnceTheHalfsNewPlaceIsOnDisk) {
   send_half("old");
   disk_.clock.advance(7s);

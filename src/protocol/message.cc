@@ -218,6 +218,13 @@ RecordCheck check_record(Bytes in, bool check_crc) {
   return check;
 }
 
+bool has_key(const Message& message, std::string_view key) {
+  bool found = message.property(property::kUniqueKey) == key;
+  for_each_key(message.property(property::kKeys).value_or(""),
+               [&](std::string_view each) { found = found || each == key; });
+  return found;
+}
+
 std::optional<std::string_view> find_property(std::string_view text, std::string_view name) {
   std::optional<std::string_view> found;
   for_each_property(text, [&](std::string_view key, std::string_view value) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -141,6 +142,18 @@ void for_each_property(std::string_view text, Each each) {
 /// The last one of that name wins, as in Java's map.
 std::optional<std::string_view> find_property(std::string_view text, std::string_view name);
 void append_property(Buffer& out, std::string_view name, std::string_view value);
+
+/// Calls `each` with every key of a KEYS property; blanks stand between them.
+template <class Each>
+void for_each_key(std::string_view keys, Each each) {
+  while (!keys.empty()) {
+    const std::size_t end = std::min(keys.find(' '), keys.size());
+    if (end > 0) each(keys.substr(0, end));
+    keys.remove_prefix(std::min(end + 1, keys.size()));
+  }
+}
+/// Is it the message's unique key or one of its keys?
+bool has_key(const Message& message, std::string_view key);
 
 /// Java's String.hashCode: over UTF-16 code units. Of a text in pieces: each with the hash of what
 /// is ahead of it.

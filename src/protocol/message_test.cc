@@ -96,5 +96,22 @@ TEST(OffsetMessageId, IsHexadecimalInCapitals) {
   EXPECT_EQ(ids, "before,7F00000100002A9F0000000000ABCDEF");
 }
 
+TEST(Keys, StandBetweenBlanksHoweverMany) {
+  std::vector<std::string> keys;
+  for_each_key("  red green   blue ", [&](std::string_view key) { keys.emplace_back(key); });
+  EXPECT_EQ(keys, (std::vector<std::string>{"red", "green", "blue"}));
+  for_each_key("", [](std::string_view) { FAIL(); });
+}
+
+TEST(Keys, AreTheUniqueOneAndTheOthers) {
+  Buffer properties;
+  append_property(properties, property::kUniqueKey, "U1");
+  append_property(properties, property::kKeys, "red green");
+  const Message message{.properties = properties};
+  for (const char* key : {"U1", "red", "green"}) EXPECT_TRUE(has_key(message, key)) << key;
+  for (const char* key : {"", "re", "red green", "blue"})
+    EXPECT_FALSE(has_key(message, key)) << key;
+}
+
 }  // namespace
 }  // namespace apogee::protocol

@@ -11,8 +11,7 @@ namespace {
 
 namespace at = protocol::record_at;
 
-constexpr auto kRefusalPeriod = std::chrono::seconds{10};  // between two lines about refused writes
-constexpr std::int64_t kGapMax = 64;                       // missing files that are made up for
+constexpr std::int64_t kGapMax = 64;  // missing files that are made up for
 
 std::int64_t steady_ms(Clock::Instant at) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(at.time_since_epoch()).count();
@@ -269,17 +268,13 @@ void CommitLog::append(std::span<Slot> batch, Clock::Duration patience) {
   events_.on_appended(times);
 }
 
-/// Append lock. A disk that refuses is told of at once, then now and then: its log is often on it.
 void CommitLog::tell(const Result<Ok>& done) {
   if (done) {
-    if (refused_ > 0) env_.log.info("appending again: refused_before={}", refused_);
-    refused_ = 0;
-    return;
+    if (const auto before = refusals_.end(); before > 0)
+      env_.log.info("appending again: refused_before={}", before);
+  } else if (const auto times = refusals_.count(env_.clock.now())) {
+    env_.log.error("append failed, sends are refused: {} times={}", done.error().detail, *times);
   }
-  const auto now = env_.clock.now();
-  if (refused_++ > 0 && now - refusal_told_ < kRefusalPeriod) return;
-  refusal_told_ = now;
-  env_.log.error("append failed, sends are refused: {} times={}", done.error().detail, refused_);
 }
 
 /// Append lock. Adds the time of its writes to `write`.

@@ -12,6 +12,7 @@
 #include "store/consume_queue.h"
 #include "store/message_store.h"
 #include "store/offset_texts.h"
+#include "store/refusals.h"
 #include "store/segment.h"
 
 namespace apogee::store {
@@ -84,8 +85,7 @@ class CommitLog {
   PatientMutex append_mutex_;
   std::vector<Bytes> pieces_;  // append lock
   std::string blank_;          // append lock: the mark at the end of a segment being left
-  std::int64_t refused_ = 0;   // append lock: writes the disk refused since the last that it took
-  Clock::Instant refusal_told_{};  // append lock
+  Refusals refusals_;          // writes
 
   mutable std::shared_mutex segments_mutex_;
   std::deque<std::shared_ptr<Segment>> segments_;

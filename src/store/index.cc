@@ -169,11 +169,7 @@ void Index::put(const IndexEntry& entry) {
   if ((entry.sys_flag & protocol::sys_flag::kTransactionMask) == protocol::sys_flag::kRollback)
     return;
   if (!entry.unique_key.empty()) s.put_key(entry, entry.unique_key);
-  for (std::string_view rest = entry.keys; !rest.empty();) {
-    const std::size_t end = std::min(rest.find(' '), rest.size());
-    if (end > 0) s.put_key(entry, rest.substr(0, end));
-    rest.remove_prefix(std::min(end + 1, rest.size()));
-  }
+  protocol::for_each_key(entry.keys, [&](std::string_view key) { s.put_key(entry, key); });
 }
 
 void Index::State::put_key(const IndexEntry& entry, std::string_view key) {

@@ -14,17 +14,6 @@ namespace {
 
 constexpr std::size_t kCheckpointFieldsBytes = 40;
 
-bool has_key(const protocol::Message& message, std::string_view key) {
-  if (message.property(protocol::property::kUniqueKey) == key) return true;
-  std::string_view rest = message.property(protocol::property::kKeys).value_or("");
-  while (!rest.empty()) {
-    const std::size_t end = std::min(rest.find(' '), rest.size());
-    if (rest.substr(0, end) == key) return true;
-    rest.remove_prefix(std::min(end + 1, rest.size()));
-  }
-  return false;
-}
-
 bool in_range(std::int64_t value, std::optional<std::int64_t> from,
               std::optional<std::int64_t> to) {
   return (!from || value >= *from) && (!to || value < *to);
@@ -64,7 +53,7 @@ bool RecordFilter::matches(const protocol::Message& message) const {
          (!queue_id || message.queue_id == *queue_id) &&
          in_range(message.queue_offset, from_queue_offset, to_queue_offset) &&
          in_range(message.store_timestamp, from_ms, to_ms) &&
-         (key.empty() || has_key(message, key));
+         (key.empty() || protocol::has_key(message, key));
 }
 
 // ---- QueueFiles ----

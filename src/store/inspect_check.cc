@@ -377,11 +377,7 @@ Result<Ok> Checker::check_unit(const IndexFile& file, std::int32_t number) {
   try_key(message.property(property::kUniqueKey).value_or(""));
   // Apache 5.5 finds messages by tag too.
   try_key("T#" + std::string{message.property(property::kTags).value_or("")});
-  for (std::string_view rest = message.property(property::kKeys).value_or(""); !rest.empty();) {
-    const std::size_t end = std::min(rest.find(' '), rest.size());
-    try_key(rest.substr(0, end));
-    rest.remove_prefix(std::min(end + 1, rest.size()));
-  }
+  protocol::for_each_key(message.property(property::kKeys).value_or(""), try_key);
   if (!matches)
     note(file.path(), position,
          fmt::format("unit {} has a hash that is none of its record's keys", number), kLeadsAstray);

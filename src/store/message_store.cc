@@ -159,6 +159,7 @@ class LocalStore final : public MessageStore, private RetentionTarget {
   std::int64_t store_time_of(const QueueEntry& entry);
   bool is_checked(std::int64_t physical_offset) const;
   bool is_as_written(const ConsumeQueue& queue, const QueueEntry& entry, Bytes record) const;
+  void tell_unreadable(const ConsumeQueue& queue, const Error& error);
   bool in_memory_reach(std::int64_t physical_offset) const {
     // A damaged entry's offset may be any number.
     return physical_offset >=
@@ -188,6 +189,7 @@ class LocalStore final : public MessageStore, private RetentionTarget {
   std::int64_t written_from_ = 0;  // what is before it in the log was written by an earlier process
   std::atomic<bool> accepting_{false}, disk_full_{false}, queues_broken_{false};
   mutable std::mutex why_mutex_;
+  Refusals refused_reads_;  // of queues
   std::string disk_full_because_;
   std::string closed_because_ = "the store is stopped";  // set before the threads start
   bool recovered_ = false;                               // the last exit was not clean
@@ -629,6 +631,13 @@ bool LocalStore::is_as_written(const ConsumeQueue& queue, const QueueEntry& entr
            check.message.queue_offset == entry.queue_offset));
 }
 
+void LocalStore::tell_unreadable(const ConsumeQueue& queue, const Error& error) {
+  if (const auto times = refused_reads_.count(env_.clock.now()))
+    env_.log.error(
+        "a consume queue cannot be read, its messages wait: topic={} queue={} {} times={}",
+        queue.topic(), queue.queue_id(), error.detail, *times);
+}
+
 GetResult LocalStore::get(const GetRequest& request) {
   const StoreConfig& config = config_.now();
   GetResult result;
@@ -658,6 +667,10 @@ GetResult LocalStore::get(const GetRequest& request) {
   auto entries = queue->read(
       request.offset,
       request.filter ? entries_max : static_cast<std::size_t>(std::max(request.max_messages, 1)));
+  if (!entries && entries.error().code != Errc::kNotFound) {
+    tell_unreadable(*queue, entries.error());
+    return end_with(GetStatus::kUnreadable, request.offset);
+  }
   if (!entries || entries->empty()) {
     const std::int64_t per_file = std::max<std::int64_t>(config.consume_queue_file_bytes / 20, 1);
     return end_with(GetStatus::kOffsetFoundNull,
@@ -756,6 +769,10 @@ RecordBytes LocalStore::record_at(std::string_view topic, std::int32_t queue_id,
   const auto queue = queues_.find(topic, queue_id);
   if (!queue || queue_offset < queue->min_offset()) return {};
   const auto entry = queue->read(queue_offset, 1);
+  if (!entry && entry.error().code != Errc::kNotFound) {
+    tell_unreadable(*queue, entry.error());
+    return {.bytes = {}, .owner = {}, .unreadable = true};
+  }
   if (!entry || entry->empty() || entry->front().is_blank()) return {};
   return record_at(entry->front().physical_offset);
 }
@@ -771,14 +788,7 @@ std::vector<RecordBytes> LocalStore::query_by_key(std::string_view topic, std::s
     if (!record) continue;
     const auto check = protocol::check_record(record.bytes, false);
     if (check.message.topic != topic) continue;
-    bool has_key = check.message.property(protocol::property::kUniqueKey) == key;
-    std::string_view keys = check.message.property(protocol::property::kKeys).value_or("");
-    while (!has_key && !keys.empty()) {
-      const std::size_t blank = std::min(keys.find(' '), keys.size());
-      has_key = keys.substr(0, blank) == key;
-      keys.remove_prefix(std::min(blank + 1, keys.size()));
-    }
-    if (has_key) found.push_back(std::move(record));
+    if (protocol::has_key(check.message, key)) found.push_back(std::move(record));
   }
   return found;
 }
@@ -811,8 +821,11 @@ std::int64_t LocalStore::offset_by_time(std::string_view topic, std::int32_t que
   const auto queue = queues_.find(topic, queue_id);
   if (!queue || queue->max_offset() == 0) return 0;
   const std::int64_t first = queue->min_offset(), end = queue->max_offset();
+  // What cannot be read may be as late as any: who begins too early loses nothing.
   const auto time_at = [&](std::int64_t offset) {
     const auto entry = queue->read(offset, 1);
+    if (!entry && entry.error().code != Errc::kNotFound)
+      return std::numeric_limits<std::int64_t>::max();
     return entry && !entry->empty() ? store_time_of(entry->front()) : -1;
   };
   const auto found = [&](std::int64_t offset) {

@@ -59,6 +59,7 @@ struct Append {
 struct RecordBytes {
   Bytes bytes;
   std::shared_ptr<const void> owner;
+  bool unreadable = false;  ///< Empty because the disk refused: there may be one all the same.
   explicit operator bool() const { return !bytes.empty(); }
 };
 
@@ -72,7 +73,8 @@ enum class GetStatus {
   kOffsetTooSmall,
   kNoMatchedLogicQueue,
   kNoMessageInQueue,
-  kOffsetReset
+  kOffsetReset,
+  kUnreadable,  ///< The disk refused: the same again later may be found.
 };
 std::string_view name_of(
     GetStatus status);  ///< Java's names, e.g. "NO_MATCHED_MESSAGE": the remark of a pull's answer.

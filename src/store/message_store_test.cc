@@ -3,6 +3,7 @@
 #include <future>
 #include <random>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "testing/manual_clock.h"
@@ -59,6 +60,34 @@ TEST_F(Store, ADeletedTopicThatComesAgainCanBeRead) {
   EXPECT_EQ(send("T", 0, "after").queue_offset, 0);
   wait_dispatched();
   EXPECT_EQ(read_all("T", 0), std::vector<std::string>{"after"});
+}
+
+TEST_F(Store, AQueueThatTheDiskDoesNotGiveNowIsNotPassedOver) {
+  for (const auto operation :
+       {testing::ForgetfulDisk::Operation::kOpen, testing::ForgetfulDisk::Operation::kRead}) {
+    open();
+    send("T", 0, "first");
+    send("T", 0, "second");
+    wait_dispatched();
+    close();
+    open();
+    outside_.disk.inject({.operation = operation,
+                          .times = testing::ForgetfulDisk::kForever,
+                          .path_part = "/consumequeue/"});
+    const GetResult got = store().get({.topic = "T", .queue_id = 0, .offset = 1});
+    EXPECT_EQ(got.status, GetStatus::kUnreadable);
+    EXPECT_EQ(got.next_offset, 1);
+    const RecordBytes record = store().record_at("T", 0, 1);
+    EXPECT_TRUE(record.unreadable && !record);
+    EXPECT_FALSE(store().record_at("T", 0, 99).unreadable);
+    EXPECT_EQ(store().offset_by_time("T", 0, clock_->wall_ms() + 1, Boundary::kLower), 0);
+    EXPECT_THAT(outside_.log.lines(LogLevel::kError),
+                ::testing::Contains(::testing::HasSubstr("cannot be read, its messages wait")));
+    outside_.disk.clear_faults();
+    EXPECT_EQ(store().get({.topic = "T", .queue_id = 0, .offset = 1}).status, GetStatus::kFound);
+    EXPECT_TRUE(store().record_at("T", 0, 1));
+    close();
+  }
 }
 
 TEST_F(Store, GivesBackWhatWasAppendedInOrder) {

@@ -46,6 +46,8 @@ std::string_view name_of(GetStatus status) {
       return "NO_MESSAGE_IN_QUEUE";
     case GetStatus::kOffsetReset:
       return "OFFSET_RESET";
+    case GetStatus::kUnreadable:
+      return "CONSUME_QUEUE_UNREADABLE";
   }
   return "?";
 }

@@ -168,7 +168,8 @@ class CrashingStore {
         Operation::kResize,        Operation::kAllocate,
         Operation::kMap,           Operation::kMappingSync,
         Operation::kSyncDirectory, Operation::kSync,
-        Operation::kSyncTree,      Operation::kCreateDirectories};
+        Operation::kSyncTree,      Operation::kCreateDirectories,
+        Operation::kRead};
     for (std::uint64_t i = random_() % 4; i-- > 0;) {
       const Operation operation = kOperations[random_() % kOperations.size()];
       disk_.inject({.operation = operation,

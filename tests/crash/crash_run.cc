@@ -177,7 +177,9 @@ void CrashRun::make_faults() {
                                             Kind{Operation::kSyncTree, "/consumequeue"},
                                             Kind{Operation::kSync, "/config/"},
                                             Kind{Operation::kRename, "/config/"},
-                                            Kind{Operation::kCreateDirectories, ""}};
+                                            Kind{Operation::kCreateDirectories, ""},
+                                            Kind{Operation::kRead, ""},
+                                            Kind{Operation::kRead, "/consumequeue/"}};
   for (std::uint64_t i = 1 + random_() % 3; i-- > 0;) {
     const Kind& kind = kKindsOfFault[random_() % kKindsOfFault.size()];
     disk_.inject({.operation = kind.operation,
