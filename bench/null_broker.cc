@@ -1,13 +1,15 @@
-// null_broker PORT FILE: the least a broker can do, to measure brokers against. It cuts frames,
-// reads what it must of a header, writes the bodies it gets to FILE (one write a read of the
-// socket), and says "stored"; a pull is answered with the same 32 records each time, from memory.
-// No topics, no queues, no checks, no promises.
+// null_broker PORT FILE [sync]: the least a broker can do, to measure brokers against. It cuts
+// frames, reads what it must of a header, writes the bodies it gets to FILE (one write a read of
+// the socket), and says "stored"; a pull is answered with the same 32 records each time, from
+// memory. No topics, no queues, no checks, no promises. With "sync" one: what it says is stored is
+// on disk.
 //
 // One thread a core, each with its own epoll and its own listening socket (SO_REUSEPORT). Ends on
 // SIGTERM or SIGINT.
 
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <thread>
 #include <unordered_map>
@@ -31,8 +33,9 @@ namespace {
 using namespace apogee;
 
 constexpr std::size_t kReadBytes = 256 << 10;
-constexpr int kPiecesMax = 1'024;          // of one write call (IOV_MAX)
-constexpr std::size_t kPulled = 32;        // records of a pull's answer
+constexpr int kPiecesMax = 1'024;    // of one write call (IOV_MAX)
+constexpr std::size_t kPulled = 32;  // records of a pull's answer
+constexpr off_t kSyncedFileBytes = 1 << 30;
 constexpr std::size_t kRecordBytes = 330;  // what a 128 B body takes in a log, about
 
 [[noreturn]] void die(const char* what) {
@@ -50,7 +53,7 @@ struct Connection {
 
 class Worker {
  public:
-  Worker(int port, int file) : file_{file} {
+  Worker(int port, int file, bool sync) : file_{file}, sync_{sync} {
     for (std::size_t i = 0; i < kPulled; ++i) {
       append_big<std::int32_t>(records_, static_cast<std::int32_t>(kRecordBytes));
       records_.append(kRecordBytes - 4, 'x');
@@ -150,6 +153,7 @@ class Worker {
       const int count = static_cast<int>(std::min<std::size_t>(kPiecesMax, pieces.size() - at));
       if (::writev(file_, pieces.data() + at, count) < 0) die("write");
     }
+    if (sync_ && !pieces.empty() && ::fdatasync(file_) != 0) die("fdatasync");
   }
 
   void send(Connection& connection) {
@@ -163,6 +167,7 @@ class Worker {
   }
 
   const int file_;
+  const bool sync_;
   int listener_, epoll_;
   std::unordered_map<int, std::unique_ptr<Connection>> connections_;
   protocol::CommandDecoder decoder_;
@@ -174,13 +179,16 @@ class Worker {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 3) {
-    std::fprintf(stderr, "usage: null_broker PORT FILE\n");
+  const bool sync = argc == 4 && std::strcmp(argv[3], "sync") == 0;
+  if (argc != 3 && !sync) {
+    std::fprintf(stderr, "usage: null_broker PORT FILE [sync]\n");
     return 2;
   }
   const int port = std::atoi(argv[1]);
-  const int file = ::open(argv[2], O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  const int file = ::open(argv[2], O_WRONLY | O_CREAT | O_CLOEXEC | (sync ? 0 : O_APPEND), 0644);
   if (file < 0) die(argv[2]);
+  // As a log's file is: of a length that no write changes, or each sync is two.
+  if (sync && ::ftruncate(file, kSyncedFileBytes) != 0) die("ftruncate");
   sigset_t ends;
   sigemptyset(&ends);
   sigaddset(&ends, SIGTERM);
@@ -188,7 +196,8 @@ int main(int argc, char** argv) {
   pthread_sigmask(SIG_BLOCK, &ends, nullptr);
   std::vector<std::unique_ptr<Worker>> workers;
   const unsigned cores = std::max(1U, std::thread::hardware_concurrency());
-  for (unsigned i = 0; i < cores; ++i) workers.push_back(std::make_unique<Worker>(port, file));
+  for (unsigned i = 0; i < cores; ++i)
+    workers.push_back(std::make_unique<Worker>(port, file, sync));
   for (auto& worker : workers) std::thread{[&worker] { worker->run(); }}.detach();
   std::printf("ready\n");
   std::fflush(stdout);
