@@ -1,0 +1,231 @@
+#include <fmt/core.h>
+
+#include "protocol/message.h"
+#include "store/local_store.h"
+#include "store/log_reader.h"
+#include "store/torn_record.h"
+
+/// How a store is opened, and what an unclean exit left is put right.
+namespace apogee::store {
+
+using protocol::RecordKind;
+
+Result<Ok> LocalStore::load() {
+  if (auto made = env_.files.create_directories(config_.now().root); !made) return made;
+  // The names of the directories are as important as what is in them; the parent may belong to
+  // somebody else.
+  if (const auto slash = config_.now().root.rfind('/'); slash != std::string::npos)
+    (void)env_.files.sync_directory(slash == 0 ? "/" : config_.now().root.substr(0, slash));
+  auto lock = env_.files.lock(config_.now().root + "/lock");
+  if (!lock) {
+    if (lock.error().code != Errc::kExists) return lock.error();
+    return Error{Errc::kExists,
+                 "the store directory " + config_.now().root +
+                     " is in use by another process; stop that broker or set storePathRootDir"};
+  }
+  lock_ = *std::move(lock);
+  const bool clean = !env_.files.stat(config_.now().root + "/abort");
+  if (auto made = env_.files.create_directories(queue_directory_); !made) return made;
+  if (auto loaded = log_.load(); !loaded) return loaded;  // syncs the root's names, too
+  if (auto loaded = queues_.load(clean); !loaded) return loaded;
+  auto checkpoint = Checkpoint::open(env_.files, config_.now().root + "/checkpoint");
+  if (!checkpoint) return checkpoint.error();
+  checkpoint_ = *std::move(checkpoint);
+  if (config_.now().index_enable) {
+    if (auto loaded = index_.load(clean, checkpoint_->index_timestamp.load()); !loaded)
+      return loaded;
+  }
+  flusher_ = std::make_unique<Flusher>(env_, config_, log_, *checkpoint_, events_);
+  if (auto recovered = recover(clean); !recovered) return recovered;
+  return compaction_.load({.clean = clean,
+                           .last_timestamp = dispatcher_.last_timestamp(),
+                           .is_compacted = [this](auto topic) { return is_compacted(topic); }});
+}
+
+/// Index of the segment from which the log is read again: the last one whose first record is
+/// certainly in queues and index.
+std::int64_t LocalStore::first_segment_to_scan(
+    const std::vector<std::shared_ptr<Segment>>& segments, bool clean) const {
+  std::int64_t dispatched = -1;
+  for (const auto& queue : queues_.all()) dispatched = std::max(dispatched, queue->physical_end());
+  for (const auto& queue : queues_.all())
+    if (queue->entries_lost_from() >= 0)
+      dispatched = std::min(dispatched, queue->entries_lost_from());
+  for (std::size_t i = segments.size(); i-- > 0;) {
+    const auto first = protocol::check_record(segments[i]->whole(), false);
+    if (first.kind != RecordKind::kRecord || first.message.store_timestamp == 0) continue;
+    const bool known = clean ? segments[i]->base() <= dispatched
+                             : first.message.store_timestamp <= checkpoint_->min_timestamp() &&
+                                   segments[i]->base() <= dispatched;
+    if (known) return static_cast<std::int64_t>(i);
+  }
+  return 0;
+}
+
+/// The log holds no whole record at `offset`, or nothing at all: where does it go on? nullopt:
+/// nowhere, a power cut took what follows, which nobody was promised. What the checkpoint vouches
+/// for was on disk, so behind it there is damage, which takes no more than itself.
+Result<std::optional<std::int64_t>> LocalStore::durable_behind(std::int64_t offset,
+                                                               bool nothing_there) const {
+  std::optional<std::int64_t> found;
+  // Of one millisecond some may be flushed and some not, unless all were. The log's end looks like
+  // one of the last millisecond's records that is gone whole: to tell them apart, each start would
+  // read the empty rest of the last file.
+  const bool all_of_the_last = !recovered_ && !nothing_there;
+  const std::int64_t on_disk_before =
+      checkpoint_->physical_timestamp.load() + (all_of_the_last ? 1 : 0);
+  if (dispatcher_.last_taken() >= on_disk_before) return found;
+  std::vector<SegmentFile> files;
+  for (const auto& segment : log_.segments())
+    files.push_back({segment->path(), segment->base(), segment->size()});
+  LogReader reader{env_.files, std::move(files)};
+  auto done = reader.walk_on(offset, checked_with_bodies(config_.now()), [&](const LogItem& item) {
+    if (item.kind != LogItem::Kind::kRecord || item.offset() == offset ||
+        item.message.physical_offset != item.offset())
+      return true;
+    if (item.message.store_timestamp < on_disk_before) found = item.offset();
+    return false;
+  });
+  if (!done) return done.error();
+  return found;
+}
+
+Result<Ok> LocalStore::recover(bool clean) {
+  const auto began = env_.clock.now();
+  recovered_ = !clean;
+  const auto segments = log_.segments();
+  if (segments.empty()) return begin_empty();
+  const auto from = static_cast<std::size_t>(first_segment_to_scan(segments, clean));
+  if (!clean)
+    if (auto done = distrust_entries(*segments[from], from == 0); !done) return done;
+  std::size_t records = 0;
+  const auto end = read_again(segments[from]->base(), clean, records);
+  if (!end) return end.error();
+  if (auto cut = log_.set_end(*end); !cut) return cut;
+  log_.set_last_store_timestamp(dispatcher_.last_timestamp());
+  written_from_ = *end;
+  // After a kill the log may stand in memory only. What readers are shown now, and what the flusher
+  // takes for flushed, has to be on disk, the names of the files too.
+  for (const auto& segment : log_.segments()) {
+    if (clean || segment->end() <= segments[from]->base()) continue;
+    if (auto synced = segment->sync(); !synced) return synced;
+  }
+  if (auto named = env_.files.sync_directory(commit_log_directory_); !named) return named;
+  index_.log_ends_at(*end);
+  if (auto fitted = fit_queues(log_.min_offset(), *end); !fitted) return fitted;
+  if (!clean || records > 0) {
+    const auto took =
+        std::chrono::duration_cast<std::chrono::milliseconds>(env_.clock.now() - began).count();
+    env_.log.info("recovered: last_exit={} log={}..{} records_read={} ms={}",
+                  clean ? "clean" : "unclean", log_.min_offset(), *end, records, took);
+  }
+  return Ok{};
+}
+
+/// Queues without a log point nowhere.
+Result<Ok> LocalStore::begin_empty() {
+  const auto queues = queues_.all();
+  for (const auto& queue : queues) {
+    if (queue->max_offset() > 0)
+      env_.log.warn("the commit log is empty: consume queue dropped: topic={} queue={}",
+                    queue->topic(), queue->queue_id());
+    queues_.remove(*queue);
+  }
+  // None may come back after the next power cut, when there is a log again.
+  auto gone = queues.empty() ? Result<Ok>{Ok{}} : env_.files.sync_tree(queue_directory_);
+  if (!gone && gone.error().code != Errc::kUnsupported) return gone;
+  if (config_.now().index_enable) index_.remove_all();
+  return log_.set_end(0);
+}
+
+/// A power cut keeps any part of what was not synced: entries of the records that are read again,
+/// from this segment on, are made again, not trusted. Until they are on disk nothing vouches for
+/// them: a power cut during this recovery may keep some queues' new entries and not others'.
+Result<Ok> LocalStore::distrust_entries(const Segment& from, bool all) {
+  const auto first = protocol::check_record(from.whole(), false);
+  const std::int64_t known_until =
+      !all && first.kind == RecordKind::kRecord ? first.message.store_timestamp : 0;
+  if (checkpoint_->queue_timestamp.load() > known_until) {
+    checkpoint_->queue_timestamp.store(known_until);
+    if (auto lowered = checkpoint_->write(); !lowered) return lowered;
+  }
+  for (const auto& queue : queues_.all())
+    if (auto cut = queue->truncate_behind(from.base()); !cut) return cut;
+  return Ok{};
+}
+
+/// Dispatches the log from `at` on, and counts its records. Where it ends.
+Result<std::int64_t> LocalStore::read_again(std::int64_t at, bool clean, std::size_t& records) {
+  const CheckCrc check_crc =
+      config_.now().check_crc_on_recover ? checked_with_bodies(config_.now()) : CheckCrc::kNone;
+  std::int64_t end = at;
+  while (at < log_.end_offset()) {
+    const auto segment = log_.segment_of(at);
+    const auto position = static_cast<std::size_t>(at - segment->base());
+    if (position + protocol::kBlankRecordBytes > segment->size()) {
+      at = segment->end();
+      continue;
+    }
+    const Bytes rest = segment->whole().subspan(position);
+    const auto check = protocol::check_record(rest, false);
+    if (check.kind == RecordKind::kBlank) {
+      at = end = segment->end();
+      continue;
+    }
+    // A record that knows another place was left here by something else (a reused file).
+    if (check.kind == RecordKind::kBad || check.message.physical_offset != at ||
+        !crc_matches(rest.first(static_cast<std::size_t>(check.size)), check.message, check_crc) ||
+        (!clean && is_torn(segment->whole(), position, check.message))) {
+      const auto next = behind_damage(*segment, at);
+      if (!next) return next.error();
+      if (!*next) break;
+      at = **next;
+      continue;
+    }
+    dispatcher_.redispatch(check.message);
+    ++records;
+    end = at += check.size;
+    if (records % 8'192 == 0)
+      if (auto written = dispatcher_.write_pending(); !written) return written.error();
+  }
+  if (auto written = dispatcher_.write_pending(); !written) return written.error();
+  return end;
+}
+
+/// No whole record stands at `at`: where the log goes on, and what there is to say of that.
+Result<std::optional<std::int64_t>> LocalStore::behind_damage(const Segment& segment,
+                                                              std::int64_t at) {
+  const std::int64_t position = at - segment.base();
+  const bool nothing_there =
+      read_big<std::int64_t>(segment.whole(), static_cast<std::size_t>(position)) == 0;
+  const auto next = durable_behind(at, nothing_there);
+  if (!next) return next;
+  if (*next)
+    damages_.tell(segment.path(), position,
+                  fmt::format("no whole record, the log goes on at offset {}", **next));
+  else if (!nothing_there)
+    env_.log.warn("the log ends at a damaged record: file={} offset={}; what follows is cut off",
+                  segment.path(), at);
+  return next;
+}
+
+/// The log is there from `begin` to `end`, and no queue leads out of it.
+Result<Ok> LocalStore::fit_queues(std::int64_t begin, std::int64_t end) {
+  std::vector<std::shared_ptr<ConsumeQueue>> cut_ones;
+  for (const auto& queue : queues_.all()) {
+    const std::int64_t before = queue->max_offset();
+    if (auto cut = queue->truncate_behind(end); !cut) return cut;
+    if (queue->max_offset() != before) {
+      env_.log.warn("a consume queue was ahead of the log: topic={} queue={} dropped={}..{}",
+                    queue->topic(), queue->queue_id(), queue->max_offset(), before - 1);
+    }
+    if (auto corrected = queue->correct_min_offset(begin); !corrected) return corrected;
+    queue->next_offset = queue->max_offset();
+    if (queue->needs_sync()) cut_ones.push_back(queue);
+  }
+  queues_.note_unsynced(cut_ones);
+  queues_begin_at_ = begin;
+  return Ok{};
+}
+
+}  // namespace apogee::store
