@@ -1,5 +1,6 @@
 #include "protocol/command.h"
 
+#include <limits>
 #include <random>
 
 #include <gtest/gtest.h>
@@ -93,6 +94,23 @@ TEST(Command, GivesBackWhatWasWrittenInBothEncodings) {
       EXPECT_EQ(command->ext[i].name, fields[i].first);
       EXPECT_EQ(command->ext[i].value, fields[i].second);
     }
+  }
+}
+
+TEST(Field, WritesIntegersAsTheStandardLibraryDoes) {
+  const auto expect = [](auto value) {
+    with_text(value, [&](std::string_view text) { EXPECT_EQ(text, std::to_string(value)); });
+  };
+  for (std::int32_t i = -1'100; i <= 1'100; ++i) expect(i);
+  expect(std::numeric_limits<std::int32_t>::min());
+  expect(std::numeric_limits<std::int32_t>::max());
+  expect(std::numeric_limits<std::int64_t>::min());
+  expect(std::numeric_limits<std::int64_t>::max());
+  std::mt19937_64 random{1};
+  for (int i = 0; i < 10'000; ++i) {
+    const std::uint64_t value = random() >> (random() % 64);
+    expect(static_cast<std::int64_t>(value));
+    expect(static_cast<std::int32_t>(value));
   }
 }
 

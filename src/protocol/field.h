@@ -1,7 +1,9 @@
 #pragma once
 
+#include <array>
 #include <charconv>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -40,6 +42,28 @@ struct IsOptional<std::optional<T>> : std::true_type {};
 
 inline constexpr std::size_t kDigitsMax = 20;  ///< Of an integer of any size, with its sign.
 
+namespace field_detail {
+inline constexpr auto kPairs = [] {
+  std::array<std::array<char, 2>, 100> pairs{};
+  for (std::size_t i = 0; i < pairs.size(); ++i)
+    pairs[i] = {static_cast<char>('0' + i / 10), static_cast<char>('0' + i % 10)};
+  return pairs;
+}();
+/// In decimal, up to `end`. Its begin.
+template <class Int>
+char* write_before(char* end, Int value) {
+  auto rest = static_cast<std::uint64_t>(value);
+  if (value < 0) rest = 0 - rest;
+  for (; rest >= 100; rest /= 100) std::memcpy(end -= 2, kPairs[rest % 100].data(), 2);
+  if (rest >= 10)
+    std::memcpy(end -= 2, kPairs[rest].data(), 2);
+  else
+    *--end = static_cast<char>('0' + rest);
+  if (value < 0) *--end = '-';
+  return end;
+}
+}  // namespace field_detail
+
 /// The most characters with_text() gives.
 template <class T>
 std::size_t text_bound(const T& value) {
@@ -62,8 +86,9 @@ void with_text(const T& value, auto&& sink) {
       text[0] = static_cast<char>('0' + value);
       return sink(std::string_view{text, 1});
     }
-    const auto end = std::to_chars(text, text + sizeof text, value).ptr;
-    sink(std::string_view{text, static_cast<std::size_t>(end - text)});
+    char* const end = text + sizeof text;
+    const char* const begin = field_detail::write_before(end, value);
+    sink(std::string_view{begin, static_cast<std::size_t>(end - begin)});
   } else
     sink(std::string_view{value});
 }

@@ -233,14 +233,19 @@ std::optional<std::string_view> find_property(std::string_view text, std::string
   return found;
 }
 
-void append_property(Buffer& out, std::string_view name, std::string_view value) {
+void append_properties(
+    Buffer& out, std::initializer_list<std::pair<std::string_view, std::string_view>> properties) {
   const std::size_t begin = out.size();
-  out.resize(begin + name.size() + value.size() + 2);
+  std::size_t size = 0;
+  for (const auto& [name, value] : properties) size += name.size() + value.size() + 2;
+  out.resize(begin + size);
   char* at = out.data() + begin;
-  at = copy_text(at, name);
-  *at++ = '\x01';
-  at = copy_text(at, value);
-  *at = '\x02';
+  for (const auto& [name, value] : properties) {
+    at = copy_text(at, name);
+    *at++ = '\x01';
+    at = copy_text(at, value);
+    *at++ = '\x02';
+  }
 }
 
 std::int32_t java_hash(std::string_view utf8, std::int32_t of_what_is_ahead) {

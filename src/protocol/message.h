@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -141,7 +142,11 @@ void for_each_property(std::string_view text, Each each) {
 }
 /// The last one of that name wins, as in Java's map.
 std::optional<std::string_view> find_property(std::string_view text, std::string_view name);
-void append_property(Buffer& out, std::string_view name, std::string_view value);
+void append_properties(
+    Buffer& out, std::initializer_list<std::pair<std::string_view, std::string_view>> properties);
+inline void append_property(Buffer& out, std::string_view name, std::string_view value) {
+  append_properties(out, {{name, value}});
+}
 
 /// Calls `each` with every key of a KEYS property; blanks stand between them.
 template <class Each>

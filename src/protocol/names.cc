@@ -6,11 +6,18 @@
 namespace apogee::protocol {
 namespace {
 
+constexpr auto kLegal = [] {
+  std::array<bool, 256> legal{};
+  for (const std::string_view each :
+       {"abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "0123456789", "%|_-"})
+    for (const char c : each) legal[static_cast<unsigned char>(c)] = true;
+  return legal;
+}();
 bool has_illegal_character(std::string_view name) {
-  return std::any_of(name.begin(), name.end(), [](char c) {
-    return !((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-             c == '%' || c == '|' || c == '_' || c == '-');
-  });
+  return !std::ranges::all_of(name, [](char c) { return kLegal[static_cast<unsigned char>(c)]; });
+}
+bool is_blank(std::string_view name) {
+  return name.find_first_not_of(" \t\r\n") == std::string_view::npos;
 }
 
 template <std::size_t N>
@@ -25,11 +32,11 @@ Result<Ok> check_topic(std::string_view topic) {
   const auto refused = [](std::string why) {
     return Error{Errc::kInvalidArgument, std::move(why)};
   };
-  if (topic.find_first_not_of(" \t\r\n") == std::string_view::npos)
-    return refused("The specified topic is blank.");
-  if (has_illegal_character(topic))
+  if (topic.empty() || has_illegal_character(topic)) {
+    if (is_blank(topic)) return refused("The specified topic is blank.");
     return refused("The specified topic: " + std::string{topic} +
                    ", contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$");
+  }
   if (is_retry_topic(topic) || is_dlq_topic(topic)) {
     if (topic.size() > kRetryTopicLengthMax)
       return refused(
@@ -46,8 +53,7 @@ Result<Ok> check_group(std::string_view group) {
   const auto refused = [](std::string why) {
     return Error{Errc::kInvalidArgument, std::move(why)};
   };
-  if (group.find_first_not_of(" \t\r\n") == std::string_view::npos)
-    return refused("The specified group is blank.");
+  if (is_blank(group)) return refused("The specified group is blank.");
   if (has_illegal_character(group))
     return refused("The specified group: " + std::string{group} +
                    ", contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$");
