@@ -189,22 +189,22 @@ void ProducerCore::launch(const std::string& topic, SendRequest&& request, const
 }
 
 SendOperationPtr ProducerCore::operation_for(const std::string& topic) {
+  SendOperationPtr operation;
   {
     std::lock_guard lock{started_.mutex};
-    // Where a topic leads is kept fresh for as long as the producer lives.
-    if (!started_.topics.contains(topic)) started_.topics.insert(topic);
     auto& spare = started_.spare;
     if (spare.empty()) {
       std::lock_guard ended{ended_.mutex};
       spare.swap(ended_.spare);
     }
     if (!spare.empty()) {
-      SendOperationPtr operation = std::move(spare.back());
+      operation = std::move(spare.back());
       spare.pop_back();
-      return operation;
     }
+    // Where a topic leads is kept fresh for as long as the producer lives.
+    if (!operation || operation->topic() != topic) started_.topics.insert(topic);
   }
-  return std::make_unique<SendOperation>(shared_from_this());
+  return operation ? std::move(operation) : std::make_unique<SendOperation>(shared_from_this());
 }
 
 void ProducerCore::admit(SendOperationPtr operation, Clock::Instant now) {

@@ -108,9 +108,7 @@ Routes::Change Routes::update(const std::string& topic, const protocol::TopicRou
   change.route = is_new || sorted(known.route) != sorted(route);
   if (!change.route) return change;
   known.route = route;
-  auto publish = publish_info(topic, route, first);
-  find_masters(*publish);
-  known.publish = std::move(publish);
+  publish(known, publish_info(topic, route, first));
   known.subscribe = readable_queues(topic, route);
   return change;
 }
@@ -148,22 +146,22 @@ const std::string& Routes::master_of(const std::string& broker) const {
   return address == found->second.end() ? kNone : address->second;
 }
 
-void Routes::find_masters(PublishInfo& info) const {
-  info.masters.clear();
-  for (const MessageQueue& each : info.queues) info.masters.push_back(master_of(each.broker));
+void Routes::publish(Topic& topic, std::shared_ptr<PublishInfo> info) {
+  for (const MessageQueue& each : info->queues) info->masters.push_back(master_of(each.broker));
+  if (topic.publish) topic.publish->replaced.store(true, std::memory_order_relaxed);
+  topic.publish = std::move(info);
 }
 
 /// A broker of any topic has another address now.
 void Routes::find_masters_again() {
-  for (auto& [topic, known] : topics_) {
-    if (!known.publish) continue;
-    auto publish = std::make_shared<PublishInfo>();
-    publish->ordered = known.publish->ordered;
-    publish->queues = known.publish->queues;
-    publish->next.store(known.publish->next.load(std::memory_order_relaxed),
-                        std::memory_order_relaxed);
-    find_masters(*publish);
-    known.publish = std::move(publish);
+  for (auto& [name, topic] : topics_) {
+    if (!topic.publish) continue;
+    auto info = std::make_shared<PublishInfo>();
+    info->ordered = topic.publish->ordered;
+    info->queues = topic.publish->queues;
+    info->next.store(topic.publish->next.load(std::memory_order_relaxed),
+                     std::memory_order_relaxed);
+    publish(topic, std::move(info));
   }
 }
 

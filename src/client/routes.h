@@ -24,6 +24,7 @@ struct PublishInfo {
   std::vector<MessageQueue> queues;
   std::vector<std::string> masters;  ///< Of each queue its broker's address; empty: none is known.
   mutable std::atomic<std::uint32_t> next{0};  ///< Running index of senders.
+  mutable std::atomic<bool> replaced{false};   ///< There is a newer one.
 };
 using PublishInfoPtr = std::shared_ptr<const PublishInfo>;
 
@@ -64,7 +65,8 @@ class Routes {
 
  private:
   const std::string& master_of(const std::string& broker) const;
-  void find_masters(PublishInfo& info) const;
+  struct Topic;
+  void publish(Topic& topic, std::shared_ptr<PublishInfo> info);
   void find_masters_again();
   struct Topic {
     protocol::TopicRouteData route;

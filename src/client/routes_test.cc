@@ -23,6 +23,7 @@ TEST(Routes, ATopicIsWrittenWhereItsBrokerWasLastSeenWhicheverTopicToldOfIt) {
   routes.update("payments", route({{0, "10.0.0.2:10911"}}), 5);
   const auto after = routes.publish("orders");
   EXPECT_EQ(after->masters, (std::vector<std::string>{"10.0.0.2:10911", "10.0.0.2:10911"}));
+  EXPECT_TRUE(before->replaced && !after->replaced);
   EXPECT_EQ(after->queues, before->queues);
   EXPECT_EQ(after->next.load(), 9U) << "senders go on where they were";
 

@@ -50,8 +50,8 @@ void append_properties(Buffer& out, const Message& message, const std::string& i
   if (!message.keys.empty()) protocol::append_property(out, property::kKeys, joined(message.keys));
   append_delivery(out, message.deliver);
   if (!name_space.empty()) protocol::append_property(out, "INSTANCE_ID", name_space);
-  protocol::append_property(out, property::kUniqueKey, id);
-  protocol::append_property(out, property::kWait, message.wait_store ? "true" : "false");
+  protocol::append_properties(
+      out, {{property::kUniqueKey, id}, {property::kWait, message.wait_store ? "true" : "false"}});
 }
 
 void append_properties(Buffer& properties, const Outgoing& out, const std::string& name_space) {
@@ -132,6 +132,7 @@ void set_batch(Outgoing& out, Instance& instance, std::span<const Message> batch
                std::int64_t now) {
   out.code = request::kSendBatchMessage;
   out.batch = true;
+  out.message_id.clear();
   std::string id;
   Buffer properties;
   for (const Message& each : batch) {
@@ -158,10 +159,12 @@ Outgoing& SendOperation::prepare(std::string&& topic, SendRequest&& wanted, Cloc
   last_broker_.clear();
   brokers_sent_.clear();
   unsafe_.reset();
-  // Of a message that was sent before only the memory is left.
-  out_.topic = std::move(topic);
+  // Of a message that was sent before only the memory is left, and where its topic leads.
+  if (out_.topic != topic) {
+    out_.topic = std::move(topic);
+    route_ = nullptr;
+  }
   out_.made.clear();
-  out_.message_id.clear();
   out_.transaction_group.clear();
   out_.sys_flag = out_.reconsume_times = 0;
   out_.max_reconsume_times.reset();
@@ -194,16 +197,17 @@ Error SendOperation::out_of_time() const {
 void SendOperation::start(Ptr self, Clock::Instant now) {
   admitted_ = true;
   Instance& instance = *producer_->instance_;
-  if (auto known = instance.routes().publish(out_.topic); known && !known->queues.empty())
-    return attempt(std::move(self), std::move(known), now);
+  if (!route_ || route_->replaced.load(std::memory_order_relaxed))
+    route_ = instance.routes().publish(out_.topic);
+  if (route_ && !route_->queues.empty()) return attempt(std::move(self), now);
   instance.find_route(
       std::string{out_.topic}, producer_->config_.default_topic_queues, deadline_,
       [kept = std::make_shared<Ptr>(std::move(self))](Result<PublishInfoPtr> route) {
         SendOperation& operation = **kept;
         const auto producer = operation.producer_;  // to the end of this call
         if (!route) return operation.finish(std::move(*kept), route.error());
-        operation.attempt(std::move(*kept), *std::move(route),
-                          producer->instance_->env().clock.now());
+        operation.route_ = *std::move(route);
+        operation.attempt(std::move(*kept), producer->instance_->env().clock.now());
       });
 }
 
@@ -226,7 +230,8 @@ const MessageQueue* SendOperation::choose(const PublishInfo& info, Error& why) {
   return queue;
 }
 
-void SendOperation::attempt(Ptr self, PublishInfoPtr info, Clock::Instant now) {
+/// As the route says.
+void SendOperation::attempt(Ptr self, Clock::Instant now) {
   Instance& instance = *producer_->instance_;
   if (instance.stopped())
     return finish(std::move(self), Error{.code = Errc::kStopped,
@@ -234,7 +239,6 @@ void SendOperation::attempt(Ptr self, PublishInfoPtr info, Clock::Instant now) {
                                          .perhaps_done = perhaps_stored_});
   if (left(now) <= 0ms) return finish(std::move(self), out_of_time());
   Error why{Errc::kNotFound, {}};
-  route_ = std::move(info);
   queue_ = choose(*route_, why);
   if (queue_ == nullptr) return finish(std::move(self), std::move(why));
   address_ = &address_of(*queue_);
@@ -391,6 +395,14 @@ void SendOperation::read(const protocol::CommandView& answer, Result<SendReceipt
 
 void SendOperation::answered(Ptr self, const Result<protocol::CommandView>& answer) {
   const auto producer = producer_.get();
+  // By far the most: nobody but the program wants to see the receipt, and it is made for its hands.
+  if (answer && answer->code == response::kSuccess && !producer->config_.after_send &&
+      !producer->faults_.enabled() && !producer->trace_)
+    return finish_with(std::move(self), [&] {
+      Result<SendReceipt> result{std::in_place};
+      read(*answer, result);
+      return result;
+    });
   const auto took = [&] {
     return std::chrono::duration_cast<std::chrono::milliseconds>(
         producer->instance_->env().clock.now() - attempt_began_);
@@ -471,8 +483,9 @@ void SendOperation::retry_or_finish(Ptr self, Error error) {
   if (may_retry(error)) {
     if (left(now) <= 0ms) return finish(std::move(self), out_of_time());
     producer->retried_.fetch_add(1, std::memory_order_relaxed);
-    auto info = producer->instance_->routes().publish(out_.topic);
-    if (info && !info->queues.empty()) return attempt(std::move(self), std::move(info), now);
+    // queue_ may be the old route's: it is not looked at any more.
+    route_ = producer->instance_->routes().publish(out_.topic);
+    if (route_ && !route_->queues.empty()) return attempt(std::move(self), now);
   }
   if (unsafe_) return finish(std::move(self), *std::move(unsafe_));
   if (attempts_ > 1)
@@ -486,17 +499,27 @@ void SendOperation::retry_or_finish(Ptr self, Error error) {
 }
 
 void SendOperation::finish(Ptr self, Result<SendReceipt>&& result) {
-  const ProducerCore::Done done = std::move(request_.done);
   // Whichever comes first when a client ends, the call's end or its connection's.
   if (!result && result.error().code == Errc::kDisconnected && producer_->instance_->stopped())
     result = Error{.code = Errc::kStopped,
                    .detail = "the client is shut down",
                    .perhaps_done = result.error().perhaps_done};
-  const ProducerCore::End end{
-      .bytes = bytes(), .admitted = admitted_, .stored = result.has_value()};
-  let_go();
-  producer_->ended(end, self);
-  Instance::run_callback(done, std::move(result));
+  finish_with(std::move(self), [&] { return std::move(result); });
+}
+
+/// `make` gives the result; the program is told of it last, when there is room for another.
+template <class Make>
+void SendOperation::finish_with(Ptr self, const Make& make) {
+  const ProducerCore::Done done = std::move(request_.done);
+  const CallbackScope scope{CallbackScope::Where::kIoThread};
+  done([&] {
+    Result<SendReceipt> result = make();
+    const ProducerCore::End end{
+        .bytes = bytes(), .admitted = admitted_, .stored = result.has_value()};
+    let_go();
+    producer_->ended(end, self);
+    return result;
+  }());
 }
 
 /// The frame may be written later: nobody waits for that.

@@ -51,12 +51,14 @@ class SendOperation final {
   void fail(Ptr self, Error error) { finish(std::move(self), std::move(error)); }
   Clock::Instant deadline() const { return deadline_; }
   std::size_t bytes() const { return out_.body().size(); }
+  /// As on the wire; of one that ended the last.
+  const std::string& topic() const { return out_.topic; }
 
  private:
   /// Once ended: lets go of what the program owns, and of much memory. The rest is seen to by the
   /// next prepare(), where it is at hand.
   void let_go();
-  void attempt(Ptr self, PublishInfoPtr info, Clock::Instant now);
+  void attempt(Ptr self, Clock::Instant now);
   void find_broker_again(Ptr self);
   void transmit(Ptr self, Clock::Instant now);
   void write(Buffer& out, std::int32_t opaque) const;
@@ -66,6 +68,8 @@ class SendOperation final {
   bool may_retry(const Error& error) const;
   void retry_or_finish(Ptr self, Error error);
   void finish(Ptr self, Result<SendReceipt>&& result);
+  template <class Make>
+  void finish_with(Ptr self, const Make& make);
   void finish_oneway();
   const MessageQueue* choose(const PublishInfo& info, Error& why);
   const std::string& address_of(const MessageQueue& queue);
@@ -79,7 +83,7 @@ class SendOperation final {
 
   std::int32_t attempts_ = 0;
   bool admitted_ = false, refreshed_ = false, perhaps_stored_ = false;
-  PublishInfoPtr route_;
+  PublishInfoPtr route_;                  // of the topic, once it was looked up
   const MessageQueue* queue_ = nullptr;   // of the attempt under way: of the route, or the target
   const std::string* address_ = nullptr;  // its broker's: of the route, or the next
   std::string own_address_;

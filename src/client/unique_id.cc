@@ -1,5 +1,7 @@
 #include "client/unique_id.h"
 
+#include <array>
+#include <cstring>
 #include <ctime>
 
 #include <unistd.h>
@@ -10,10 +12,19 @@
 namespace apogee::client {
 namespace {
 
+using Digits = std::array<char, 2>;
+constexpr auto kHex = [] {
+  constexpr std::string_view kDigits = "0123456789ABCDEF";
+  std::array<Digits, 256> of_byte{};
+  for (std::size_t byte = 0; byte < of_byte.size(); ++byte)
+    of_byte[byte] = {kDigits[byte >> 4], kDigits[byte & 0xF]};
+  return of_byte;
+}();
+
 /// The last so many bytes of `value`. The end of what is written.
 char* write_hex(char* at, std::uint64_t value, int bytes) {
-  constexpr char kHex[] = "0123456789ABCDEF";
-  for (int shift = bytes * 8 - 4; shift >= 0; shift -= 4) *at++ = kHex[(value >> shift) & 0xF];
+  for (int shift = (bytes - 1) * 8; shift >= 0; shift -= 8, at += sizeof(Digits))
+    std::memcpy(at, kHex[(value >> shift) & 0xFF].data(), sizeof(Digits));
   return at;
 }
 void append_hex(std::string& out, std::uint64_t value, int bytes) {

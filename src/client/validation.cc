@@ -118,13 +118,15 @@ Result<Ok> check_group(const std::string& group) {
 }
 
 Result<Ok> check_send_topic(const std::string& topic) {
-  if (is_blank(topic)) return invalid("The specified topic is blank");
-  if (topic.size() > protocol::kTopicLengthMax)
-    return invalid("The specified topic is longer than topic max length " +
-                   std::to_string(protocol::kTopicLengthMax) + ".");
-  if (!protocol::check_topic(topic))
+  const bool too_long = topic.size() > protocol::kTopicLengthMax;
+  if (too_long || !protocol::check_topic(topic)) {
+    if (is_blank(topic)) return invalid("The specified topic is blank");
+    if (too_long)
+      return invalid("The specified topic is longer than topic max length " +
+                     std::to_string(protocol::kTopicLengthMax) + ".");
     return invalid("The specified topic[" + topic +
                    "] contains illegal characters, allowing only " + kAllowed);
+  }
   if (protocol::is_forbidden_to_send(topic))
     return invalid("Sending message to topic[" + topic + "] is forbidden.");
   return Ok{};

@@ -12,7 +12,8 @@ constexpr std::size_t kKeptFields = 256;          // scratch for more fields tha
 constexpr std::size_t kMergedFrameBytes =
     256 << 10;  // small answers are gathered in one buffer up to this size
 
-constexpr std::size_t kSpareBytes = 2 * kMergedFrameBytes;  // kept by a thread at most
+constexpr std::size_t kSpareBytes = 2 * kMergedFrameBytes;     // kept by a thread at most
+constexpr std::size_t kSpareForeignBytes = kMergedFrameBytes;  // kept by a connection that calls
 
 std::atomic<std::uint64_t> next_id{
     1};  // ids are unique in the process: tables of several servers may meet
@@ -387,10 +388,10 @@ void Connection::take_foreign() {
     std::lock_guard lock{foreign_mutex_};
     std::swap(taken_, foreign_);
     std::swap(taken_.spare, foreign_.spare);  // it goes on with whoever fills it
-    // Who calls will call again: into the memory of what was written last, if it is about as much.
+    // Who calls will call again: into the memory of what was written last.
     Buffer& written = batch_of_thread().spare;
     if (!taken_.calls.empty() && written.capacity() > foreign_.spare.capacity() &&
-        written.capacity() <= 2 * taken_.frames.front().bytes.capacity())
+        written.capacity() <= kSpareForeignBytes)
       std::swap(written, foreign_.spare);
   }
   for (Call& each : taken_.calls) expect(each);
