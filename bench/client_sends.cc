@@ -51,14 +51,7 @@ class Turns final : public Loop {
 Buffer answer(const protocol::CommandHead& head) {
   Buffer out;
   if (head.serialization == protocol::Serialization::kBinary)
-    protocol::encode_command(
-        out, head,
-        protocol::SendMessageResponse{.message_id = "7F00000100002A9F0000000000000000",
-                                      .queue_id = 3,
-                                      .queue_offset = 1'000'000,
-                                      .transaction_id = "7F0000010B5A18B4AAC2000000000000",
-                                      .region = "DefaultRegion",
-                                      .trace_on = "true"});
+    protocol::encode_command(out, head, kStored);
   else
     protocol::encode_command(out, head, protocol::NoFields{},
                              as_bytes(protocol::encode_body(protocol::TopicRouteData{
@@ -116,10 +109,10 @@ class Stored final : public Stream {
       return;
     }
     constexpr std::size_t kOpaqueAt = 13;
-    static const Buffer kStored = answer(
+    static const Buffer kAnswer = answer(
         {.flag = protocol::kResponseFlag, .serialization = protocol::Serialization::kBinary});
     const std::size_t begin = answers_.size();
-    answers_ += kStored;
+    answers_ += kAnswer;
     std::memcpy(answers_.data() + begin + kOpaqueAt, bytes.data() + kOpaqueAt,
                 sizeof(std::int32_t));
   }

@@ -98,12 +98,7 @@ void encode_answers(benchmark::State& state, protocol::Serialization serializati
       protocol::encode_command(
           out,
           {.code = 0, .opaque = i, .flag = protocol::kResponseFlag, .serialization = serialization},
-          protocol::SendMessageResponse{.message_id = "7F00000100002A9F0000000000000000",
-                                        .queue_id = 3,
-                                        .queue_offset = 1'000'000,
-                                        .transaction_id = "7F0000010B5A18B4AAC2000000000000",
-                                        .region = "DefaultRegion",
-                                        .trace_on = "true"});
+          kStored);
     benchmark::DoNotOptimize(out.data());
   }
   state.SetItemsProcessed(state.iterations() * kBatch);
