@@ -5,12 +5,13 @@ JOBS ?= $(shell nproc)
 ROUNDS ?= 50
 SEEDS ?= 10000
 ROUNDS_COMPARE ?= 3
+ARM64_TESTS = base protocol remoting store client
 FUZZ_SECONDS ?= 60
 INTEROP ?= --target both
 
 .PHONY: help
 help:  ## This list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: deps
 deps:  ## Install the Debian packages the build needs (skipped when they are there)
@@ -81,6 +82,13 @@ clang: deps  ## The client library, shared and static, its examples and the C AP
 	@tools/install-packages clang
 	@cmake --preset clang -Wno-dev > /dev/null
 	@cmake --build --preset clang -j$(JOBS)
+
+.PHONY: arm64
+arm64: deps  ## The client, the store and what they stand on for 64-bit ARM, by a cross compiler; their tests run under qemu-user
+	@tools/install-packages arm64
+	@cmake --preset arm64 -Wno-dev > /dev/null
+	@cmake --build --preset arm64 -j$(JOBS) --target $(ARM64_TESTS:%=%_test)
+	@for each in $(ARM64_TESTS); do qemu-aarch64 build/arm64/testing/$${each}_test --gtest_brief=1 || exit 1; done
 
 .PHONY: analyse
 analyse: deps  ## clang-tidy over everything but the tests, what it finds is an error: some 20 minutes on two cores
