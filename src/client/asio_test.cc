@@ -18,6 +18,7 @@ namespace {
 
 class WithAsio : public ConsumerFixture {
  protected:
+  ~WithAsio() override { client_->shutdown(); }  // first: its threads post to io_
   /// Runs a coroutine to its end on this thread.
   void run(asio::awaitable<void> coroutine) {
     asio::co_spawn(io_, std::move(coroutine), [](std::exception_ptr failed) {
