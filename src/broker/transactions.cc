@@ -357,15 +357,6 @@ std::optional<Answer> Transactions::refuse_end(const EndTransactionRequest& requ
     return Answer::error(code::kSystemError, "The producer group wrong");
   if (half.queue_offset != request.tran_state_table_offset)
     return Answer::error(code::kSystemError, "The transaction state table offset wrong");
-  // After a power cut another half may stand at the place of one that was lost. Which of the two
-  // ids is the message's unique key depends on the client; some tell neither.
-  const auto key = half.property(property::kUniqueKey);
-  const std::string_view message_id = request.message_id ? *request.message_id : "",
-                         transaction_id = request.transaction_id ? *request.transaction_id : "";
-  const bool told = !message_id.empty() || !transaction_id.empty();
-  if (key && told && message_id != *key && transaction_id != *key)
-    return Answer::error(code::kSystemError,
-                         "the half message at this place is another transaction's");
   return std::nullopt;
 }
 

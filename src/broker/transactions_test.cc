@@ -3,7 +3,6 @@
 #include <future>
 #include <random>
 
-#include <gmock/gmock.h>
 #include <malloc.h>
 
 #include "broker/broker_fixture.h"
@@ -225,29 +224,6 @@ TEST_F(TransactionsTest, RefusesTheEndOfWhatIsNotThatTransaction) {
           .code,
       protocol::response_code::kSystemError);
   EXPECT_EQ(delivered(), Bodies{});
-}
-
-TEST_F(TransactionsTest, AreEndedByTheirPlaceAndIfItIsToldByTheirId) {
-  const auto end_of = [&](const Known& half, const char* message_id, const char* transaction_id) {
-    return ask(producer_, EndTransactionRequest::kCode,
-               EndTransactionRequest{.producer_group = "p",
-                                     .tran_state_table_offset = half.queue_offset,
-                                     .commit_log_offset = half.physical_offset,
-                                     .commit_or_rollback = kCommit,
-                                     .message_id = message_id,
-                                     .transaction_id = transaction_id});
-  };
-  const Known one = send_half("one");
-  EXPECT_THAT(end_of(one, "key-lost", "key-lost").remark,
-              ::testing::HasSubstr("another transaction's"));
-  EXPECT_THAT(end_of(one, "key-lost", "").remark, ::testing::HasSubstr("another transaction's"));
-  EXPECT_EQ(delivered(), Bodies{});
-  EXPECT_EQ(end_of(one, "key-one", "").code, 0);
-  const Known two = send_half("two");
-  EXPECT_EQ(end_of(two, "AC11000200002A9F0000000000000FA0", "key-two").code, 0) << "an offset id";
-  const Known three = send_half("three");
-  EXPECT_EQ(end_of(three, "", "").code, 0) << "it need not be told";
-  EXPECT_EQ(delivered(), (Bodies{"one", "two", "three"}));
 }
 
 TEST_F(TransactionsTest, AsksAProducerOfTheGroupOnceAHalfIsOld) {
