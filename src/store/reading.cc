@@ -49,6 +49,11 @@ Bytes record_in(const Segment& segment, const QueueEntry& entry) {
   return record.size() == static_cast<std::size_t>(entry.size) ? record : Bytes{};
 }
 
+/// The disk refused, which says nothing of what is there.
+bool is_refused(const Result<std::vector<QueueEntry>>& entries) {
+  return !entries && entries.error().code != Errc::kNotFound;
+}
+
 /// The answer for an offset at which the queue has no message; nullopt: it has.
 std::optional<std::pair<GetStatus, std::int64_t>> outside(const GetResult& queue,
                                                           std::int64_t offset) {
@@ -137,7 +142,7 @@ GetResult LocalStore::get(const GetRequest& request) {
   if (request.filter)
     count = std::max<std::int64_t>(count, config.filter_bytes_max / QueueEntry::kBytes);
   const auto entries = queue->read(request.offset, static_cast<std::size_t>(count));
-  if (!entries && entries.error().code != Errc::kNotFound) {
+  if (is_refused(entries)) {
     tell_unreadable(*queue, entries.error());
     return end_with(GetStatus::kUnreadable, request.offset);
   }
@@ -227,7 +232,7 @@ RecordBytes LocalStore::record_at(std::string_view topic, std::int32_t queue_id,
   const auto queue = queues_.find(topic, queue_id);
   if (!queue || queue_offset < queue->min_offset()) return {};
   const auto entry = queue->read(queue_offset, 1);
-  if (!entry && entry.error().code != Errc::kNotFound) {
+  if (is_refused(entry)) {
     tell_unreadable(*queue, entry.error());
     return {.bytes = {}, .owner = {}, .unreadable = true};
   }
@@ -282,8 +287,7 @@ std::int64_t LocalStore::offset_by_time(std::string_view topic, std::int32_t que
   // What cannot be read may be as late as any: who begins too early loses nothing.
   const auto time_at = [&](std::int64_t offset) {
     const auto entry = queue->read(offset, 1);
-    if (!entry && entry.error().code != Errc::kNotFound)
-      return std::numeric_limits<std::int64_t>::max();
+    if (is_refused(entry)) return std::numeric_limits<std::int64_t>::max();
     return entry && !entry->empty() ? store_time_of(entry->front()) : -1;
   };
   const auto found = [&](std::int64_t offset) {
