@@ -123,7 +123,7 @@ void StatsItem::sample(Marks& marks, std::int64_t now_ms, std::int64_t period_ms
 
 template <class Items>
 void Stats::Table<Items>::use(std::string_view key, auto&& use_items) {
-  Shard& shard = shards_[Hash{}(key) % kShards];
+  Shard& shard = shards_[TextHash{}(key) % kShards];
   {
     std::shared_lock lock{shard.mutex};
     if (const auto found = shard.items.find(key); found != shard.items.end())
@@ -141,7 +141,7 @@ void Stats::Table<Items>::use(std::string_view key, auto&& use_items) {
 
 template <class Items>
 bool Stats::Table<Items>::read(std::string_view key, auto&& read_items) const {
-  const Shard& shard = shards_[Hash{}(key) % kShards];
+  const Shard& shard = shards_[TextHash{}(key) % kShards];
   std::shared_lock lock{shard.mutex};
   const auto found = shard.items.find(key);
   if (found == shard.items.end()) return false;

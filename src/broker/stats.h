@@ -12,10 +12,10 @@
 #include <shared_mutex>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "base/clock.h"
+#include "base/text_map.h"
 #include "broker/stage_times.h"
 #include "protocol/bodies.h"
 
@@ -170,12 +170,6 @@ class Stats {
   struct GroupItems {
     StatsItem get_messages, get_bytes, send_back, dead_letters;
   };
-  struct Hash {
-    using is_transparent = void;
-    std::size_t operator()(std::string_view text) const {
-      return std::hash<std::string_view>{}(text);
-    }
-  };
   /// Items by key, in shards. `use` runs under the shard's shared lock.
   template <class Items>
   class Table {
@@ -189,7 +183,7 @@ class Stats {
     static constexpr std::size_t kShards = 16;
     struct Shard {
       mutable std::shared_mutex mutex;
-      std::unordered_map<std::string, std::unique_ptr<Items>, Hash, std::equal_to<>> items;
+      TextMap<std::unique_ptr<Items>> items;
     };
     std::array<Shard, kShards> shards_;
     std::atomic<std::size_t> size_{0};

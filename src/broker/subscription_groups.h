@@ -6,11 +6,11 @@
 #include <shared_mutex>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "base/env.h"
 #include "base/in_flight.h"
+#include "base/text_map.h"
 #include "broker/config.h"
 #include "protocol/bodies.h"
 
@@ -52,12 +52,6 @@ class SubscriptionGroups {
   protocol::DataVersion version() const;
 
  private:
-  struct Hash {
-    using is_transparent = void;
-    std::size_t operator()(std::string_view text) const {
-      return std::hash<std::string_view>{}(text);
-    }
-  };
   using Forbidden = std::map<std::string, std::map<std::string, std::int32_t>>;
   void changed();  // mutex_ is held exclusively
   void persist_soon();
@@ -67,12 +61,12 @@ class SubscriptionGroups {
   const std::string path_;
   const bool lmq_;
   mutable std::shared_mutex mutex_;
-  std::unordered_map<std::string, GroupPtr, Hash, std::equal_to<>> groups_;  // guarded by mutex_
-  Forbidden forbidden_;                                                      // guarded by mutex_
-  protocol::DataVersion version_;                                            // guarded by mutex_
-  bool dirty_ = false;                                                       // guarded by mutex_
-  std::mutex persist_mutex_;  // one writer of the file
-  InFlight in_flight_;        // posted writes; waited for first of all
+  TextMap<GroupPtr> groups_;       // guarded by mutex_
+  Forbidden forbidden_;            // guarded by mutex_
+  protocol::DataVersion version_;  // guarded by mutex_
+  bool dirty_ = false;             // guarded by mutex_
+  std::mutex persist_mutex_;       // one writer of the file
+  InFlight in_flight_;             // posted writes; waited for first of all
 };
 
 }  // namespace apogee::broker

@@ -9,11 +9,11 @@
 #include <shared_mutex>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "base/env.h"
 #include "base/in_flight.h"
+#include "base/text_map.h"
 #include "broker/config.h"
 #include "protocol/bodies.h"
 
@@ -79,12 +79,6 @@ class Topics {
   protocol::DataVersion version() const;
 
  private:
-  struct Hash {
-    using is_transparent = void;
-    std::size_t operator()(std::string_view text) const {
-      return std::hash<std::string_view>{}(text);
-    }
-  };
   void add_built_in(const std::string& name, std::int32_t queues, std::int32_t perm);
   TopicPtr put(protocol::TopicConfig config);  // mutex_ is held exclusively
   void after_change(const std::vector<TopicPtr>& topics, const protocol::DataVersion& version);
@@ -95,7 +89,7 @@ class Topics {
   const bool lmq_;
   Changed changed_;
   mutable std::shared_mutex mutex_;
-  std::unordered_map<std::string, TopicPtr, Hash, std::equal_to<>> topics_;  // guarded by mutex_
+  TextMap<TopicPtr> topics_;                     // guarded by mutex_
   std::set<std::string, std::less<>> built_in_;  // after the constructor read only
   protocol::DataVersion version_;                // guarded by mutex_
   std::uint64_t changes_ = 0, saved_ = 0;        // guarded by mutex_: changes, and those on disk

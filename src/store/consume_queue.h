@@ -8,9 +8,9 @@
 #include <optional>
 #include <shared_mutex>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
+#include "base/text_map.h"
 #include "store/file_chain.h"
 #include "store/queue_extension.h"
 
@@ -205,12 +205,6 @@ class ConsumeQueues {
   void remove(const ConsumeQueue& queue);
 
  private:
-  struct Hash {
-    using is_transparent = void;
-    std::size_t operator()(std::string_view text) const {
-      return std::hash<std::string_view>{}(text);
-    }
-  };
   Result<Ok> load(const std::string& directory, QueueKind kind, bool clean);
   Result<Ok> load_topic(const std::string& directory, const std::string& topic, QueueKind kind,
                         bool clean);
@@ -227,9 +221,7 @@ class ConsumeQueues {
   FileCache& cache_;
   const Layout layout_;
   mutable std::shared_mutex mutex_;
-  std::unordered_map<std::string, std::map<std::int32_t, std::shared_ptr<ConsumeQueue>>, Hash,
-                     std::equal_to<>>
-      topics_;
+  TextMap<std::map<std::int32_t, std::shared_ptr<ConsumeQueue>>> topics_;
   std::mutex unsynced_mutex_;
   std::vector<std::shared_ptr<ConsumeQueue>> unsynced_;
 };
