@@ -1,5 +1,9 @@
 #include "broker/long_polling.h"
 
+#include <algorithm>
+
+#include "broker/arrivals.h"
+
 namespace apogee::broker {
 
 LongPolling::LongPolling(Clock& clock, MaxOffset max_offset)
@@ -84,24 +88,16 @@ void LongPolling::hold(HeldPull pull) {
 }
 
 bool LongPolling::wakes(const HeldPull& pull, std::span<const store::Arrival> arrivals) {
-  for (const store::Arrival& arrival : arrivals) {
-    if (arrival.queue_offset < pull.offset) continue;
-    const store::MessageFilter* filter = pull.filter.get();
-    if (!filter) return true;
-    if (!filter->matches_tags_code(arrival.tags_code)) continue;
-    if (!filter->needs_record() || filter->matches_record(arrival.record)) return true;
-  }
-  return false;
+  return std::ranges::any_of(arrivals, [&](const store::Arrival& arrival) {
+    return arrival.queue_offset >= pull.offset && takes(pull.filter.get(), arrival);
+  });
 }
 
 void LongPolling::on_arrivals(std::span<const store::Arrival> arrivals) {
   Woken woken;
   while (!arrivals.empty()) {
-    const store::Arrival& first = arrivals.front();
-    std::size_t run = 1;
-    while (run < arrivals.size() && arrivals[run].queue_id == first.queue_id &&
-           arrivals[run].topic == first.topic)
-      ++run;
+    const std::span<const store::Arrival> run = of_one_queue(arrivals);
+    const store::Arrival& first = run.front();
     Shard& shard = shard_of(first.topic, first.queue_id);
     {
       std::lock_guard lock{shard.mutex};
@@ -109,12 +105,12 @@ void LongPolling::on_arrivals(std::span<const store::Arrival> arrivals) {
       if (queue != shard.queues.end()) {
         for (auto at = queue->second.begin(); at != queue->second.end();) {
           const auto next = std::next(at);
-          if (wakes(at->pull, arrivals.first(run))) take(shard, {&queue->second, at}, woken);
+          if (wakes(at->pull, run)) take(shard, {&queue->second, at}, woken);
           at = next;
         }
       }
     }
-    arrivals = arrivals.subspan(run);
+    arrivals = arrivals.subspan(run.size());
   }
   resume(std::move(woken));
 }

@@ -1,7 +1,9 @@
 #include "broker/pop_polling.h"
 
+#include <algorithm>
 #include <limits>
 
+#include "broker/arrivals.h"
 #include "protocol/pop.h"
 
 namespace apogee::broker {
@@ -11,13 +13,10 @@ namespace {
 /// is given up: a group's filters are the same nearly always.
 constexpr int kFiltersAskedMax = 16;
 
-bool takes(const store::MessageFilter* filter, std::span<const store::Arrival> arrivals) {
-  if (!filter || arrivals.empty()) return true;
-  for (const store::Arrival& each : arrivals) {
-    if (!filter->matches_tags_code(each.tags_code)) continue;
-    if (!filter->needs_record() || filter->matches_record(each.record)) return true;
-  }
-  return false;
+bool takes_any(const store::MessageFilter* filter, std::span<const store::Arrival> arrivals) {
+  return arrivals.empty() || std::ranges::any_of(arrivals, [&](const store::Arrival& arrival) {
+           return takes(filter, arrival);
+         });
 }
 
 }  // namespace
@@ -81,7 +80,7 @@ void PopPolling::take_one(const Key& key, std::span<const store::Arrival> arriva
       take({of, at}, gone);
       continue;
     }
-    if (takes(at->pop.filter.get(), arrivals)) return take({of, at}, woken);
+    if (takes_any(at->pop.filter.get(), arrivals)) return take({of, at}, woken);
     // Behind the others: the next round begins with somebody else.
     list.splice(order_ == Order::kOldestFirst ? list.end() : list.begin(), list, at);
   }
@@ -129,13 +128,9 @@ void PopPolling::on_arrivals(std::span<const store::Arrival> arrivals) {
   {
     std::lock_guard lock{mutex_};
     while (!arrivals.empty()) {
-      const store::Arrival& first = arrivals.front();
-      std::size_t run = 1;
-      while (run < arrivals.size() && arrivals[run].queue_id == first.queue_id &&
-             arrivals[run].topic == first.topic)
-        ++run;
-      arrived(arrivals.first(run), woken);
-      arrivals = arrivals.subspan(run);
+      const std::span<const store::Arrival> run = of_one_queue(arrivals);
+      arrived(run, woken);
+      arrivals = arrivals.subspan(run.size());
     }
   }
   resume(std::move(woken));
