@@ -124,51 +124,49 @@ Result<Ok> FilterData::persist(const std::function<bool(const std::string& group
     for (const auto& [group, data] : of_topic.group_filter_data) groups.insert(group);
   for (const std::string& group : groups)
     if (!online(group)) gone.insert(group);
-  protocol::ConsumerFilterTable copy;
-  {
+  forget(gone);
+  return protocol::save_if_dirty(env_, path_, dirty_, [&] {
     std::lock_guard lock{mutex_};
-    const std::int64_t now = env_.clock.wall_ms();
-    for (auto& [topic, of_topic] : table_.filter_data_by_topic) {
-      auto& groups_of_topic = of_topic.group_filter_data;
-      for (auto& [group, data] : groups_of_topic)
-        if (gone.contains(group)) dirty_ |= mark_dead(data);
-      dirty_ |= std::erase_if(groups_of_topic, [&](const auto& each) {
-                  return is_dead(each.second) &&
-                         now - each.second.dead_time >= config_.now().filter_data_kept_ms;
-                }) > 0;
-    }
-    std::erase_if(table_.filter_data_by_topic,
-                  [](const auto& each) { return each.second.group_filter_data.empty(); });
-    if (!std::exchange(dirty_, false)) return Ok{};
     compiled_.clear();  // of what is gone; the rest is compiled again when it is needed
-    copy = table_;
-  }
-  auto saved = protocol::save_table(env_, path_, copy);
-  if (!saved) {
-    std::lock_guard lock{mutex_};
-    dirty_ = true;
-  }
-  return saved;
+    return table_;
+  });
 }
 
-bool FilterData::mark_dead(ConsumerFilterData& data) {
-  if (is_dead(data)) return false;
+void FilterData::forget(const std::set<std::string>& gone) {
+  std::lock_guard lock{mutex_};
+  const std::int64_t now = env_.clock.wall_ms();
+  for (auto& [topic, of_topic] : table_.filter_data_by_topic) {
+    auto& groups = of_topic.group_filter_data;
+    for (auto& [group, data] : groups)
+      if (gone.contains(group)) mark_dead(data);
+    const std::size_t forgotten = std::erase_if(groups, [&](const auto& each) {
+      return is_dead(each.second) &&
+             now - each.second.dead_time >= config_.now().filter_data_kept_ms;
+    });
+    if (forgotten > 0) dirty_ = true;
+  }
+  std::erase_if(table_.filter_data_by_topic,
+                [](const auto& each) { return each.second.group_filter_data.empty(); });
+}
+
+void FilterData::mark_dead(ConsumerFilterData& data) {
+  if (is_dead(data)) return;
   data.dead_time = std::max(env_.clock.wall_ms(), data.born_time);
-  return true;
+  dirty_ = true;
 }
 
 void FilterData::registered(const std::string& group,
                             const std::vector<protocol::SubscriptionData>& all) {
   std::lock_guard lock{mutex_};
   for (const auto& each : all)
-    if (!by_tag(each) && !each.sub_string.empty()) dirty_ |= take(group, each);
+    if (!by_tag(each) && !each.sub_string.empty() && take(group, each)) dirty_ = true;
   // What the group does not subscribe to any more is dead.
   for (auto& [topic, of_topic] : table_.filter_data_by_topic) {
     const auto found = of_topic.group_filter_data.find(group);
     if (found == of_topic.group_filter_data.end()) continue;
     const bool wanted = std::ranges::any_of(
         all, [&](const auto& each) { return each.topic == found->second.topic; });
-    if (!wanted) dirty_ |= mark_dead(found->second);
+    if (!wanted) mark_dead(found->second);
   }
 }
 

@@ -1,9 +1,11 @@
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -59,15 +61,16 @@ class FilterData {
  private:
   const Sql92* compiled(const std::string& expression);
   bool take(const std::string& group, const protocol::SubscriptionData& subscription);
-  bool mark_dead(protocol::ConsumerFilterData& data);
+  void mark_dead(protocol::ConsumerFilterData& data);
+  void forget(const std::set<std::string>& gone);
 
   Env& env_;
   const LiveConfig& config_;
   const std::string path_;
   const BloomShape bloom_;
   mutable std::mutex mutex_;
-  protocol::ConsumerFilterTable table_;                   // guarded by mutex_
-  bool dirty_ = false;                                    // guarded by mutex_
+  protocol::ConsumerFilterTable table_;  // guarded by mutex_
+  std::atomic<bool> dirty_{false};
   std::map<std::string, std::optional<Sql92>> compiled_;  // guarded by mutex_: by expression
   std::mutex persist_mutex_;                              // one writer of the file
 };

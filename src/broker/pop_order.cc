@@ -53,18 +53,10 @@ Result<Ok> OrderedPops::load() {
 Result<Ok> OrderedPops::persist(const Topics& topics, const SubscriptionGroups& groups) {
   std::lock_guard one_writer{file_mutex_};
   forget_unused(topics, groups);
-  Table copy;
-  {
+  return protocol::save_if_dirty(env_, path_, dirty_, [&] {
     std::lock_guard lock{mutex_};
-    if (!std::exchange(dirty_, false)) return Ok{};
-    copy = table_;
-  }
-  auto saved = protocol::save_table(env_, path_, copy);
-  if (!saved) {
-    std::lock_guard lock{mutex_};
-    dirty_ = true;
-  }
-  return saved;
+    return table_;
+  });
 }
 
 void OrderedPops::forget_unused(const Topics& topics, const SubscriptionGroups& groups) {

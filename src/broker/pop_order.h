@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <mutex>
@@ -92,8 +93,8 @@ class OrderedPops {
   Env& env_;
   const std::string path_;
   std::mutex mutex_;
-  Table table_;            // guarded by mutex_
-  bool dirty_ = false;     // guarded by mutex_
+  Table table_;  // guarded by mutex_
+  std::atomic<bool> dirty_{false};
   std::mutex file_mutex_;  // one writer of the file
 };
 

@@ -35,16 +35,7 @@ Result<Ok> SubscriptionGroups::load() {
 
 Result<Ok> SubscriptionGroups::persist() {
   std::lock_guard one_writer{persist_mutex_};
-  {
-    std::unique_lock lock{mutex_};
-    if (!std::exchange(dirty_, false)) return Ok{};
-  }
-  auto saved = protocol::save_table(env_, path_, table());
-  if (!saved) {
-    std::unique_lock lock{mutex_};
-    dirty_ = true;
-  }
-  return saved;
+  return protocol::save_if_dirty(env_, path_, dirty_, [&] { return table(); });
 }
 
 void SubscriptionGroups::changed() {

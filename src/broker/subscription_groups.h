@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -64,9 +65,9 @@ class SubscriptionGroups {
   TextMap<GroupPtr> groups_;       // guarded by mutex_
   Forbidden forbidden_;            // guarded by mutex_
   protocol::DataVersion version_;  // guarded by mutex_
-  bool dirty_ = false;             // guarded by mutex_
-  std::mutex persist_mutex_;       // one writer of the file
-  InFlight in_flight_;             // posted writes; waited for first of all
+  std::atomic<bool> dirty_{false};
+  std::mutex persist_mutex_;  // one writer of the file
+  InFlight in_flight_;        // posted writes; waited for first of all
 };
 
 }  // namespace apogee::broker

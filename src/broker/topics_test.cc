@@ -134,6 +134,18 @@ TEST_F(Tables, KnowWhichTopicsAreNotOnDisk) {
   EXPECT_TRUE(topics_.is_on_disk("first")) << "written by the worker";
 }
 
+TEST_F(Tables, GroupsTheDiskRefusedAreWrittenNextTime) {
+  disk_.disk.inject({.operation = testing::ForgetfulDisk::Operation::kWrite,
+                     .times = 2,
+                     .path_part = "subscriptionGroup.json"});
+  ASSERT_TRUE(groups_.find_or_create("g"));
+  EXPECT_FALSE(groups_.persist()) << "nor could the worker";
+  EXPECT_TRUE(groups_.persist());
+  SubscriptionGroups groups{*disk_.env, config_, kGroupsPath};
+  ASSERT_TRUE(groups.load());
+  EXPECT_TRUE(groups.contains("g"));
+}
+
 TEST_F(Tables, NeededTopicsAreThereAndOnDisk) {
   disk_.disk.inject({.operation = testing::ForgetfulDisk::Operation::kWrite,
                      .times = 2,

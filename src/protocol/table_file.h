@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <string>
 
 #include "base/env.h"
@@ -34,6 +35,16 @@ Result<std::optional<Table>> load_table(Env& env, const std::string& path) {
 template <class Table>
 Result<Ok> save_table(Env& env, const std::string& path, const Table& table) {
   return replace_file(env.files, path, encode_body(table, JsonStyle::kPretty));
+}
+
+/// The same if the table was changed since. One caller at a time; who changes the table sets
+/// `dirty` before it lets go of the lock that `copy` takes.
+template <class Copy>
+Result<Ok> save_if_dirty(Env& env, const std::string& path, std::atomic<bool>& dirty, Copy copy) {
+  if (!dirty.exchange(false)) return Ok{};
+  auto saved = save_table(env, path, copy());
+  if (!saved) dirty = true;
+  return saved;
 }
 
 }  // namespace apogee::protocol
