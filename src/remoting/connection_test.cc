@@ -10,6 +10,7 @@
 #include "remoting/client.h"
 #include "remoting/processors.h"
 #include "remoting/server.h"
+#include "testing/echo.h"
 #include "testing/network.h"
 #include "testing/recording_logger.h"
 
@@ -17,17 +18,12 @@ namespace apogee::remoting {
 namespace {
 
 using ::testing::AllOf;
+using testing::EchoRequest;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using testing::Network;
 using ::testing::SizeIs;
 
-struct EchoRequest {
-  static constexpr std::int32_t kCode = 7'001;
-  std::string text;
-  using Self = EchoRequest;
-  static constexpr auto kFields = MemberList{protocol::Field{"text", &Self::text}};
-};
 struct Silent {
   static constexpr std::int32_t kCode = 7'002;
   static constexpr auto kFields = MemberList{};
@@ -115,9 +111,7 @@ class RawPeer final : public StreamHandler {
 class OneThread : public ::testing::Test {
  protected:
   OneThread() {
-    processors_.on<EchoRequest>([](const EchoRequest& header, const Request& request) {
-      return Answer::with(header, Buffer{as_text(request.command.body)});
-    });
+    testing::serve_echo(processors_);
     processors_.on_async<Silent>(
         [this](const Silent&, const Request& request) { held_.push_back(request.responder); });
     processors_.on<Large>([this](const Large& header, const Request&) {

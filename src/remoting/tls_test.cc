@@ -9,6 +9,7 @@
 #include "remoting/processors.h"
 #include "remoting/server.h"
 #include "testing/certificates.h"
+#include "testing/echo.h"
 #include "testing/forgetful_disk.h"
 #include "testing/network.h"
 #include "testing/recording_logger.h"
@@ -16,16 +17,10 @@
 namespace apogee::remoting {
 namespace {
 
+using testing::EchoRequest;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
-
-struct EchoRequest {
-  static constexpr std::int32_t kCode = 7'001;
-  std::string text;
-  using Self = EchoRequest;
-  static constexpr auto kFields = MemberList{protocol::Field{"text", &Self::text}};
-};
 
 constexpr const char* kServer = "10.0.0.1";
 constexpr const char* kClient = "10.0.0.2";
@@ -38,9 +33,7 @@ std::string text_of(const Result<Buffer>& result) {
 class Tls : public ::testing::Test {
  protected:
   Tls() {
-    processors_.on<EchoRequest>([](const EchoRequest& header, const Request& request) {
-      return Answer::with(header, Buffer{as_text(request.command.body)});
-    });
+    testing::serve_echo(processors_);
     (void)files().create_directories("/tls");
     write("ca.pem", authority_.certificate);
     const auto server = testing::issue(authority_, kServer, "secret");
