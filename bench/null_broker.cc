@@ -33,10 +33,10 @@ namespace {
 using namespace apogee;
 
 constexpr std::size_t kReadBytes = 256 << 10;
-constexpr int kPiecesMax = 1'024;    // of one write call (IOV_MAX)
-constexpr std::size_t kPulled = 32;  // records of a pull's answer
-constexpr off_t kSyncedFileBytes = 1 << 30;
+constexpr int kPiecesMax = 1'024;          // of one write call (IOV_MAX)
+constexpr std::size_t kPulled = 32;        // records of a pull's answer
 constexpr std::size_t kRecordBytes = 330;  // what a 128 B body takes in a log, about
+constexpr off_t kSyncedFileBytes = 1 << 30;
 
 [[noreturn]] void die(const char* what) {
   std::perror(what);
