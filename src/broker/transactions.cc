@@ -344,6 +344,26 @@ Buffer Transactions::op_record(const Claim& claim) const {
   return record;
 }
 
+/// After a power cut another half may stand at the place of one that was lost. Which of an end's
+/// two ids is the message's unique key depends on the client; some tell neither, or an offset id,
+/// which says no more than the place does.
+static bool names_another(const EndTransactionRequest& request, const Message& half) {
+  constexpr std::size_t kOffsetDigits = 16;
+  const auto key = half.property(property::kUniqueKey);
+  if (!key) return false;
+  const std::string place =
+      protocol::offset_message_id(half.store_host, half.store_port, request.commit_log_offset);
+  const std::string_view store = std::string_view{place}.substr(0, place.size() - kOffsetDigits);
+  bool another = false;
+  for (const auto* id : {&request.message_id, &request.transaction_id}) {
+    if (*id == *key) return false;
+    const bool is_unique_key =
+        *id && !(*id)->empty() && !((*id)->size() == place.size() && (*id)->starts_with(store));
+    another |= is_unique_key;
+  }
+  return another;
+}
+
 /// EndTransactionProcessor.rejectCommitOrRollback and checkPrepareMessage.
 std::optional<Answer> Transactions::refuse_end(const EndTransactionRequest& request,
                                                const Message& half) const {
@@ -357,6 +377,9 @@ std::optional<Answer> Transactions::refuse_end(const EndTransactionRequest& requ
     return Answer::error(code::kSystemError, "The producer group wrong");
   if (half.queue_offset != request.tran_state_table_offset)
     return Answer::error(code::kSystemError, "The transaction state table offset wrong");
+  if (names_another(request, half))
+    return Answer::error(code::kSystemError,
+                         "the half message at this place is another transaction's");
   return std::nullopt;
 }
 

@@ -3,6 +3,7 @@
 #include <future>
 #include <random>
 
+#include <gmock/gmock.h>
 #include <malloc.h>
 
 #include "broker/broker_fixture.h"
@@ -23,6 +24,7 @@ constexpr std::int32_t kCommit = protocol::sys_flag::kCommit,
 /// A half message as its producer knows it.
 struct Known {
   std::int64_t queue_offset = 0, physical_offset = 0;
+  std::string offset_id;
 };
 
 class TransactionsTest : public BrokerFixture {
@@ -78,8 +80,8 @@ class TransactionsTest : public BrokerFixture {
     EXPECT_EQ(answer.field("transactionId"), "key-" + body);
     Known known;
     protocol::from_text(answer.field("queueOffset"), known.queue_offset);
-    known.physical_offset =
-        protocol::parse_offset_message_id(answer.field("msgId"))->physical_offset;
+    known.offset_id = answer.field("msgId");
+    known.physical_offset = protocol::parse_offset_message_id(known.offset_id)->physical_offset;
     return known;
   }
 
@@ -224,6 +226,34 @@ TEST_F(TransactionsTest, RefusesTheEndOfWhatIsNotThatTransaction) {
           .code,
       protocol::response_code::kSystemError);
   EXPECT_EQ(delivered(), Bodies{});
+}
+
+TEST_F(TransactionsTest, AreEndedByTheirPlaceAndIfItIsToldByTheirId) {
+  const auto end_of = [&](const Known& half, const std::string& message_id,
+                          const std::string& transaction_id) {
+    return ask(producer_, EndTransactionRequest::kCode,
+               EndTransactionRequest{.producer_group = "p",
+                                     .tran_state_table_offset = half.queue_offset,
+                                     .commit_log_offset = half.physical_offset,
+                                     .commit_or_rollback = kCommit,
+                                     .message_id = message_id,
+                                     .transaction_id = transaction_id});
+  };
+  const Known one = send_half("one");
+  EXPECT_THAT(end_of(one, "key-lost", "key-lost").remark,
+              ::testing::HasSubstr("another transaction's"));
+  EXPECT_THAT(end_of(one, "key-lost", "").remark, ::testing::HasSubstr("another transaction's"));
+  EXPECT_EQ(delivered(), Bodies{});
+  EXPECT_EQ(end_of(one, "key-one", "").code, 0);
+  const Known two = send_half("two");
+  EXPECT_EQ(end_of(two, two.offset_id, "key-two").code, 0);
+  const Known three = send_half("three");
+  EXPECT_EQ(end_of(three, "", "").code, 0) << "it need not be told";
+  const Known four = send_half("four");
+  EXPECT_THAT(end_of(four, four.offset_id, "key-lost").remark,
+              ::testing::HasSubstr("another transaction's"));
+  EXPECT_EQ(end_of(four, one.offset_id, "").code, 0) << "a place is told already";
+  EXPECT_EQ(delivered(), (Bodies{"one", "two", "three", "four"}));
 }
 
 TEST_F(TransactionsTest, AsksAProducerOfTheGroupOnceAHalfIsOld) {
