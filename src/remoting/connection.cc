@@ -12,8 +12,8 @@ constexpr std::size_t kKeptFields = 256;          // scratch for more fields tha
 constexpr std::size_t kMergedFrameBytes =
     256 << 10;  // small answers are gathered in one buffer up to this size
 
-constexpr std::size_t kSpareBytes = 2 * kMergedFrameBytes;     // kept by a thread at most
-constexpr std::size_t kSpareForeignBytes = kMergedFrameBytes;  // kept by a connection that calls
+// Kept by a thread, and by a connection that calls.
+constexpr std::size_t kSpares = 4, kSpareBytes = 2 * kMergedFrameBytes;  // of each at most
 
 std::atomic<std::uint64_t> next_id{
     1};  // ids are unique in the process: tables of several servers may meet
@@ -25,19 +25,25 @@ struct Batch {
   std::vector<protocol::CommandView> views;
   std::vector<Request> requests;
   std::vector<Peer::Answered> answered;  // by request and response: a handful of kinds
-  Buffer spare;                          // for the next answers, as large as the last ones were
+  std::vector<Buffer> spare;             // memory of what was written, for the next answers
 };
 Batch& batch_of_thread() {
   static thread_local Batch batch;
   return batch;
 }
 
-/// Memory for the thread's next answers, if it is more than there is.
+/// Memory for the thread's next answers.
 void keep(Buffer&& used) {
-  Buffer& spare = batch_of_thread().spare;
-  if (used.capacity() <= spare.capacity() || used.capacity() > kSpareBytes) return;
-  spare = std::move(used);
-  spare.clear();
+  std::vector<Buffer>& spare = batch_of_thread().spare;
+  if (used.empty() || used.capacity() > kSpareBytes || spare.size() == kSpares) return;
+  used.clear();
+  spare.push_back(std::move(used));
+}
+Buffer take(std::vector<Buffer>& spare) {
+  if (spare.empty()) return {};
+  Buffer memory = std::move(spare.back());
+  spare.pop_back();
+  return memory;
 }
 
 std::size_t size_of(const OutFrame& frame) {
@@ -46,11 +52,19 @@ std::size_t size_of(const OutFrame& frame) {
   return size;
 }
 
+/// Whether a frame is written behind the last one. Memory grows by doubling: so it is never more
+/// than kMergedFrameBytes, and kept.
+bool merges(const std::vector<OutFrame>& frames, const OutFrame& frame) {
+  if (frames.empty() || !frames.back().shared.empty() || !frame.shared.empty()) return false;
+  const Buffer& last = frames.back().bytes;
+  return last.size() + frame.bytes.size() <=
+         std::clamp(last.capacity(), kMergedFrameBytes / 2, kMergedFrameBytes);
+}
+
 /// Small frames are merged: fewer pieces for one write. The memory of one that was stays with
 /// whoever made it.
 void add(std::vector<OutFrame>& frames, OutFrame& frame) {
-  if (frame.shared.empty() && !frames.empty() && frames.back().shared.empty() &&
-      frames.back().bytes.size() + frame.bytes.size() <= kMergedFrameBytes)
+  if (merges(frames, frame))
     frames.back().bytes += frame.bytes;
   else
     frames.push_back(std::move(frame));
@@ -375,8 +389,9 @@ void Connection::send_from_elsewhere(OutFrame& frame, Call* call) {
   {
     std::lock_guard lock{foreign_mutex_};
     first = foreign_.frames.empty();
-    if (first && foreign_.spare.capacity() >= frame.bytes.size())
-      foreign_.frames.push_back({std::exchange(foreign_.spare, {}), {}});
+    if (!foreign_.spare.empty() && frame.bytes.size() <= kMergedFrameBytes / 2 &&
+        !merges(foreign_.frames, frame))
+      foreign_.frames.push_back({take(foreign_.spare), {}});
     add(foreign_.frames, frame);
     if (call != nullptr) foreign_.calls.push_back(std::move(*call));
   }
@@ -389,9 +404,8 @@ void Connection::take_foreign() {
     std::swap(taken_, foreign_);
     std::swap(taken_.spare, foreign_.spare);  // it goes on with whoever fills it
     // Who calls will call again: into the memory of what was written last.
-    Buffer& written = batch_of_thread().spare;
-    if (!taken_.calls.empty() && written.capacity() > foreign_.spare.capacity() &&
-        written.capacity() <= kSpareForeignBytes)
+    std::vector<Buffer>& written = batch_of_thread().spare;
+    if (!taken_.calls.empty() && written.size() > foreign_.spare.size())
       std::swap(written, foreign_.spare);
   }
   for (Call& each : taken_.calls) expect(each);
@@ -419,7 +433,7 @@ Buffer* Connection::begin_answer() {
     return nullptr;
   if (queued_.empty() || !queued_.back().shared.empty() ||
       queued_.back().bytes.size() >= kMergedFrameBytes)
-    queued_.push_back({std::exchange(batch_of_thread().spare, {}), {}});
+    queued_.push_back({take(batch_of_thread().spare), {}});
   answer_at_ = queued_.back().bytes.size();
   return &queued_.back().bytes;
 }

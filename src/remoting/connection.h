@@ -99,7 +99,7 @@ class Connection final : public Peer,
   struct Foreign {
     std::vector<OutFrame> frames;
     std::vector<Call> calls;
-    Buffer spare;  // memory for the next frames
+    std::vector<Buffer> spare;  // memory for the next frames
   };
 
   enum class Cut { kNeedMore, kBatchFull, kBroken };
