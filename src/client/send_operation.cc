@@ -20,6 +20,7 @@ namespace property = protocol::property;
 
 constexpr std::uint16_t kVipPortStep = 2;
 constexpr std::size_t kPropertiesKept = 32 << 10;  // memory of a thread that sends
+constexpr std::size_t kBodyKept = 4 << 10;         // memory of an operation that has ended
 
 std::string joined(const std::vector<std::string>& keys) {
   return fmt::format("{}", fmt::join(keys, " "));
@@ -155,7 +156,7 @@ Outgoing& SendOperation::prepare(std::string&& topic, SendRequest&& wanted, Cloc
   deadline_ = now + request_.timeout;
   born_ms_ = wall_ms;
   attempts_ = 0;
-  admitted_ = refreshed_ = perhaps_stored_ = false;
+  admitted_ = light_ = refreshed_ = perhaps_stored_ = false;
   last_broker_.clear();
   brokers_sent_.clear();
   unsafe_.reset();
@@ -173,7 +174,7 @@ Outgoing& SendOperation::prepare(std::string&& topic, SendRequest&& wanted, Cloc
 }
 
 void SendOperation::let_go() {
-  constexpr std::size_t kBodyKept = 4 << 10;
+  if (light_) return;
   for (std::string* const body : {&out_.message.body, &out_.made}) {
     if (body->capacity() <= kBodyKept) continue;
     body->clear();
@@ -196,6 +197,9 @@ Error SendOperation::out_of_time() const {
 
 void SendOperation::start(Ptr self, Clock::Instant now) {
   admitted_ = true;
+  bytes_ = bytes();
+  light_ = !request_.target.select && out_.message.body.capacity() <= kBodyKept &&
+           out_.made.capacity() <= kBodyKept;
   Instance& instance = *producer_->instance_;
   if (!route_ || route_->replaced.load(std::memory_order_relaxed))
     route_ = instance.routes().publish(out_.topic);
@@ -223,10 +227,10 @@ const MessageQueue* SendOperation::choose(const PublishInfo& info, Error& why) {
                 fmt::format("the selector chose queue {} of {}", index, info.queues.size())};
     return nullptr;
   }
-  std::uint32_t at = info.next.fetch_add(1, std::memory_order_relaxed);
-  const std::uint32_t begin = at;
+  // Two threads may take the same turn: that costs less than to keep them from it.
+  std::uint32_t at = info.next.load(std::memory_order_relaxed);
   const MessageQueue* queue = &producer_->faults_.choose(info.queues, at, last_broker_);
-  if (at - begin > 1) info.next.fetch_add(at - begin - 1, std::memory_order_relaxed);
+  info.next.store(at, std::memory_order_relaxed);
   return queue;
 }
 
@@ -383,7 +387,7 @@ void SendOperation::read(const protocol::CommandView& answer, Result<SendReceipt
     receipt.offset_message_id = header->message_id;
     receipt.queue.queue_id = header->queue_id;
     receipt.queue_offset = header->queue_offset;
-    if (!out_.transaction_group.empty() && header->transaction_id)
+    if ((out_.sys_flag & protocol::sys_flag::kPrepared) != 0 && header->transaction_id)
       receipt.transaction_id = *header->transaction_id;
     if (header->recall_handle) receipt.recall_handle = *header->recall_handle;
   }
@@ -515,7 +519,7 @@ void SendOperation::finish_with(Ptr self, const Make& make) {
   done([&] {
     Result<SendReceipt> result = make();
     const ProducerCore::End end{
-        .bytes = bytes(), .admitted = admitted_, .stored = result.has_value()};
+        .bytes = bytes_, .admitted = admitted_, .stored = result.has_value()};
     let_go();
     producer_->ended(end, self);
     return result;

@@ -15,18 +15,18 @@
 /// sends has allocated is freed there, too, and not beneath the io thread's hands.
 namespace apogee::client {
 
-/// A message or batch as it goes out, the same in all attempts.
+/// A message or batch as it goes out, the same in all attempts. First what a receipt is made of.
 struct Outgoing {
-  std::int32_t code = 0;
+  std::int32_t sys_flag = 0;
+  bool batch = false;
+  std::string message_id;
   Message message;    ///< What hooks and selectors see; of a batch the first.
   std::string topic;  ///< As on the wire.
   std::string made;   ///< The body, where it is not the message's: compressed, or a batch.
-  std::string message_id;
   std::string transaction_group;  ///< Of a half message; else empty.
-  std::int32_t sys_flag = 0;
+  std::int32_t code = 0;
   std::int32_t reconsume_times = 0;
   std::optional<std::int32_t> max_reconsume_times;
-  bool batch = false;
 
   const std::string& body() const { return made.empty() ? message.body : made; }
 };
@@ -37,7 +37,7 @@ void set_message(Outgoing& out, Instance& instance, const ProducerConfig& config
                  std::string_view transaction_group, std::int64_t now);
 void set_batch(Outgoing& out, Instance& instance, std::span<const Message> batch, std::int64_t now);
 
-class SendOperation final {
+class alignas(64) SendOperation final {
  public:
   using Ptr = SendOperationPtr;
 
@@ -76,15 +76,20 @@ class SendOperation final {
   std::chrono::milliseconds left(Clock::Instant now) const;
   Error out_of_time() const;
 
-  const std::shared_ptr<ProducerCore> producer_;
-  Outgoing out_;
+  // An answer is mostly read on another core than the one that wrote this. What it takes lies side
+  // by side in three lines of the cache: the end of the request, and all up to the message's topic.
   SendRequest request_;
-  Clock::Instant began_, deadline_;
+  const std::shared_ptr<ProducerCore> producer_;
+  const MessageQueue* queue_ = nullptr;  // of the attempt under way: of the route, or the target
+  bool admitted_ = false;
+  bool light_ = false;     // let_go() would find nothing
+  std::size_t bytes_ = 0;  // of the body, once admitted
+  Outgoing out_;
 
+  Clock::Instant began_, deadline_;
   std::int32_t attempts_ = 0;
-  bool admitted_ = false, refreshed_ = false, perhaps_stored_ = false;
+  bool refreshed_ = false, perhaps_stored_ = false;
   PublishInfoPtr route_;                  // of the topic, once it was looked up
-  const MessageQueue* queue_ = nullptr;   // of the attempt under way: of the route, or the target
   const std::string* address_ = nullptr;  // its broker's: of the route, or the next
   std::string own_address_;
   Clock::Instant attempt_began_;
