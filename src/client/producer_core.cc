@@ -179,19 +179,31 @@ void ProducerCore::launch(const std::string& topic, SendRequest&& request, const
   if (request.target.queue)
     request.target.queue->topic = wrapped(request.target.queue->topic, name_space);
   // The clock is read here, once for all that needs to know what time it is.
-  const Clock& clock = instance_->env().clock;
-  const Clock::Instant now = clock.now();
-  const std::int64_t wall_ms = clock.wall_ms();
+  const Clock::Instant now = instance_->env().clock.now();
+  std::int64_t wall_ms = 0;
   std::string wire_topic = wrapped(topic, name_space);
-  SendOperationPtr operation = operation_for(wire_topic);
+  SendOperationPtr operation = operation_for(wire_topic, now, wall_ms);
   set(operation->prepare(std::move(wire_topic), std::move(request), now, wall_ms), wall_ms);
   admit(std::move(operation), now);
 }
 
-SendOperationPtr ProducerCore::operation_for(const std::string& topic) {
+/// To read a clock is the dearest step of a send: one is enough, and tells what the other shows
+/// until it may have been set.
+std::int64_t ProducerCore::Started::wall_ms_at(Clock::Instant now, const Clock& clock) {
+  constexpr auto kBelieved = 10ms;
+  if (asked_wall_ms == 0 || now - asked >= kBelieved) {
+    asked = now;
+    asked_wall_ms = clock.wall_ms();
+  }
+  return asked_wall_ms + std::chrono::duration_cast<std::chrono::milliseconds>(now - asked).count();
+}
+
+SendOperationPtr ProducerCore::operation_for(const std::string& topic, Clock::Instant now,
+                                             std::int64_t& wall_ms) {
   SendOperationPtr operation;
   {
     std::lock_guard lock{started_.mutex};
+    wall_ms = started_.wall_ms_at(now, instance_->env().clock);
     auto& spare = started_.spare;
     if (spare.empty()) {
       std::lock_guard ended{ended_.mutex};

@@ -97,7 +97,8 @@ class ProducerCore final : public ProducerRole, public std::enable_shared_from_t
   bool gather(Accumulator::Member& member, const std::optional<MessageQueue>& queue);
   void send_gathered(Accumulator::Batch batch);
   /// One that ended before, or a new one; the topic is one of this producer's from now on.
-  SendOperationPtr operation_for(const std::string& topic);
+  SendOperationPtr operation_for(const std::string& topic, Clock::Instant now,
+                                 std::int64_t& wall_ms);
   /// A send has ended, of an operation that is taken if it will be used again. Nothing of either
   /// may be touched from here on.
   struct End {
@@ -134,9 +135,12 @@ class ProducerCore final : public ProducerRole, public std::enable_shared_from_t
   struct Started {
     mutable BriefMutex mutex;
     std::set<std::string, std::less<>> topics;
-    std::deque<Waiting> waiting;                    // for room
-    std::uint64_t last_number = 0;                  // of waiting
-    std::vector<SendOperationPtr> spare;            // ended before, to be used again
+    std::deque<Waiting> waiting;          // for room
+    std::uint64_t last_number = 0;        // of waiting
+    std::vector<SendOperationPtr> spare;  // ended before, to be used again
+    Clock::Instant asked;                 // the wall time, and what it was
+    std::int64_t asked_wall_ms = 0;
+    std::int64_t wall_ms_at(Clock::Instant now, const Clock& clock);
     std::atomic<std::uint64_t> count{0}, bytes{0};  // without the lock
   };
   struct Ended {
