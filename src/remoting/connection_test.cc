@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <random>
+#include <set>
 #include <thread>
 
 #include <gmock/gmock.h>
@@ -105,6 +106,46 @@ class RawPeer final : public StreamHandler {
   std::unique_ptr<Stream> stream_;
   std::vector<std::byte> space_ = std::vector<std::byte>(1 << 20);
   std::string unsent_, in_flight_;
+};
+
+/// Runs when it is told to: who calls else is another thread.
+class Turns final : public Loop {
+ public:
+  void post(std::function<void()> task) override { tasks_.push_back(std::move(task)); }
+  bool on_this_thread() const override { return running_; }
+  void run() {
+    running_ = true;
+    while (!tasks_.empty())
+      for (const auto& task : std::exchange(tasks_, {})) task();
+    running_ = false;
+  }
+
+ private:
+  std::vector<std::function<void()>> tasks_;
+  bool running_ = false;
+};
+
+/// Takes everything, and notes where it lay.
+class Noting final : public Stream {
+ public:
+  Noting(Turns& loop, std::vector<const std::byte*>& places) : loop_{loop}, places_{places} {}
+  Loop& loop() override { return loop_; }
+  void start(StreamHandler& handler) override { handler_ = &handler; }
+  void pause_reading(bool) override {}
+  void write(std::span<const Bytes> buffers) override {
+    for (const Bytes& each : buffers) places_.push_back(each.data());
+    loop_.post([this] { handler_->on_written(); });
+  }
+  void close(Error why) override {
+    loop_.post([this, why] { handler_->on_closed(why); });
+  }
+  Endpoint local() const override { return {kClient, 40'000}; }
+  Endpoint remote() const override { return {kServer, 9'000}; }
+
+ private:
+  Turns& loop_;
+  std::vector<const std::byte*>& places_;
+  StreamHandler* handler_ = nullptr;
 };
 
 /// A server and a client on a network without sockets, in one thread.
@@ -388,6 +429,34 @@ TEST_F(OneThread, KeepsItsOwnCallsApartFromThePeersWithTheSameNumbers) {
   network_.run();
   EXPECT_THAT(back, ElementsAre("a", "b", "c"));
   EXPECT_THAT(remarks, ElementsAre("a", "b", "c"));
+}
+
+TEST_F(OneThread, WritesCallsIntoTheMemoryOfThoseBefore) {
+  for (const std::size_t body_bytes : {128, 1'024, 2'048}) {
+    SCOPED_TRACE(body_bytes);
+    Turns loop;
+    std::vector<const std::byte*> places;
+    ConnectionSet connections;
+    auto connection =
+        std::make_shared<Connection>(client_env_, std::make_unique<Noting>(loop, places),
+                                     ConnectionLimits{}, processors_, connections);
+    connection->start();
+    const Buffer body(body_bytes, 'x');
+    const auto call_all = [&] {
+      places.clear();
+      for (int i = 0; i < 256; ++i)
+        connection->call_frame(
+            [&](Buffer& out, std::int32_t opaque) { out += frame_of(opaque, Silent{}, body); }, 3s,
+            [](const Result<OwnedCommand>&) {});
+      loop.run();
+      return std::set(places.begin(), places.end());
+    };
+    std::set<const std::byte*> known = call_all();
+    for (int i = 0; i < 3; ++i) known.merge(call_all());
+    for (int i = 0; i < 4; ++i) EXPECT_TRUE(std::ranges::includes(known, call_all()));
+    connection->close("the end");
+    loop.run();
+  }
 }
 
 TEST_F(OneThread, StopsReadingFromAPeerThatDoesNotRead) {
