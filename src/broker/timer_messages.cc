@@ -97,7 +97,7 @@ Result<Ok> TimerMessages::recover() {
   Result<Ok> done = fits ? cut_slots(end) : Error{Errc::kMalformed, "it does not fit its log"};
   if (!done) {
     env_.log.warn("the timer wheel is made again from the timer log: {}", done.error().detail);
-    if (done = rebuild_wheel(end); !done) return done;
+    rebuild_wheel(end);
     if (done = cut_slots(end); !done) return done;
   }
   changed_ = end != checkpoint_.log_position || !fits;
@@ -171,14 +171,13 @@ Result<Ok> TimerMessages::cut_slots(std::int64_t end) {
   return Ok{};
 }
 
-Result<Ok> TimerMessages::rebuild_wheel(std::int64_t end) {
-  if (auto cleared = wheel_->clear(); !cleared) return cleared;
+void TimerMessages::rebuild_wheel(std::int64_t end) {
+  wheel_->clear();
   for (std::int64_t at = log_.place_at(log_.begin()); at < end; at = log_.behind(at)) {
     const auto unit = log_.at(at);
-    if (!unit) break;
+    if (!unit) return;
     insert(*unit, at);
   }
-  return Ok{};
 }
 
 /// The counts from what waits, a topic's name read once (checkAndReviseMetrics).

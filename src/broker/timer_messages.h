@@ -111,7 +111,7 @@ class TimerMessages {
   bool wheel_fits(std::int64_t position) const;
   std::int64_t read_tail(std::int64_t position, std::int64_t resume);
   Result<Ok> cut_slots(std::int64_t end);
-  Result<Ok> rebuild_wheel(std::int64_t end);
+  void rebuild_wheel(std::int64_t end);
   void insert(const store::TimerUnit& unit, std::int64_t position);
   void count_again();
   std::int64_t floor_now() const;

@@ -252,6 +252,30 @@ TEST_F(TimerMessagesTest, MakesTheWheelAgainFromTheLog) {
   EXPECT_EQ(delivered().size(), 50U);
 }
 
+TEST_F(TimerMessagesTest, APowerCutWhileTheWheelIsMadeAgainHidesNothing) {
+  put("far", 100'000);
+  put("near", 1'000);  // the last unit of the log is past, and asks no more for the wheel
+  disk_.clock.advance(5s);
+  EXPECT_EQ(delivered(), Bodies{"near"});
+  timer_->stop();
+  for (std::uint64_t operations = 0; operations < 16; ++operations) {
+    (void)disk_.env->files.remove("/store/timerwheel");
+    ASSERT_TRUE(disk_.env->files.sync_directory("/store"));
+    begin();
+    disk_.disk.lose_power_after(operations);
+    disk_.clock.advance(2s);
+    disk_.disk.crash(operations);
+    timer_.reset();
+    disk_.restart();
+    begin();
+    EXPECT_EQ(timer_->snapshot().dequeue_lag, 1) << "after " << operations << " operations";
+    timer_->stop();
+  }
+  begin();
+  disk_.clock.advance(100s);
+  EXPECT_EQ(delivered(), (Bodies{"near", "far"}));
+}
+
 TEST_F(TimerMessagesTest, MakesTheLogAgainFromTheTimerTopic) {
   for (int i = 0; i < 50; ++i) put(std::to_string(i), 5'000 + i * 1'000);
   disk_.clock.advance(10s);

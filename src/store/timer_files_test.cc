@@ -78,12 +78,45 @@ TEST_F(TimerFiles, TheWheelHasTheLayoutOfThePublishedBroker) {
             "00000000");
 }
 
-TEST_F(TimerFiles, AWheelOfAnotherLengthIsRefused) {
+TEST_F(TimerFiles, AWheelThatIsLongerThanOneIsRefused) {
   auto file = files().open("/store/timerwheel", FileSystem::Open::kCreate);
-  ASSERT_TRUE((*file)->resize(1'000));
+  ASSERT_TRUE((*file)->resize(38'707'201));
   const auto opened = TimerWheel::open(files(), "/store/timerwheel", 1'000);
   ASSERT_FALSE(opened);
   EXPECT_EQ(opened.error().code, Errc::kMalformed);
+}
+
+TEST_F(TimerFiles, AWheelThatACrashLeftShortIsReplaced) {
+  {
+    auto one = wheel();
+    one->put({.time_ms = kNow, .first = 0, .last = 0, .count = 1});
+    flush(*one);
+    auto file = files().open("/store/timerwheel", FileSystem::Open::kExisting);
+    ASSERT_TRUE((*file)->resize(38'707'200 - 1));
+  }
+  auto torn = wheel();
+  EXPECT_FALSE(torn->has_file());
+  EXPECT_EQ(torn->slot(kNow)->last, -1);
+  torn->put({.time_ms = kNow + 1'000, .first = 52, .last = 52, .count = 1});
+  flush(*torn);
+  auto again = wheel();
+  EXPECT_EQ(again->slot(kNow)->last, -1) << "nothing is left of the torn one";
+  EXPECT_EQ(again->slot(kNow + 1'000)->last, 52);
+}
+
+TEST_F(TimerFiles, AWheelIsThereAsAWholeOrNotAtAll) {
+  using Operation = testing::ForgetfulDisk::Operation;
+  for (const Operation operation :
+       {Operation::kResize, Operation::kWrite, Operation::kSync, Operation::kRename}) {
+    auto one = wheel();
+    one->put({.time_ms = kNow, .first = 0, .last = 0, .count = 1});
+    disk_.disk.inject({.operation = operation, .times = 1, .error = Errc::kNoSpace});
+    one->begin_flush();
+    EXPECT_FALSE(one->write_flush());
+    one->end_flush(false);
+    EXPECT_FALSE(wheel()->has_file());
+    EXPECT_EQ(one->slot(kNow)->last, 0) << "it is written by the next flush";
+  }
 }
 
 TEST_F(TimerFiles, TimesThatCannotBeAreNone) {

@@ -25,8 +25,11 @@ Result<std::unique_ptr<TimerWheel>> TimerWheel::open(FileSystem& files, std::str
   if (!file) return file.error();
   auto size = (*file)->size();
   if (!size) return size.error();
-  if (*size == 0) return wheel;  // a crash between making and filling it
-  if (*size != kFileBytes)
+  if (*size < kFileBytes) {  // torn: other brokers make and clear it in place
+    wheel->stale_ = true;
+    return wheel;
+  }
+  if (*size > kFileBytes)
     return Error{Errc::kMalformed,
                  fmt::format("{} has {} bytes and should have {}; remove it, it is made again from "
                              "the timer log",
@@ -103,23 +106,11 @@ Result<Ok> TimerWheel::each(std::int64_t from_ms, std::int64_t end_ms,
   return Ok{};
 }
 
-Result<Ok> TimerWheel::create() {
-  auto file = files_.open(path_, FileSystem::Open::kCreate);
-  if (!file) return file.error();
-  if (auto sized = (*file)->resize(kFileBytes); !sized) return sized;
-  if (auto synced = (*file)->sync(); !synced) return synced;
-  if (auto named = files_.sync_directory(directory_of(path_)); !named) return named;
-  file_ = *std::move(file);
-  return Ok{};
-}
-
-Result<Ok> TimerWheel::clear() {
+void TimerWheel::clear() {
   changed_.clear();
   flushing_.clear();
-  if (!file_) return Ok{};
-  if (auto emptied = file_->resize(0); !emptied) return emptied;
-  if (auto sized = file_->resize(kFileBytes); !sized) return sized;
-  return file_->sync();
+  stale_ = stale_ || file_;
+  file_.reset();
 }
 
 void TimerWheel::begin_flush() {
@@ -127,11 +118,31 @@ void TimerWheel::begin_flush() {
   changed_.clear();
 }
 
-/// Neighbours go in one write.
 Result<Ok> TimerWheel::write_flush() {
+  if (!file_) return flushing_.empty() && !stale_ ? Result<Ok>{Ok{}} : write_fresh();
   if (flushing_.empty()) return Ok{};
-  if (!file_)
-    if (auto made = create(); !made) return made;
+  if (auto written = write_slots(*file_); !written) return written;
+  return file_->sync();
+}
+
+/// Under another name until it is whole: an empty wheel in its place would be taken for one whose
+/// messages have all been delivered.
+Result<Ok> TimerWheel::write_fresh() {
+  const std::string name = path_ + ".tmp";
+  auto file = files_.open(name, FileSystem::Open::kCreate);
+  if (!file) return file.error();
+  if (auto emptied = (*file)->resize(0); !emptied) return emptied;
+  if (auto sized = (*file)->resize(kFileBytes); !sized) return sized;
+  if (auto written = write_slots(**file); !written) return written;
+  if (auto synced = (*file)->sync(); !synced) return synced;
+  if (auto renamed = files_.rename(name, path_); !renamed) return renamed;
+  if (auto named = files_.sync_directory(directory_of(path_)); !named) return named;
+  fresh_ = *std::move(file);
+  return Ok{};
+}
+
+/// Neighbours go in one write.
+Result<Ok> TimerWheel::write_slots(File& file) const {
   Buffer run;
   for (auto each = flushing_.begin(); each != flushing_.end();) {
     const std::int64_t first = each->first;
@@ -139,16 +150,20 @@ Result<Ok> TimerWheel::write_flush() {
     run.clear();
     for (; each != flushing_.end() && each->first == index; ++each, ++index)
       encode(run, each->second);
-    if (auto written =
-            file_->write_at(static_cast<std::uint64_t>(first) * kSlotBytes, as_bytes(run));
+    if (auto written = file.write_at(static_cast<std::uint64_t>(first) * kSlotBytes, as_bytes(run));
         !written)
       return written;
   }
-  return file_->sync();
+  return Ok{};
 }
 
 void TimerWheel::end_flush(bool written) {
-  if (written) flushing_.clear();
+  auto fresh = std::move(fresh_);
+  if (!written) return;
+  flushing_.clear();
+  if (!fresh) return;
+  file_ = std::move(fresh);
+  stale_ = false;
 }
 
 }  // namespace apogee::store

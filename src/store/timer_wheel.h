@@ -31,7 +31,8 @@ class TimerWheel {
   static constexpr std::int64_t kSlots = std::int64_t{7} * 86'400 * 2;
   static constexpr std::size_t kSlotBytes = 32;
 
-  /// The file is made by the first flush. kMalformed: it is not as long as a wheel.
+  /// The file is made by the first flush, and again if a crash left it short. kMalformed: it is
+  /// longer than a wheel.
   static Result<std::unique_ptr<TimerWheel>> open(FileSystem& files, std::string path,
                                                   std::int64_t precision_ms);
 
@@ -41,11 +42,11 @@ class TimerWheel {
   /// Visits the slots in use from `from_ms` on and before `end_ms` until `visit` returns false.
   Result<Ok> each(std::int64_t from_ms, std::int64_t end_ms,
                   const std::function<bool(const TimerSlot&)>& visit) const;
-  /// Forgets everything, on disk too.
-  Result<Ok> clear();
+  void clear();  ///< Forgets everything; the next flush replaces the file.
 
+  /// Only write_flush() may run beside the other members: it blocks on the disk.
   void begin_flush();
-  Result<Ok> write_flush();  ///< Blocks on the disk.
+  Result<Ok> write_flush();
   void end_flush(bool written);
 
  private:
@@ -56,14 +57,17 @@ class TimerWheel {
   TimerSlot decode(Bytes bytes) const;
   void encode(Buffer& out, const TimerSlot& slot) const;
   const TimerSlot* unwritten(std::int64_t index) const;
-  Result<Ok> create();
+  Result<Ok> write_fresh();
+  Result<Ok> write_slots(File& file) const;
 
   FileSystem& files_;
   const std::string path_;
   const std::int64_t precision_ms_;
   std::unique_ptr<File> file_;
-  Slots changed_;   // since the last flush began
-  Slots flushing_;  // being written
+  std::unique_ptr<File> fresh_;  // written, becomes file_ when the flush ends
+  bool stale_ = false;           // what stands under the name is not this wheel
+  Slots changed_;                // since the last flush began
+  Slots flushing_;               // being written
 };
 
 }  // namespace apogee::store
