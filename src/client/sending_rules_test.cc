@@ -201,6 +201,22 @@ TEST_F(SendingRules, AProducerThatHasEndedIsNotHeldByWhatItKeptToUseAgain) {
   EXPECT_TRUE(gone.expired());
 }
 
+TEST_F(SendingRules, SaysWhenAMessageWasBornHoweverSoonItFollows) {
+  start_brokers();
+  std::int64_t born = 0;
+  a_->answer = b_->answer = [&](const Request& request) {
+    if (request.command.code == request::kSendMessageV2)
+      born = protocol::read_header<protocol::SendMessageV2>(request.command)->born_timestamp;
+    store(request);
+  };
+  ProducerCore& by = producer();
+  for (const auto pause : {0ms, 1ms, 8ms, 1ms, 10ms, 500ms, 9ms}) {
+    clock_.advance(pause);
+    send(by, Mode::kAsync);
+    EXPECT_EQ(born, clock_.wall_ms());
+  }
+}
+
 TEST_F(SendingRules, NothingOfOneMessageIsLeftInTheNextOneThatUsesItsMemory) {
   start_brokers();
   std::map<std::string, std::string> asked;  // of the last send: all but what differs each time
