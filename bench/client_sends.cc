@@ -11,10 +11,12 @@
 #include "client/producer_core.h"
 #include "protocol/bodies.h"
 #include "protocol/codes.h"
+#include "testing/turns.h"
 
 namespace {
 
 using namespace apogee;
+using testing::Turns;
 
 constexpr const char* kTopic = "orders";
 constexpr std::size_t kBodyBytes = 128;
@@ -27,25 +29,6 @@ class StandingClock final : public Clock {
   std::int64_t wall_ms() const override { return 1'700'000'000'000; }
   TimerId run_at(Instant, std::function<void()>) override { return 1; }
   void cancel(TimerId) override {}
-};
-
-/// The io thread: runs what was posted when it is told to.
-class Turns final : public Loop {
- public:
-  void post(std::function<void()> task) override { tasks_.push_back(std::move(task)); }
-  bool on_this_thread() const override { return running_; }
-  void run() {
-    running_ = true;
-    while (!tasks_.empty()) {
-      const auto now = std::exchange(tasks_, {});
-      for (const auto& task : now) task();
-    }
-    running_ = false;
-  }
-
- private:
-  std::vector<std::function<void()>> tasks_;
-  bool running_ = false;
 };
 
 Buffer answer(const protocol::CommandHead& head) {

@@ -32,12 +32,15 @@ Batch& batch_of_thread() {
   return batch;
 }
 
-/// Memory for the thread's next answers.
+/// Memory for the thread's next answers; the largest of what there is.
 void keep(Buffer&& used) {
   std::vector<Buffer>& spare = batch_of_thread().spare;
-  if (used.empty() || used.capacity() > kSpareBytes || spare.size() == kSpares) return;
+  if (used.empty() || used.capacity() > kSpareBytes) return;
   used.clear();
-  spare.push_back(std::move(used));
+  if (spare.size() < kSpares) return spare.push_back(std::move(used));
+  const auto least =
+      std::ranges::min_element(spare, {}, [](const Buffer& memory) { return memory.capacity(); });
+  if (used.capacity() > least->capacity()) *least = std::move(used);
 }
 Buffer take(std::vector<Buffer>& spare) {
   if (spare.empty()) return {};

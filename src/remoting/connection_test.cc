@@ -14,6 +14,7 @@
 #include "testing/echo.h"
 #include "testing/network.h"
 #include "testing/recording_logger.h"
+#include "testing/turns.h"
 
 namespace apogee::remoting {
 namespace {
@@ -24,6 +25,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using testing::Network;
 using ::testing::SizeIs;
+using testing::Turns;
 
 struct Silent {
   static constexpr std::int32_t kCode = 7'002;
@@ -106,23 +108,6 @@ class RawPeer final : public StreamHandler {
   std::unique_ptr<Stream> stream_;
   std::vector<std::byte> space_ = std::vector<std::byte>(1 << 20);
   std::string unsent_, in_flight_;
-};
-
-/// Runs when it is told to: who calls else is another thread.
-class Turns final : public Loop {
- public:
-  void post(std::function<void()> task) override { tasks_.push_back(std::move(task)); }
-  bool on_this_thread() const override { return running_; }
-  void run() {
-    running_ = true;
-    while (!tasks_.empty())
-      for (const auto& task : std::exchange(tasks_, {})) task();
-    running_ = false;
-  }
-
- private:
-  std::vector<std::function<void()>> tasks_;
-  bool running_ = false;
 };
 
 /// Takes everything, and notes where it lay.
