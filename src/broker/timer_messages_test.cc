@@ -1,5 +1,7 @@
 #include "broker/timer_messages.h"
 
+#include <set>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -284,6 +286,18 @@ TEST_F(TimerMessagesTest, MakesTheLogAgainFromTheTimerTopic) {
   begin();
   disk_.clock.advance(60s);
   EXPECT_EQ(delivered().size(), 50U) << "what was delivered is known from the check point";
+}
+
+TEST_F(TimerMessagesTest, MakesALogWithAHoleAgain) {
+  for (int i = 0; i < 300; ++i) put(std::to_string(i), 5'000 + i * 100);
+  disk_.clock.advance(10s);
+  timer_->stop();
+  ASSERT_TRUE(disk_.env->files.remove("/store/timerlog/00000000000000001024"));
+  begin();
+  disk_.clock.advance(60s);
+  const Bodies all = delivered();
+  EXPECT_EQ(std::set(all.begin(), all.end()).size(), 300U);
+  EXPECT_EQ(all.size(), 300U) << "what was delivered is known from the check point";
 }
 
 TEST_F(TimerMessagesTest, WaitsForAStoreThatRefuses) {

@@ -246,6 +246,20 @@ TEST_F(TimerFiles, AFirstFileThatAPowerCutToreIsFilledUp) {
   EXPECT_EQ(log.at(5 * 52)->physical_offset, 77);
 }
 
+TEST_F(TimerFiles, ATimerLogWithAFileMissingInItsMiddleBeginsAnew) {
+  {
+    TimerLog log{files(), "/store/timerlog", 1'024};
+    ASSERT_TRUE(log.load());
+    for (int i = 0; i < 60; ++i) ASSERT_TRUE(log.append(unit(i)));
+  }
+  ASSERT_TRUE(files().remove("/store/timerlog/" + segment_name(1'024)));
+  TimerLog log{files(), "/store/timerlog", 1'024};
+  ASSERT_TRUE(log.load());
+  EXPECT_EQ(log.end(), 0);
+  EXPECT_TRUE(files().list("/store/timerlog")->empty());
+  EXPECT_EQ(*log.append(unit(77)), 0);
+}
+
 TEST_F(TimerFiles, ATimerLogOfAnotherFileSizeIsRefused) {
   {
     TimerLog log{files(), "/store/timerlog", 1'024};

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <ranges>
 
 #include <fmt/format.h>
 
@@ -31,9 +32,14 @@ Result<Ok> TimerLog::load() {
   for (const DirectoryEntry& each : *entries)
     if (const std::int64_t base = base_of_segment_name(each.name); base >= 0)
       found.emplace_back(base, each.size);
+  const auto length = static_cast<std::int64_t>(file_bytes_);
+  const auto before_gap = std::adjacent_find(found.begin(), found.end(), [&](auto a, auto b) {
+    return a.second == file_bytes_ && b.second == file_bytes_ && b.first > a.first + length &&
+           (b.first - a.first) % length == 0;
+  });
+  if (before_gap != found.end()) return remove_all(found);
   for (std::size_t i = 0; i < found.size(); ++i) {
     const auto [base, size] = found[i];
-    const auto length = static_cast<std::int64_t>(file_bytes_);
     const bool in_line = i == 0 || base == found[i - 1].first + length;
     // Made or cut by a crash's last act. Filled up it is as good as another, but nothing behind it
     // was ever vouched for.
@@ -53,6 +59,16 @@ Result<Ok> TimerLog::load() {
     while (++i < found.size())
       if (auto gone = file_system_.remove(directory_ + "/" + segment_name(found[i].first)); !gone)
         return gone;
+  }
+  return Ok{};
+}
+
+/// A file is missing between others, and its units are. All is made again from the timer topic,
+/// once nothing is left that would say the log is longer than it is: from its end on, in order.
+Result<Ok> TimerLog::remove_all(std::span<const std::pair<std::int64_t, std::uint64_t>> found) {
+  for (const auto& [base, size] : std::views::reverse(found)) {
+    if (auto gone = file_system_.remove(directory_ + "/" + segment_name(base)); !gone) return gone;
+    if (auto synced = file_system_.sync_directory(directory_); !synced) return synced;
   }
   return Ok{};
 }
