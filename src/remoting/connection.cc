@@ -14,6 +14,7 @@ constexpr std::size_t kMergedFrameBytes =
 
 // Kept by a thread, and by a connection that calls.
 constexpr std::size_t kSpares = 4, kSpareBytes = 2 * kMergedFrameBytes;  // of each at most
+constexpr std::size_t kManyCalls = 4;                                    // between two writes
 
 std::atomic<std::uint64_t> next_id{
     1};  // ids are unique in the process: tables of several servers may meet
@@ -406,9 +407,10 @@ void Connection::take_foreign() {
     std::lock_guard lock{foreign_mutex_};
     std::swap(taken_, foreign_);
     std::swap(taken_.spare, foreign_.spare);  // it goes on with whoever fills it
-    // Who calls will call again: into the memory of what was written last.
+    // Who calls much will call again: into the memory of what was written last. A server asks one
+    // thing now and then, and its many connections keep nothing.
     std::vector<Buffer>& written = batch_of_thread().spare;
-    if (!taken_.calls.empty() && written.size() > foreign_.spare.size())
+    if (taken_.calls.size() >= kManyCalls && written.size() > foreign_.spare.size())
       std::swap(written, foreign_.spare);
   }
   for (Call& each : taken_.calls) expect(each);
