@@ -68,17 +68,18 @@ void copy_ends(char* to, const char* from, std::size_t size) {
 
 /// Copies a text to where there is room for it; no call for a short one, as most are. Its end.
 inline char* copy_text(char* to, std::string_view text) {
+  const char* const from = text.data();
   const std::size_t size = text.size();
   if (size > 2 * sizeof(std::uint64_t))
-    std::memcpy(to, text.data(), size);
+    std::memcpy(to, from, size);
   else if (size >= sizeof(std::uint64_t))
-    bytes_detail::copy_ends<std::uint64_t>(to, text.data(), size);
+    bytes_detail::copy_ends<std::uint64_t>(to, from, size);
   else if (size >= sizeof(std::uint32_t))
-    bytes_detail::copy_ends<std::uint32_t>(to, text.data(), size);
+    bytes_detail::copy_ends<std::uint32_t>(to, from, size);
   else if (size > 0) {
-    to[0] = text[0];
-    to[size / 2] = text[size / 2];
-    to[size - 1] = text[size - 1];
+    to[0] = from[0];
+    to[size / 2] = from[size / 2];
+    to[size - 1] = from[size - 1];
   }
   return to + size;
 }

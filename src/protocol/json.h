@@ -92,9 +92,7 @@ template <class T>
 Json to_json(const T& value) {
   if constexpr (std::is_same_v<T, Json>)
     return value;
-  else if constexpr (std::is_same_v<T, bool>)
-    return Json{Json::Value{value}};
-  else if constexpr (std::is_same_v<T, std::string>)
+  else if constexpr (std::is_same_v<T, bool> || std::is_same_v<T, std::string>)
     return Json{Json::Value{value}};
   else if constexpr (std::is_enum_v<T>) {
     for (const auto& [name, each] : JsonNames<T>::kNames) {
@@ -178,7 +176,8 @@ bool from_json(const Json& json, T& value) {
       if (const auto* number = std::get_if<std::int64_t>(&json.value()))
         value = static_cast<T>(*number);
       else if (const auto* real = std::get_if<double>(&json.value())) {
-        constexpr double kEnd = static_cast<double>(std::numeric_limits<T>::max() / 2 + 1) * 2;
+        constexpr std::uint64_t kHalf = std::uint64_t{1} << (std::numeric_limits<T>::digits - 1);
+        constexpr double kEnd = static_cast<double>(kHalf) * 2;
         if (!(*real >= (std::is_signed_v<T> ? -kEnd : 0.0) && *real < kEnd)) return false;
         value = static_cast<T>(*real);
       } else if (const std::string* text = json.text())

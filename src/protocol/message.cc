@@ -144,7 +144,7 @@ Result<Ok> encode_message(Buffer& out, const Message& message) {
                            message.store_host.size() + 4 + message.body.size() +
                            message.topic.size() + message.properties.size();
   // All ahead of the body, whose length is known: appended at once.
-  std::array<std::byte, kFixedBytes + 2 * (16 + 4)> head;
+  std::array<std::byte, kFixedBytes + std::size_t{2} * (16 + 4)> head;
   std::size_t at = 0;
   const auto put = [&](auto number) {
     write_big(head, at, number);
@@ -262,7 +262,8 @@ std::int32_t java_hash(std::string_view utf8, std::int32_t of_what_is_ahead) {
       if ((word & 0x8080'8080'8080'8080) != 0) break;
       constexpr std::uint64_t kBytes = 0x00FF'00FF'00FF'00FF, kPairs = 0x0000'FFFF'0000'FFFF;
       const std::uint64_t twos = (word & kBytes) * 31 + (word >> 8 & kBytes);
-      const std::uint64_t fours = (twos & kPairs) * (31 * 31) + (twos >> 16 & kPairs);
+      constexpr std::uint64_t kTwo = std::uint64_t{31} * 31;
+      const std::uint64_t fours = (twos & kPairs) * kTwo + (twos >> 16 & kPairs);
       constexpr std::uint32_t kFour = 31U * 31 * 31 * 31;
       hash = (hash * kFour + static_cast<std::uint32_t>(fours)) * kFour +
              static_cast<std::uint32_t>(fours >> 32);
