@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstdint>
 
 namespace apogee {
@@ -45,7 +46,8 @@ class Histogram {
   }
   /// The smallest value that `part` (0..1) of all values do not exceed; 0 without values.
   std::uint64_t quantile(double part) const {
-    const auto wanted = static_cast<std::uint64_t>(static_cast<double>(count_) * part + 0.5);
+    const auto wanted =
+        static_cast<std::uint64_t>(std::llround(static_cast<double>(count_) * part));
     std::uint64_t seen = 0;
     for (std::size_t i = 0; i < counts_.size(); ++i) {
       seen += counts_[i];

@@ -89,7 +89,7 @@ struct BrokerConfig {
   bool filter_bit_maps = false;
   bool cold_flow_control = false;
   std::int64_t cold_group_bytes = 3 << 20, cold_all_bytes = 100 << 20;
-  std::int64_t filter_data_kept_ms = 24 * 3'600 * 1'000;
+  std::int64_t filter_data_kept_ms = std::int64_t{24} * 3'600 * 1'000;
   MetricsExporter metrics_exporter = MetricsExporter::kProm;
   std::string metrics_host = "127.0.0.1";
   std::int32_t metrics_port = 5'557;

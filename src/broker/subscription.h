@@ -33,7 +33,8 @@ inline bool has_bit(std::string_view bit_map, std::int32_t bit) {
   return (bit_map[static_cast<std::size_t>(bit / 8)] >> bit % 8 & 1) != 0;
 }
 inline void set_bit(std::string& bit_map, std::int32_t bit) {
-  bit_map[static_cast<std::size_t>(bit / 8)] |= static_cast<char>(1 << bit % 8);
+  char& byte = bit_map[static_cast<std::size_t>(bit / 8)];
+  byte = static_cast<char>(byte | 1 << bit % 8);
 }
 
 /// Compiles the expression; never fails: what does not compile has sql == nullptr.
