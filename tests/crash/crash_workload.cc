@@ -393,7 +393,7 @@ void CrashRun::read_what_is_new() {
   const auto queue = static_cast<std::int32_t>(random_() % 3);
   const std::int64_t end = max_offset("plain", queue);
   send_to("plain", queue);
-  for (int tries = 0; tries < 100 && waiting_ > 0; ++tries)
+  for (int tries = 0; tries < 1'000 && waiting_ > 0; ++tries)
     if (!read_plain(queue, end).empty()) return;
 }
 

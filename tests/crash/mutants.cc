@@ -53,7 +53,7 @@ struct RetriesSync final : WrappedFile {
 struct SyncsSlowly final : WrappedFile {
   using WrappedFile::WrappedFile;
   Result<Ok> sync() override {
-    std::this_thread::sleep_for(2ms);
+    std::this_thread::sleep_for(5ms);
     return WrappedFile::sync();
   }
 };
