@@ -283,7 +283,7 @@ Beginning beginning_of(StartFrom from,
                        const std::optional<std::chrono::system_clock::time_point>& time,
                        std::int64_t started_ms) {
   using std::chrono::milliseconds;
-  constexpr std::int64_t kHalfAnHourMs = 30 * 60 * 1'000;
+  constexpr std::int64_t kHalfAnHourMs = std::int64_t{30} * 60 * 1'000;
   if (!time) return {from, started_ms - kHalfAnHourMs};
   return {from, std::chrono::duration_cast<milliseconds>(time->time_since_epoch()).count()};
 }

@@ -216,7 +216,8 @@ SendOperationPtr ProducerCore::operation_for(const std::string& topic, Clock::In
     // Where a topic leads is kept fresh for as long as the producer lives.
     if (!operation || operation->topic() != topic) started_.topics.insert(topic);
   }
-  return operation ? std::move(operation) : std::make_unique<SendOperation>(shared_from_this());
+  if (!operation) operation = std::make_unique<SendOperation>(shared_from_this());
+  return operation;
 }
 
 void ProducerCore::admit(SendOperationPtr operation, Clock::Instant now) {

@@ -22,14 +22,14 @@ constexpr auto kHex = [] {
 }();
 
 /// The last so many bytes of `value`. The end of what is written.
-char* write_hex(char* at, std::uint64_t value, int bytes) {
-  for (int shift = (bytes - 1) * 8; shift >= 0; shift -= 8, at += sizeof(Digits))
-    std::memcpy(at, kHex[(value >> shift) & 0xFF].data(), sizeof(Digits));
+char* write_hex(char* at, std::uint64_t value, std::size_t bytes) {
+  for (std::size_t left = bytes; left-- > 0; at += sizeof(Digits))
+    std::memcpy(at, kHex[(value >> left * 8) & 0xFF].data(), sizeof(Digits));
   return at;
 }
-void append_hex(std::string& out, std::uint64_t value, int bytes) {
+void append_hex(std::string& out, std::uint64_t value, std::size_t bytes) {
   const std::size_t begin = out.size();
-  out.resize(begin + 2 * static_cast<std::size_t>(bytes));
+  out.resize(begin + 2 * bytes);
   write_hex(out.data() + begin, value, bytes);
 }
 
@@ -75,7 +75,7 @@ void UniqueIds::next(std::string& id, std::int64_t now) {
   // A clock set back over the turn of a month gives no negative time.
   const auto since =
       std::max<std::int64_t>(0, now - month_begins_ms_.load(std::memory_order_relaxed));
-  constexpr int kTimeBytes = 4, kCounterBytes = 2;
+  constexpr std::size_t kTimeBytes = 4, kCounterBytes = 2;
   id.resize(prefix_.size() + 2 * (kTimeBytes + kCounterBytes));
   char* at = copy_text(id.data(), prefix_);
   at = write_hex(at, static_cast<std::uint64_t>(since), kTimeBytes);
