@@ -350,18 +350,14 @@ Buffer Transactions::op_record(const Claim& claim) const {
 static bool names_another(const EndTransactionRequest& request, const Message& half) {
   constexpr std::size_t kOffsetDigits = 16;
   const auto key = half.property(property::kUniqueKey);
-  if (!key) return false;
+  if (!key || request.message_id == *key || request.transaction_id == *key) return false;
   const std::string place =
       protocol::offset_message_id(half.store_host, half.store_port, request.commit_log_offset);
   const std::string_view store = std::string_view{place}.substr(0, place.size() - kOffsetDigits);
-  bool another = false;
-  for (const auto* id : {&request.message_id, &request.transaction_id}) {
-    if (*id == *key) return false;
-    const bool is_unique_key =
-        *id && !(*id)->empty() && !((*id)->size() == place.size() && (*id)->starts_with(store));
-    another |= is_unique_key;
-  }
-  return another;
+  const auto is_unique_key = [&](const std::optional<std::string>& id) {
+    return id && !id->empty() && !(id->size() == place.size() && id->starts_with(store));
+  };
+  return is_unique_key(request.message_id) || is_unique_key(request.transaction_id);
 }
 
 /// EndTransactionProcessor.rejectCommitOrRollback and checkPrepareMessage.

@@ -77,7 +77,7 @@ class alignas(64) SendOperation final {
   Error out_of_time() const;
 
   // An answer is mostly read on another core than the one that wrote this. What it takes lies side
-  // by side in three lines of the cache: the end of the request, and all up to the message's topic.
+  // by side in four lines of the cache: the end of the request, and all up to the message's topic.
   SendRequest request_;
   const std::shared_ptr<ProducerCore> producer_;
   const MessageQueue* queue_ = nullptr;  // of the attempt under way: of the route, or the target
