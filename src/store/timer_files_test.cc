@@ -247,17 +247,38 @@ TEST_F(TimerFiles, AFirstFileThatAPowerCutToreIsFilledUp) {
 }
 
 TEST_F(TimerFiles, ATimerLogWithAFileMissingInItsMiddleBeginsAnew) {
+  for (const std::uint64_t bytes_of_last : {1'024, 512}) {
+    SCOPED_TRACE(bytes_of_last);
+    {
+      TimerLog log{files(), "/store/timerlog", 1'024};
+      ASSERT_TRUE(log.load());
+      ASSERT_TRUE(log.set_end(0));
+      for (int i = 0; i < 60; ++i) ASSERT_TRUE(log.append(unit(i)));
+    }
+    ASSERT_TRUE(files().remove("/store/timerlog/" + segment_name(1'024)));
+    auto last = files().open("/store/timerlog/" + segment_name(3'072), FileSystem::Open::kExisting);
+    ASSERT_TRUE(last && (*last)->resize(bytes_of_last));
+    TimerLog log{files(), "/store/timerlog", 1'024};
+    ASSERT_TRUE(log.load());
+    EXPECT_EQ(log.end(), 0);
+    EXPECT_TRUE(files().list("/store/timerlog")->empty());
+    EXPECT_EQ(*log.append(unit(77)), 0);
+  }
+}
+
+TEST_F(TimerFiles, AFileMissingBehindATornOneIsNoLoss) {
   {
     TimerLog log{files(), "/store/timerlog", 1'024};
     ASSERT_TRUE(log.load());
     for (int i = 0; i < 60; ++i) ASSERT_TRUE(log.append(unit(i)));
   }
   ASSERT_TRUE(files().remove("/store/timerlog/" + segment_name(1'024)));
+  auto first = files().open("/store/timerlog/" + segment_name(0), FileSystem::Open::kExisting);
+  ASSERT_TRUE(first && (*first)->resize(512));
   TimerLog log{files(), "/store/timerlog", 1'024};
   ASSERT_TRUE(log.load());
-  EXPECT_EQ(log.end(), 0);
-  EXPECT_TRUE(files().list("/store/timerlog")->empty());
-  EXPECT_EQ(*log.append(unit(77)), 0);
+  EXPECT_EQ(log.end(), 1'024);
+  EXPECT_EQ(files().list("/store/timerlog")->size(), 1U);
 }
 
 TEST_F(TimerFiles, ATimerLogOfAnotherFileSizeIsRefused) {

@@ -28,45 +28,44 @@ Result<Ok> TimerLog::load() {
   auto entries = file_system_.list(directory_);
   if (!entries && entries.error().code == Errc::kNotFound) return Ok{};
   if (!entries) return entries.error();
-  std::vector<std::pair<std::int64_t, std::uint64_t>> found;
+  std::vector<Found> found;
   for (const DirectoryEntry& each : *entries)
     if (const std::int64_t base = base_of_segment_name(each.name); base >= 0)
       found.emplace_back(base, each.size);
   const auto length = static_cast<std::int64_t>(file_bytes_);
-  const auto before_gap = std::adjacent_find(found.begin(), found.end(), [&](auto a, auto b) {
-    return a.second == file_bytes_ && b.second == file_bytes_ && b.first > a.first + length &&
-           (b.first - a.first) % length == 0;
+  const auto foreign = std::ranges::find_if(found, [&](const auto& each) {
+    return each.first % length != 0 || each.second > file_bytes_;
   });
-  if (before_gap != found.end()) return remove_all(found);
-  for (std::size_t i = 0; i < found.size(); ++i) {
-    const auto [base, size] = found[i];
-    const bool in_line = i == 0 || base == found[i - 1].first + length;
-    // Made or cut by a crash's last act. Filled up it is as good as another, but nothing behind it
-    // was ever vouched for.
-    const bool is_torn =
-        size < file_bytes_ && (i + 1 == found.size() || found[i + 1].first == base + length);
-    if ((size != file_bytes_ && !is_torn) || !in_line)
-      return Error{Errc::kMalformed,
-                   fmt::format("{}/{} has {} bytes and is not in line with mappedFileSizeTimerLog="
-                               "{}: set it to the size the files were made with",
-                               directory_, segment_name(base), size, file_bytes_)};
+  if (foreign != found.end())
+    return Error{
+        Errc::kMalformed,
+        fmt::format("{}/{} has {} bytes and is not in line with mappedFileSizeTimerLog="
+                    "{}: set it to the size the files were made with",
+                    directory_, segment_name(foreign->first), foreign->second, file_bytes_)};
+  // A short one was made or cut by a crash's last act. Filled up it is as good as another, but
+  // nothing behind it was ever vouched for.
+  const auto torn =
+      std::ranges::find_if(found, [&](const auto& each) { return each.second < file_bytes_; });
+  const std::span kept{found.begin(), torn == found.end() ? torn : torn + 1};
+  // With a file that is missing between others its units are. All is made again from the timer
+  // topic.
+  const bool has_gap = std::ranges::adjacent_find(kept, [&](const auto& a, const auto& b) {
+                         return b.first != a.first + length;
+                       }) != kept.end();
+  if (has_gap) return remove(found);
+  for (const auto& [base, size] : kept) {
     auto segment =
         Segment::open(file_system_, directory_ + "/" + segment_name(base), base, file_bytes_);
     if (!segment) return segment.error();
     (*segment)->set_written(file_bytes_);
     files_.push_back(*std::move(segment));
-    if (!is_torn) continue;
-    while (++i < found.size())
-      if (auto gone = file_system_.remove(directory_ + "/" + segment_name(found[i].first)); !gone)
-        return gone;
   }
-  return Ok{};
+  return remove(std::span{found}.subspan(kept.size()));
 }
 
-/// A file is missing between others, and its units are. All is made again from the timer topic,
-/// once nothing is left that would say the log is longer than it is: from its end on, in order.
-Result<Ok> TimerLog::remove_all(std::span<const std::pair<std::int64_t, std::uint64_t>> found) {
-  for (const auto& [base, size] : std::views::reverse(found)) {
+/// From the end on and in order, so that at no time what is left says the log is longer than it is.
+Result<Ok> TimerLog::remove(std::span<const Found> files) {
+  for (const auto& [base, size] : std::views::reverse(files)) {
     if (auto gone = file_system_.remove(directory_ + "/" + segment_name(base)); !gone) return gone;
     if (auto synced = file_system_.sync_directory(directory_); !synced) return synced;
   }

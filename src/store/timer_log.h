@@ -44,7 +44,7 @@ class TimerLog {
   TimerLog(FileSystem& files, std::string directory, std::int32_t file_bytes);
 
   /// Opens the files; all of them count as full until set_end(). kMalformed: a file of another
-  /// size. One that is missing between others takes all with it.
+  /// size. A short one is filled up and ends the log; one that is missing before takes all with it.
   Result<Ok> load();
   /// What is behind becomes zeros, later files go.
   Result<Ok> set_end(std::int64_t position);
@@ -69,7 +69,8 @@ class TimerLog {
   std::size_t remove_expired(std::int64_t commit_log_begin);
 
  private:
-  Result<Ok> remove_all(std::span<const std::pair<std::int64_t, std::uint64_t>> found);
+  using Found = std::pair<std::int64_t, std::uint64_t>;  // base, size
+  Result<Ok> remove(std::span<const Found> files);
   Result<Ok> roll();
   Segment* segment_of(std::int64_t position) const;
 
