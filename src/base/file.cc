@@ -341,13 +341,13 @@ class PosixFiles final : public FileSystem {
   Result<std::vector<DirectoryEntry>> list(const std::string& path) override {
     std::vector<DirectoryEntry> entries;
     const int number = with_directory(path, [&](int directory) {
-      return for_each_name(directory, [&](std::string_view name, bool is_directory) {
-        if (name == "." || name == "..") return;
+      return for_each_name(directory, [&](const char* name, bool is_directory) {
+        if (name == std::string_view{"."} || name == std::string_view{".."}) return;
         struct stat status{};
         if (is_directory)
-          entries.push_back({.name = std::string{name}, .is_directory = true});
-        else if (::fstatat(directory, name.data(), &status, 0) == 0)
-          entries.push_back(describe(std::string{name}, status));
+          entries.push_back({.name = name, .is_directory = true});
+        else if (::fstatat(directory, name, &status, 0) == 0)
+          entries.push_back(describe(name, status));
         // Else it has vanished between the two calls and is not there any more.
       });
     });
