@@ -254,9 +254,18 @@ struct Connector : std::enable_shared_from_this<Connector> {
           if (error)
             return self->finish(Error{
                 Errc::kDisconnected, "connect to " + to_string(self->to) + ": " + error.message()});
-          self->finish(std::unique_ptr<Stream>{std::make_unique<AsioStream>(
-              std::make_shared<Core>(self->loop, std::move(self->socket)))});
+          self->finish(std::unique_ptr<Stream>{
+              std::make_unique<AsioStream>(std::make_shared<Core>(self->loop, self->connected()))});
         });
+  }
+  /// As if it had been accepted: of a socket that connects Asio asks for ever whether it may be
+  /// written to, and is told so, for nothing, each time it asks for input.
+  tcp::socket connected() {
+    std::error_code error;
+    const tcp protocol = socket.local_endpoint(error).protocol();
+    tcp::socket same{loop.io};
+    same.assign(protocol, socket.release(error), error);
+    return same;
   }
   void finish(Result<std::unique_ptr<Stream>> result) {
     if (!done) return;
