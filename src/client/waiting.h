@@ -1,16 +1,35 @@
 #pragma once
 
 #include <functional>
-#include <future>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <utility>
+
+#include <semaphore.h>
 
 #include "apogee/awaitable.h"
 #include "apogee/result.h"
 #include "client/runtime.h"
 
 namespace apogee::client {
+
+/// What one thread waits for and another tells it. A std::promise calls the system once more for
+/// each value, and the semaphore of GCC 12's library turns in circles before it sleeps.
+class Told {
+ public:
+  Told() { ::sem_init(&told_, 0, 0); }
+  ~Told() { ::sem_destroy(&told_); }
+  Told(const Told&) = delete;
+  void tell() { ::sem_post(&told_); }
+  void wait() {
+    while (::sem_wait(&told_) != 0) {  // a signal came first
+    }
+  }
+
+ private:
+  ::sem_t told_;
+};
 
 /// Waits for what `start` promises with the function it is given. Every promise of this library is
 /// kept by its deadline, so this ends too. kInvalidArgument: on an io thread, which would wait for
@@ -21,9 +40,14 @@ Result<T> wait_for(const Start& start) {
     return Error{Errc::kInvalidArgument,
                  "a blocking call inside a callback on an io thread would wait for itself; use the "
                  "form with a callback"};
-  std::promise<Result<T>> promise;
-  start([&](Result<T> result) { promise.set_value(std::move(result)); });
-  return promise.get_future().get();
+  std::optional<Result<T>> answer;
+  Told told;
+  start([&](Result<T> result) {
+    answer.emplace(std::move(result));
+    told.tell();
+  });
+  told.wait();
+  return *std::move(answer);
 }
 
 /// The same promise, kept with a program's callback, which may not wait for an io thread.
