@@ -74,7 +74,7 @@ struct Load {
     for (; Time::now() < end; ++sent) {
       room.take();
       producer.send({.topic = topic, .body = body}, 3s,
-                    [&](apogee::Result<apogee::SendReceipt> result) {
+                    [&](const apogee::Result<apogee::SendReceipt>& result) {
                       if (!result) ++failed;
                       room.give();
                     });

@@ -212,6 +212,7 @@ SendOperationPtr ProducerCore::operation_for(const std::string& topic, Clock::In
     if (!spare.empty()) {
       operation = std::move(spare.back());
       spare.pop_back();
+      if (!spare.empty()) spare.back()->fetch();
     }
     // Where a topic leads is kept fresh for as long as the producer lives.
     if (!operation || operation->topic() != topic) started_.topics.insert(topic);

@@ -149,6 +149,18 @@ void set_batch(Outgoing& out, Instance& instance, std::span<const Message> batch
 
 // ---- One send ----------------------------------------------------------------------------------
 
+void SendOperation::fetch() const {
+  constexpr std::size_t kCacheLine = 64;
+  const auto* const begin = reinterpret_cast<const char*>(this);
+  for (std::size_t at = 0; at < sizeof *this; at += kCacheLine) {
+#if defined(__x86_64__)
+    asm volatile("prefetchw %0" : : "m"(begin[at]));  // to be written, which __builtin_ leaves out
+#else
+    __builtin_prefetch(begin + at, 1);
+#endif
+  }
+}
+
 Outgoing& SendOperation::prepare(std::string&& topic, SendRequest&& wanted, Clock::Instant now,
                                  std::int64_t wall_ms) {
   request_ = std::move(wanted);

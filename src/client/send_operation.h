@@ -42,6 +42,8 @@ class alignas(64) SendOperation final {
   using Ptr = SendOperationPtr;
 
   explicit SendOperation(std::shared_ptr<ProducerCore> producer) : producer_{std::move(producer)} {}
+  /// Will soon be used again: has its memory brought from the core of the io thread meanwhile.
+  void fetch() const;
   /// First of all. `topic`: as on the wire. What is sent is set in what it returns.
   Outgoing& prepare(std::string&& topic, SendRequest&& request, Clock::Instant now,
                     std::int64_t wall_ms);
