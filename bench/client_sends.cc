@@ -58,24 +58,16 @@ class Stored final : public Stream {
   void start(StreamHandler& handler) override { handler_ = &handler; }
   void pause_reading(bool) override {}
   void write(std::span<const Bytes> buffers) override {
-    for (Bytes rest : buffers) {
-      while (!rest.empty()) {
-        const auto frame = *protocol::decode_frame(rest);
-        take(*frame, rest);
-        rest = rest.subspan(frame->size);
-      }
-    }
+    for (const Bytes each : buffers) take(each);
     loop_.post([this] {
       handler_->on_written();
-      const Buffer answers = std::exchange(answers_, {});
-      for (Bytes rest = as_bytes(answers); !rest.empty();) {
-        const MutableBytes space = handler_->read_space();
-        const Bytes now = rest.first(std::min(rest.size(), space.size()));
-        std::memcpy(space.data(), now.data(), now.size());
-        rest = rest.subspan(now.size());
-        handler_->on_read(now.size());
-      }
+      answer_all();
     });
+  }
+  std::size_t write_now(Bytes bytes) override {
+    take(bytes);
+    loop_.post([this] { answer_all(); });
+    return bytes.size();
   }
   void close(Error why) override {
     loop_.post([this, why] { handler_->on_closed(why); });
@@ -84,6 +76,23 @@ class Stored final : public Stream {
   Endpoint remote() const override { return {"10.0.0.2", 10'911}; }
 
  private:
+  void take(Bytes rest) {
+    while (!rest.empty()) {
+      const auto frame = *protocol::decode_frame(rest);
+      take(*frame, rest);
+      rest = rest.subspan(frame->size);
+    }
+  }
+  void answer_all() {
+    const Buffer answers = std::exchange(answers_, {});
+    for (Bytes rest = as_bytes(answers); !rest.empty();) {
+      const MutableBytes space = handler_->read_space();
+      const Bytes now = rest.first(std::min(rest.size(), space.size()));
+      std::memcpy(space.data(), now.data(), now.size());
+      rest = rest.subspan(now.size());
+      handler_->on_read(now.size());
+    }
+  }
   void take(const protocol::Frame& frame, Bytes bytes) {
     if (frame.serialization == static_cast<std::uint8_t>(protocol::Serialization::kJson)) {
       protocol::CommandDecoder decoder;

@@ -40,7 +40,8 @@ class StreamHandler {
   virtual void on_closed(const Error& why) = 0;  ///< Last call. By the peer, an error, or close().
 };
 
-/// A connected byte stream that belongs to one loop for life. All members on that loop only.
+/// A connected byte stream that belongs to one loop for life. All members on that loop only, but
+/// for write_now().
 class Stream {
  public:
   virtual ~Stream() = default;
@@ -51,6 +52,9 @@ class Stream {
   /// Writes all of `buffers`; they stay untouched until on_written() or on_closed(). One write at a
   /// time.
   virtual void write(std::span<const Bytes> buffers) = 0;
+  /// Gives the system what it takes of `bytes` at once, and says how many those are: none where it
+  /// cannot be done, or the stream has closed. Any thread, while no write() is under way.
+  virtual std::size_t write_now(Bytes /*bytes*/) { return 0; }
   virtual void close(Error why) = 0;  ///< on_closed() follows, not from inside this call.
   virtual Endpoint local() const = 0;
   virtual Endpoint remote() const = 0;

@@ -118,10 +118,19 @@ struct Core : std::enable_shared_from_this<Core> {
                         self->handler->on_written();
                       });
   }
-  void end(const Error& why) {
-    StreamHandler* const last = std::exchange(handler, nullptr);
+  std::size_t write_now(Bytes bytes) {
+    std::lock_guard lock{closing};
+    std::error_code error;
+    return socket.is_open() ? socket.send(asio::buffer(bytes.data(), bytes.size()), 0, error) : 0;
+  }
+  void close() {
+    std::lock_guard lock{closing};
     std::error_code ignored;
     socket.close(ignored);
+  }
+  void end(const Error& why) {
+    StreamHandler* const last = std::exchange(handler, nullptr);
+    close();
     if (last != nullptr) last->on_closed(why);
   }
 
@@ -130,6 +139,7 @@ struct Core : std::enable_shared_from_this<Core> {
   Endpoint remote, local;
   StreamHandler* handler = nullptr;
   bool reading = false, paused = false;
+  std::mutex closing;  // while another thread writes, the socket is not closed
   std::vector<asio::const_buffer> write_pieces;
 };
 
@@ -138,8 +148,7 @@ class AsioStream final : public Stream {
   explicit AsioStream(std::shared_ptr<Core> core) : core_{std::move(core)} {}
   ~AsioStream() override {
     core_->handler = nullptr;
-    std::error_code ignored;
-    core_->socket.close(ignored);
+    core_->close();
   }
   Loop& loop() override { return core_->loop; }
   void start(StreamHandler& handler) override {
@@ -151,6 +160,7 @@ class AsioStream final : public Stream {
     if (!paused) core_->read();
   }
   void write(std::span<const Bytes> buffers) override { core_->write(buffers); }
+  std::size_t write_now(Bytes bytes) override { return core_->write_now(bytes); }
   void close(Error why) override {
     core_->loop.post([core = core_, why = std::move(why)] { core->end(why); });
   }

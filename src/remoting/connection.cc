@@ -14,7 +14,8 @@ constexpr std::size_t kMergedFrameBytes =
 
 // Kept by a thread, and by a connection that calls.
 constexpr std::size_t kSpares = 4, kSpareBytes = 2 * kMergedFrameBytes;  // of each at most
-constexpr std::size_t kManyCalls = 4;                                    // between two writes
+constexpr int kAlone = 8;              // calls one after the other, each answered before the next
+constexpr std::size_t kManyCalls = 4;  // between two writes
 
 std::atomic<std::uint64_t> next_id{
     1};  // ids are unique in the process: tables of several servers may meet
@@ -263,6 +264,7 @@ bool Connection::decrypt(Bytes cipher) {
 void Connection::handle_input() {
   const auto self = shared_from_this();
   std::string broken;
+  if (lent_) adopt_foreign();  // who is answered may have written itself
   in_batch_ = true;
   for (Cut cut = Cut::kBatchFull; cut == Cut::kBatchFull && !closing_ && !paused_;) {
     // What one batch is answered with should stay far below the limit: then reading stops in time,
@@ -370,6 +372,7 @@ void Connection::answer(const protocol::CommandView& response) {
   auto done = pending_.take(response.opaque);
   if (!done) return;  // too late, or never asked
   pending_count_.store(pending_.size(), std::memory_order_relaxed);
+  if (alone_ == kAlone && pending_.size() == 0) lend();
   done(response);
 }
 
@@ -386,23 +389,46 @@ void Connection::send(OutFrame frame) {
   if (connected()) send_from_elsewhere(frame, nullptr);
 }
 
+// A thread that calls again and again, with nothing else under way, writes itself: the loop is
+// woken for the answer only. The loop lends it the output for that, for one call at a time, and
+// takes it back before it writes, reads, looks at the calls that wait or ends.
+
+void Connection::lend() {
+  if (tls_ || writing_ || !queued_.empty() || closing_) return;
+  std::lock_guard lock{foreign_mutex_};
+  lent_ = foreign_.may_write = foreign_.frames.empty() && foreign_.calls.empty();
+}
+
+/// The lock is held. False: what is left of the frame goes the usual way.
+bool Connection::write_here(OutFrame& frame) {
+  const std::size_t written = stream_->write_now(as_bytes(frame.bytes));
+  pending_count_.store(1, std::memory_order_relaxed);
+  active_.store(true, std::memory_order_relaxed);
+  unsent_.fetch_sub(written, std::memory_order_relaxed);
+  frame.bytes.erase(0, written);
+  foreign_.begun = !frame.bytes.empty();
+  return !foreign_.begun;
+}
+
 /// One wake-up for all that other threads have for this connection.
 void Connection::send_from_elsewhere(OutFrame& frame, Call* call) {
   unsent_.fetch_add(size_of(frame), std::memory_order_relaxed);
   bool first;
   {
     std::lock_guard lock{foreign_mutex_};
+    if (call != nullptr) foreign_.calls.push_back(std::move(*call));
+    if (std::exchange(foreign_.may_write, false) && call != nullptr && write_here(frame)) return;
     first = foreign_.frames.empty();
     if (!foreign_.spare.empty() && frame.bytes.size() <= kMergedFrameBytes / 2 &&
         !merges(foreign_.frames, frame))
       foreign_.frames.push_back({take(foreign_.spare), {}});
     add(foreign_.frames, frame);
-    if (call != nullptr) foreign_.calls.push_back(std::move(*call));
   }
   if (first) loop_.post([self = shared_from_this()] { self->take_foreign(); });
 }
 
-void Connection::take_foreign() {
+/// What other threads have for this connection is the loop's.
+void Connection::adopt_foreign() {
   {
     std::lock_guard lock{foreign_mutex_};
     std::swap(taken_, foreign_);
@@ -413,6 +439,9 @@ void Connection::take_foreign() {
     if (taken_.calls.size() >= kManyCalls && written.size() > foreign_.spare.size())
       std::swap(written, foreign_.spare);
   }
+  lent_ = taken_.may_write = false;
+  if (!taken_.calls.empty())
+    alone_ = pending_.size() == 0 && taken_.calls.size() == 1 ? std::min(alone_ + 1, kAlone) : 0;
   for (Call& each : taken_.calls) expect(each);
   taken_.calls.clear();
   if (closed_.load(std::memory_order_relaxed)) {  // and the owner may be gone
@@ -420,11 +449,19 @@ void Connection::take_foreign() {
     return;
   }
   for (OutFrame& frame : taken_.frames) {
+    if (std::exchange(taken_.begun, false)) {
+      queued_.insert(queued_.begin(), std::move(frame));
+      continue;
+    }
     queue(frame);
     keep(std::move(frame.bytes));  // if it was merged
   }
   taken_.frames.clear();
   report_unsent();
+}
+
+void Connection::take_foreign() {
+  adopt_foreign();
   if (!in_batch_) flush();
 }
 
@@ -480,6 +517,7 @@ void Connection::pause() {
 
 void Connection::flush() {
   if (writing_ || closing_ || closed_.load(std::memory_order_relaxed)) return;
+  if (lent_ && !queued_.empty()) adopt_foreign();
   pieces_.clear();
   if (!tls_ || tls_->ready()) {
     in_flight_.swap(queued_);
@@ -568,6 +606,7 @@ void Connection::expect(Call& call) {
 }
 
 void Connection::expire(Clock::Instant now) {
+  if (lent_) adopt_foreign();
   auto late = pending_.take_late(now);
   pending_count_.store(pending_.size(), std::memory_order_relaxed);
   for (auto& done : late)
@@ -607,6 +646,7 @@ void Connection::close_when_sent(const std::string& why) {
 
 void Connection::on_closed(const Error& why) {
   const auto self = shared_from_this();  // erase() below may drop the last owner
+  if (lent_) adopt_foreign();
   closed_.store(true, std::memory_order_release);
   closing_ = true;
   auto pending = pending_.take_all();

@@ -100,6 +100,8 @@ class Connection final : public Peer,
     std::vector<OutFrame> frames;
     std::vector<Call> calls;
     std::vector<Buffer> spare;  // memory for the next frames
+    bool may_write = false;     // the next of them that calls
+    bool begun = false;         // the first of `frames` is the rest of one
   };
 
   enum class Cut { kNeedMore, kBatchFull, kBroken };
@@ -119,6 +121,9 @@ class Connection final : public Peer,
   void pause();
   void flush();
   void send_from_elsewhere(OutFrame& frame, Call* call);
+  bool write_here(OutFrame& frame);
+  void lend();
+  void adopt_foreign();
   void take_foreign();
   void expect(Call& call);
   void answer(const protocol::CommandView& response);
@@ -160,13 +165,15 @@ class Connection final : public Peer,
   // its own: each is spared the other's waits.
   static constexpr std::size_t kCacheLine = 64;
   alignas(kCacheLine) BriefMutex foreign_mutex_;
-  Foreign foreign_;  // guarded by foreign_mutex_
+  Foreign foreign_;  // guarded by foreign_mutex_, which who may write holds while it does
   std::atomic<std::int32_t> opaque_{1};
   std::atomic<std::size_t> unsent_{0};
   std::atomic<bool> closed_{false};
 
   alignas(kCacheLine) Foreign taken_;  // loop; empty, but for its memory
-  PendingCalls pending_;  // loop
+  bool lent_ = false;                  // loop; see lend()
+  int alone_ = 0;                      // loop; calls in a row with nothing else under way
+  PendingCalls pending_;               // loop
   std::atomic<std::size_t> pending_count_{0};
   std::atomic<bool> active_{true};
   std::atomic<Clock::Instant> last_active_;

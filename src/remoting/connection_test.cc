@@ -444,6 +444,150 @@ TEST_F(OneThread, WritesCallsIntoTheMemoryOfThoseBefore) {
   }
 }
 
+/// The near end of a stream: keeps what is written, and takes no more than `at_once` of what
+/// another thread writes itself.
+class Kept final : public Stream {
+ public:
+  Kept(Turns& loop, std::size_t at_once) : at_once_{at_once}, loop_{loop} {}
+  Loop& loop() override { return loop_; }
+  void start(StreamHandler& handler) override { handler_ = &handler; }
+  void pause_reading(bool) override {}
+  void write(std::span<const Bytes> buffers) override {
+    for (const Bytes& each : buffers) written += as_text(each);
+    loop_.post([this] { handler_->on_written(); });
+  }
+  std::size_t write_now(Bytes bytes) override {
+    const Bytes taken = bytes.first(std::min(at_once_, bytes.size()));
+    written += as_text(taken);
+    return taken.size();
+  }
+  void close(Error why) override {
+    loop_.post([this, why] { handler_->on_closed(why); });
+  }
+  Endpoint local() const override { return {kClient, 40'000}; }
+  Endpoint remote() const override { return {kServer, 9'000}; }
+
+  /// Answers all that was written; how many requests that were.
+  std::size_t answer() {
+    std::size_t requests = 0;
+    protocol::CommandDecoder decoder;
+    for (Bytes rest = as_bytes(written); !rest.empty(); ++requests) {
+      const auto frame = *protocol::decode_frame(rest);
+      if (!frame) break;
+      const Buffer answer =
+          frame_of(decoder.decode(*frame)->opaque, Silent{}, {}, protocol::kResponseFlag);
+      rest = rest.subspan(frame->size);
+      loop_.post([this, answer] {
+        std::ranges::copy(as_bytes(answer), handler_->read_space().begin());
+        handler_->on_read(answer.size());
+      });
+    }
+    written.clear();
+    loop_.run();
+    return requests;
+  }
+
+  std::string written;
+
+ private:
+  const std::size_t at_once_;
+  Turns& loop_;
+  StreamHandler* handler_ = nullptr;
+};
+
+/// A connection whose calls have each been answered before the next, and that is called again.
+class CallsAlone : public OneThread {
+ protected:
+  void connect(std::size_t at_once) {
+    auto stream = std::make_unique<Kept>(loop_, at_once);
+    stream_ = stream.get();
+    connection_ = std::make_shared<Connection>(client_env_, std::move(stream), ConnectionLimits{},
+                                               processors_, owner_);
+    loop_.post([this] { connection_->start(); });
+    for (int i = 0; i < 20; ++i) {  // until it is trusted to go on like that
+      call();
+      loop_.run();
+      EXPECT_EQ(stream_->answer(), 1u);
+      EXPECT_THAT(std::exchange(ended_, {}), ElementsAre(std::nullopt));
+    }
+  }
+  ~CallsAlone() override {
+    connection_->close("the end");
+    loop_.run();
+  }
+  void call() {
+    connection_->call_frame(
+        [](Buffer& out, std::int32_t opaque) { out += frame_of(opaque, EchoRequest{"x"}); }, 3s,
+        [this](const Result<OwnedCommand>& answer) {
+          ended_.push_back(answer ? std::nullopt : std::optional{answer.error().code});
+        });
+  }
+
+  static constexpr std::size_t kAll = 1 << 20;
+  Turns loop_;
+  ConnectionSet owner_;
+  Kept* stream_ = nullptr;
+  std::shared_ptr<Connection> connection_;
+  std::vector<std::optional<Errc>> ended_;  // no code: answered
+};
+
+TEST_F(CallsAlone, AreWrittenByTheThreadThatCalls) {
+  connect(kAll);
+  for (int i = 0; i < 3; ++i) {
+    call();
+    EXPECT_EQ(connection_->unsent_bytes(), 0u) << "without the loop";
+    EXPECT_EQ(stream_->answer(), 1u);
+    EXPECT_THAT(std::exchange(ended_, {}), ElementsAre(std::nullopt));
+  }
+}
+
+TEST_F(CallsAlone, AreOneAtATime) {
+  connect(kAll);
+  call();
+  const std::size_t one = stream_->written.size();
+  call();
+  EXPECT_EQ(stream_->written.size(), one) << "the loop gathers what comes while one is under way";
+  loop_.run();
+  EXPECT_EQ(stream_->answer(), 2u);
+  EXPECT_THAT(ended_, ElementsAre(std::nullopt, std::nullopt));
+}
+
+TEST_F(CallsAlone, GoOnWhereTheSystemTookAPart) {
+  for (const std::size_t at_once : {0, 1, 20}) {
+    connect(at_once);
+    // Something of the loop's own, which it comes to before it learns of the rest.
+    loop_.post([this] { connection_->send({frame_of(1'000, Silent{}), {}}); });
+    call();
+    EXPECT_EQ(stream_->written.size(), at_once);
+    call();
+    loop_.run();
+    EXPECT_EQ(stream_->answer(), 3u) << "each of them whole";
+    EXPECT_THAT(std::exchange(ended_, {}), ElementsAre(std::nullopt, std::nullopt));
+    EXPECT_EQ(connection_->unsent_bytes(), 0u);
+    connection_->close("the next");
+    loop_.run();
+  }
+}
+
+TEST_F(CallsAlone, EndAtTheirDeadline) {
+  connect(kAll);
+  call();
+  connection_->sweep(clock_.now() + 3s, 60s);
+  loop_.run();
+  EXPECT_THAT(ended_, ElementsAre(Errc::kTimeout));
+}
+
+TEST_F(CallsAlone, EndWithTheirConnection) {
+  connect(kAll);
+  call();
+  connection_->close("cut");
+  loop_.run();
+  EXPECT_THAT(ended_, ElementsAre(Errc::kDisconnected));
+  call();
+  loop_.run();
+  EXPECT_THAT(ended_, ElementsAre(Errc::kDisconnected, Errc::kDisconnected));
+}
+
 TEST_F(OneThread, StopsReadingFromAPeerThatDoesNotRead) {
   serve({.max_unsent_bytes = 1 << 20});
   RawPeer slow{network_, at_};
