@@ -3,6 +3,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <semaphore>
 #include <thread>
 #include <utility>
 
@@ -18,6 +19,13 @@ namespace apogee::client {
 /// each value, and the semaphore of GCC 12's library turns in circles before it sleeps.
 class Told {
  public:
+#ifdef __APPLE__  // which has no semaphores without a name
+  void tell() { told_.release(); }
+  void wait() { told_.acquire(); }
+
+ private:
+  std::binary_semaphore told_{0};
+#else
   Told() { ::sem_init(&told_, 0, 0); }
   ~Told() { ::sem_destroy(&told_); }
   Told(const Told&) = delete;
@@ -29,6 +37,7 @@ class Told {
 
  private:
   ::sem_t told_;
+#endif
 };
 
 /// Waits for what `start` promises with the function it is given. Every promise of this library is
