@@ -106,6 +106,45 @@ TEST_F(WithAsio, AWaitCanBeCancelledWhatItWaitsForGoesOn) {
   EXPECT_TRUE(error->perhaps_done);
 }
 
+/// An executor whose posts take their time after what is posted could already run.
+struct SlowToLeave {
+  asio::io_context* io;
+  std::atomic<bool>* left;
+
+  asio::io_context& context() const noexcept { return *io; }
+  void on_work_started() const noexcept { io->get_executor().on_work_started(); }
+  void on_work_finished() const noexcept { io->get_executor().on_work_finished(); }
+  template <class Function, class Allocator>
+  void post(Function&& function, const Allocator& allocator) const {
+    io->get_executor().post(std::forward<Function>(function), allocator);
+    std::this_thread::sleep_for(20ms);
+    *left = true;
+  }
+  template <class Function, class Allocator>
+  void dispatch(Function&& function, const Allocator& allocator) const {
+    post(std::forward<Function>(function), allocator);
+  }
+  template <class Function, class Allocator>
+  void defer(Function&& function, const Allocator& allocator) const {
+    post(std::forward<Function>(function), allocator);
+  }
+  bool operator==(const SlowToLeave&) const = default;
+};
+
+TEST_F(WithAsio, TheContextMayEndAsSoonAsTheWaitIsOver) {
+  std::atomic<bool> left{false};
+  bool over = false;
+  LitePullConsumer consumer = *client_->lite_pull_consumer({.group = "reports"});
+  // Ends on a thread of its own, which nobody waits for.
+  to_asio(consumer.shutdown_async(), asio::bind_executor(SlowToLeave{&io_, &left}, [&](auto ended) {
+            EXPECT_TRUE(ended);
+            EXPECT_TRUE(left) << "the library's thread is still in a post to it";
+            over = true;
+          }));
+  io_.run();
+  EXPECT_TRUE(over);
+}
+
 TEST_F(WithAsio, AnyCompletionTokenWillDo) {
   const Message message{.topic = "orders", .body = "hello"};
   auto future = to_asio(producer_->send_async(message, 5s), asio::use_future);
