@@ -211,9 +211,9 @@ int run(const AdminCommand& command, Given given, std::FILE* out, std::FILE* err
 
 // ---- What commands share
 
-std::string AdminCall::text(const char* name, const char* otherwise) const {
+std::string AdminCall::text(const char* name, std::string_view otherwise) const {
   const auto found = given.find(name);
-  return found == given.end() ? otherwise : found->second;
+  return std::string{found == given.end() ? otherwise : std::string_view{found->second}};
 }
 std::int64_t AdminCall::number(const char* name, std::int64_t otherwise) const {
   const auto found = given.find(name);
@@ -243,7 +243,7 @@ Result<std::vector<std::string>> brokers_meant(AdminCall& call) {
     if (!broker) return broker.error();
     return std::vector<std::string>{*std::move(broker)};
   }
-  return call.admin.masters(call.text("clusterName", call.text("cluster").c_str()), call.timeout);
+  return call.admin.masters(call.text("clusterName", call.text("cluster")), call.timeout);
 }
 
 Result<std::vector<std::string>> brokers_named(AdminCall& call) {

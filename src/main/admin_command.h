@@ -36,7 +36,7 @@ struct AdminCall {
   std::FILE* progress = nullptr;         ///< Null: nobody looks.
 
   bool has(const char* name) const { return given.contains(name); }
-  std::string text(const char* name, const char* otherwise = "") const;
+  std::string text(const char* name, std::string_view otherwise = {}) const;
   std::int64_t number(const char* name, std::int64_t otherwise) const;
   bool boolean(const char* name, bool otherwise) const;
   std::int64_t now_ms() const;

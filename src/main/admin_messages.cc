@@ -302,8 +302,7 @@ Result<Ok> query_by_offset(AdminCall& call) {
 Result<Ok> query_trace(AdminCall& call) {
   const std::string id = call.text("msgId");
   auto events = call.admin.trace(
-      key_query(call, call.text("traceTopic", protocol::kTraceTopic.data()), id, "maxNum"),
-      call.timeout);
+      key_query(call, call.text("traceTopic", protocol::kTraceTopic), id, "maxNum"), call.timeout);
   if (!events) return events.error();
   if (events->empty()) return Error{Errc::kNotFound, "there is no trace of message " + id};
   Report::Table& table = call.report.table("events", {{"#Type", "type"},
@@ -394,7 +393,7 @@ Result<Ok> consume_message(AdminCall& call) {
   constexpr std::int64_t kMost = 32;
   auto all = ranges(call);
   if (!all) return all.error();
-  const std::string group = call.text("consumerGroup", protocol::kToolsGroup.data());
+  const std::string group = call.text("consumerGroup", protocol::kToolsGroup);
   std::int64_t left = call.number("MessageNumber", 128);
   if (left <= 0) return Error{Errc::kInvalidArgument, "-c is a positive number of messages"};
   Report::Table& table = call.report.table("", {{"#Broker Name", ""},
