@@ -83,7 +83,11 @@ Result<Ok> TimerMessages::recover() {
   const std::int64_t earliest = now - (TimerWheel::kSlots / 2 - kBlankSlots) * precision_ms_;
   const std::int64_t said = checkpoint_.read_time_ms - checkpoint_.read_time_ms % precision_ms_;
   // A clock that has gone back must not hold messages; some come twice.
-  read_time_ms_ = said == 0 && log_.end() == 0 ? now : std::clamp(said, earliest, now);
+  // What is due before it goes out at once, and asks for no recall: without files, too, only a
+  // timer without messages begins now.
+  catch_up_ = store_.max_offset(protocol::kTimerTopic, 0);
+  const bool is_new = said == 0 && log_.end() == 0 && catch_up_ == 0;
+  read_time_ms_ = is_new ? now : std::clamp(said, earliest, now);
   queue_offset_ = checkpoint_.queue_offset;
   if (log_.end() < checkpoint_.log_position) {
     env_.log.warn("the timer log is gone and made again from the timer topic");
@@ -144,6 +148,8 @@ std::int64_t TimerMessages::last_slot() const {
 }
 
 /// Slots end before `end` of the log. kMalformed: one does not lead there. Counts what waits.
+/// What a slot says of the log behind `end` may be of an earlier life, whose units were made again
+/// in other places: only units of its own lead back.
 Result<Ok> TimerMessages::cut_slots(std::int64_t end) {
   waiting_ = 0;
   if (log_.end() == 0 && !wheel_->has_file()) return Ok{};
@@ -153,7 +159,7 @@ Result<Ok> TimerMessages::cut_slots(std::int64_t end) {
     TimerSlot slot = found;
     while (slot.last >= end) {
       const auto unit = log_.at(slot.last);
-      if (!unit) {
+      if (!unit || unit->time_ms() != slot.time_ms) {
         lost = true;
         return false;
       }
@@ -240,12 +246,18 @@ std::size_t TimerMessages::run() {
   }
   while (!stopping_) {
     std::lock_guard lock{mutex_};
-    if (log_failing_) return moved;  // a recall may wait outside
+    if (recalls_may_wait()) return moved;
     const std::size_t some = dequeue_some();
     moved += some;
     if (some == 0 || !refused_.empty()) break;
   }
   return moved;
+}
+
+/// Does the timer topic hold what could not be taken in yet? It may take back what is due.
+bool TimerMessages::recalls_may_wait() const {
+  if (log_failing_) return true;
+  return !store_.config().timer_stop_enqueue && (unreadable_ || queue_offset_ < catch_up_);
 }
 
 /// One round. Returns how many messages were taken in.
@@ -257,6 +269,7 @@ std::size_t TimerMessages::enqueue_some() {
                   .offset = queue_offset_,
                   .max_messages = static_cast<std::int32_t>(kRoundMessages),
                   .max_bytes = static_cast<std::int32_t>(kRoundBytes)});
+  unreadable_ = result.status == store::GetStatus::kUnreadable;
   if (result.status == store::GetStatus::kOffsetTooSmall ||
       result.status == store::GetStatus::kOffsetOverflowBadly) {
     env_.log.warn("the timer topic does not hold its offset: offset={} min={} max={}",

@@ -120,6 +120,7 @@ class TimerMessages {
   }
   std::int64_t last_slot() const;
   std::size_t enqueue_some();
+  bool recalls_may_wait() const;
   bool take_in(const protocol::Message& message, Deliveries& direct);
   bool add_unit(const protocol::Message& message, std::int64_t out_ms, std::string_view real_topic);
   std::size_t dequeue_some();
@@ -154,6 +155,8 @@ class TimerMessages {
   store::TimerCheckpoint checkpoint_;           // as it was written last
   std::int64_t read_time_ms_ = 0;               // the slot to be delivered next
   std::int64_t queue_offset_ = 0;               // of the timer topic
+  std::int64_t catch_up_ = 0;                   // where the timer topic ended at the start
+  bool unreadable_ = false;                     // the timer topic, when it was last looked at
   /// After the log was lost: messages below this offset and due before this time are delivered.
   struct {
     std::int64_t queue_offset = 0, read_time_ms = 0;

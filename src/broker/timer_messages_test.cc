@@ -203,6 +203,31 @@ TEST_F(TimerMessagesTest, ARecallHoldsAlthoughTheTimerStoodStill) {
   EXPECT_EQ(delivered(), Bodies{});
 }
 
+TEST_F(TimerMessagesTest, ARecallHoldsAlthoughItCouldNotBeReadForAWhile) {
+  put("unwanted", 5'000);
+  put("wanted", 5'000);
+  disk_.clock.advance(1s);
+  store_.unreadable = true;
+  recall("unwanted", 4'000);
+  disk_.clock.advance(10s);
+  store_.unreadable = false;
+  disk_.clock.advance(1s);
+  EXPECT_EQ(delivered(), Bodies{"wanted"});
+}
+
+TEST_F(TimerMessagesTest, ARecallHoldsAlthoughTheTimersFilesAreGone) {
+  timer_->stop();
+  put("unwanted", 5'000);
+  put("wanted", 5'000);
+  recall("unwanted", 5'000);
+  for (const char* file : {"/store/timerwheel", "/store/config/timercheck"})
+    (void)disk_.env->files.remove(file);
+  disk_.clock.advance(60s);
+  begin();
+  disk_.clock.advance(1s);
+  EXPECT_EQ(delivered(), Bodies{"wanted"});
+}
+
 TEST_F(TimerMessagesTest, ARecallThatComesTooLateDoesNothing) {
   put("m", 2'000);
   disk_.clock.advance(3s);
@@ -276,6 +301,33 @@ TEST_F(TimerMessagesTest, APowerCutWhileTheWheelIsMadeAgainHidesNothing) {
   begin();
   disk_.clock.advance(100s);
   EXPECT_EQ(delivered(), (Bodies{"near", "far"}));
+}
+
+TEST_F(TimerMessagesTest, ASlotDoesNotGoOnInAnotherWhoseUnitsTookItsPlaces) {
+  using Operation = testing::ForgetfulDisk::Operation;
+  const auto refuse_writes = [&](const char* file) {
+    disk_.disk.inject({.operation = Operation::kWrite,
+                       .times = testing::ForgetfulDisk::kForever,
+                       .path_part = file});
+  };
+  put("unwanted", 20'000);
+  disk_.clock.advance(2s);  // the check point ends behind its unit
+  refuse_writes("timercheck");
+  disk_.clock.advance(8s);
+  put("late", -4'000);  // goes at once, without a unit
+  recall("unwanted", 10'000);
+  put("other", 50'000);
+  disk_.clock.advance(2s);
+  refuse_writes("timerwheel");
+  kill();  // late has a unit now, and those behind it are one farther
+  disk_.clock.advance(2s);
+  disk_.disk.clear_faults();
+  kill();  // the wheel is the first life's, the log the second's
+  disk_.clock.advance(5s);
+  EXPECT_EQ(timer_->snapshot().dequeue_lag, 1) << "other, and what was recalled with its recall";
+  disk_.clock.advance(60s);
+  EXPECT_THAT(delivered(), ::testing::Not(::testing::Contains("unwanted")));
+  EXPECT_THAT(delivered(), ::testing::Contains("other"));
 }
 
 TEST_F(TimerMessagesTest, MakesTheLogAgainFromTheTimerTopic) {
