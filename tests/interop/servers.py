@@ -43,6 +43,7 @@ def wait_for_port(port, process, seconds, log):
 
 
 VERSIONS = {"apache": "5.5.0", "apache49": "4.9.7"}
+START_SECONDS_MAX = 180  # Apache's take three, and a minute on a machine with ten times more work than cores
 CLASSPATHS = {"apache": "classpath-servers.txt", "apache49": "classpath-servers-4.9.7.txt"}
 
 
@@ -99,7 +100,7 @@ class Servers:
         environment.pop("NAMESRV_ADDR", None)
         process = subprocess.Popen(command, stdout=open(log, "ab"), stderr=subprocess.STDOUT, env=environment, cwd=self.directory, start_new_session=True)
         self.processes.append((role, process))
-        wait_for_port(port, process, 60, log)
+        wait_for_port(port, process, START_SECONDS_MAX, log)
 
     def stop(self, how=signal.SIGTERM):
         for role, process in reversed(self.processes):
