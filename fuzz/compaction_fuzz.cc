@@ -105,8 +105,8 @@ void read_all(const CompactionLog& log) {
   for (int pulls = 0;; ++pulls) {
     require(pulls < 100);
     const GetResult got = log.get({.topic = "C", .offset = offset, .max_messages = 3}, small(), 0);
-    for (const RecordBytes& each : got.records) {
-      for (Bytes rest = each.bytes; !rest.empty();) {
+    for (const Bytes each : got.records) {
+      for (Bytes rest = each; !rest.empty();) {
         const auto check = protocol::check_record(rest, true);
         require(check.kind == protocol::RecordKind::kRecord);
         require(check.message.topic == "C" && check.message.queue_offset > last);

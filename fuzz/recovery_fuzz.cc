@@ -160,8 +160,8 @@ void check_served(MessageStore& store) {
       // leave a gap, and an exchanged queue file points to what the log has no more.
       require(got.next_offset > offset);
       offset = got.next_offset;
-      for (const RecordBytes& each : got.records) {
-        for (Bytes rest = each.bytes; !rest.empty();) {
+      for (const Bytes each : got.records) {
+        for (Bytes rest = each; !rest.empty();) {
           const auto check = protocol::check_record(rest, true);
           require(check.kind == protocol::RecordKind::kRecord);
           require(check.message.topic == queue.topic && check.message.queue_id == queue.queue_id);
