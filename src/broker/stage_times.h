@@ -10,6 +10,7 @@
 #include <shared_mutex>
 #include <string_view>
 
+#include "base/cache_line.h"
 #include "base/clock.h"
 #include "protocol/request_names.h"
 
@@ -55,7 +56,7 @@ class LatencyHistogram {
 
  private:
   static constexpr std::size_t kShards = 8;
-  struct alignas(64) Shard {
+  struct alignas(kCacheLine) Shard {
     std::array<std::atomic<std::uint64_t>, kBuckets> counts{};
     std::atomic<std::uint64_t> sum_ns{0};
   };

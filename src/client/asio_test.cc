@@ -106,7 +106,9 @@ TEST_F(WithAsio, AWaitCanBeCancelledWhatItWaitsForGoesOn) {
   EXPECT_TRUE(error->perhaps_done);
 }
 
-/// An executor whose posts take their time after what is posted could already run.
+/// An executor whose posts take their time after what is posted could already run. The time is for
+/// what must not happen: without the wait it would happen in it, with it nothing depends
+/// on how long it is.
 struct SlowToLeave {
   asio::io_context* io;
   std::atomic<bool>* left;

@@ -10,6 +10,7 @@
 
 #include "apogee/producer.h"
 #include "base/brief_mutex.h"
+#include "base/cache_line.h"
 #include "client/accumulator.h"
 #include "client/fault_tolerance.h"
 #include "client/instance.h"
@@ -148,7 +149,6 @@ class ProducerCore final : public ProducerRole, public std::enable_shared_from_t
     std::uint64_t sent = 0, failed = 0, count = 0, bytes = 0;
     std::vector<SendOperationPtr> spare;  // for Started, once that has none
   };
-  static constexpr std::size_t kCacheLine = 64;
   alignas(kCacheLine) Started started_;
   alignas(kCacheLine) Ended ended_;  // its lock may be taken under that of started_
 

@@ -150,7 +150,6 @@ void set_batch(Outgoing& out, Instance& instance, std::span<const Message> batch
 // ---- One send ----------------------------------------------------------------------------------
 
 void SendOperation::fetch() const {
-  constexpr std::size_t kCacheLine = 64;
   const auto* const begin = reinterpret_cast<const char*>(this);
   for (std::size_t at = 0; at < sizeof *this; at += kCacheLine) {
 #if defined(__x86_64__)

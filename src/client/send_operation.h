@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "base/cache_line.h"
 #include "client/producer_core.h"
 
 /// One send from its first attempt to its answer (Java's sendDefaultImpl, sendKernelImpl and
@@ -37,7 +38,7 @@ void set_message(Outgoing& out, Instance& instance, const ProducerConfig& config
                  std::string_view transaction_group, std::int64_t now);
 void set_batch(Outgoing& out, Instance& instance, std::span<const Message> batch, std::int64_t now);
 
-class alignas(64) SendOperation final {
+class alignas(kCacheLine) SendOperation final {
  public:
   using Ptr = SendOperationPtr;
 

@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "base/brief_mutex.h"
+#include "base/cache_line.h"
 #include "base/env.h"
 #include "remoting/input_buffer.h"
 #include "remoting/peer.h"
@@ -163,7 +164,6 @@ class Connection final : public Peer,
 
   // What other threads change with each call, and what the loop does, lies in lines of the cache of
   // its own: each is spared the other's waits.
-  static constexpr std::size_t kCacheLine = 64;
   alignas(kCacheLine) BriefMutex foreign_mutex_;
   Foreign foreign_;  // guarded by foreign_mutex_, which who may write holds while it does
   std::atomic<std::int32_t> opaque_{1};

@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "base/cache_line.h"
+
 namespace apogee::store {
 
 std::string segment_name(std::int64_t base_offset) {
@@ -64,9 +66,10 @@ Bytes Segment::read(std::size_t position, std::size_t length) const {
 }
 
 void Segment::fetch_ahead(std::size_t position, std::size_t length) const {
-  constexpr std::size_t kLine = 64, kMost = 512;  // bytes
+  constexpr std::size_t kMost = 512;  // bytes
   const Bytes ahead = read(position, std::min(length, kMost));
-  for (std::size_t at = 0; at < ahead.size(); at += kLine) __builtin_prefetch(ahead.data() + at);
+  for (std::size_t at = 0; at < ahead.size(); at += kCacheLine)
+    __builtin_prefetch(ahead.data() + at);
 }
 
 bool Segment::resident(std::size_t position, std::size_t length, Clock::Instant now) const {
