@@ -22,7 +22,9 @@ GroupMember::GroupMember(std::shared_ptr<Instance> instance, Settings settings)
 void GroupMember::end(Clock::Duration limit) {
   gate_.close([self = shared_from_this()] { self->finish(); });
   // Inside a callback of its own it would wait for itself.
-  if (!CallbackScope::inside()) gate_.wait(limit);
+  if (CallbackScope::inside()) return;
+  gate_.wait(limit);
+  store_->settle();
 }
 
 void GroupMember::shutdown() {

@@ -9,6 +9,7 @@
 #include "client/address_server.h"
 #include "client/received.h"
 #include "client/signing.h"
+#include "client/waiting.h"
 #include "protocol/codes.h"
 #include "protocol/names.h"
 #include "remoting/addresses.h"
@@ -236,16 +237,11 @@ void Instance::unregister(const std::string& producer_group, const std::string& 
   header.client_id = id_.text();
   if (!producer_group.empty()) header.producer_group = producer_group;
   if (!consumer_group.empty()) header.consumer_group = consumer_group;
-  const auto brokers = routes_.brokers();
-  std::vector<std::future<void>> answers;
-  for (const BrokerAddress& each : brokers) {
-    auto answered = std::make_shared<std::promise<void>>();
-    answers.push_back(answered->get_future());
-    call(each.address, request::kUnregisterClient, header, {}, 1s,
-         [answered](Result<OwnedCommand>) { answered->set_value(); });
-  }
-  if (CallbackScope::inside()) return;
-  for (auto& each : answers) each.wait_for(1s);
+  Farewells farewells;
+  for (const BrokerAddress& each : routes_.brokers())
+    call(each.address, request::kUnregisterClient, header, {}, Farewells::kWait,
+         [heard = farewells.expect()](const Result<OwnedCommand>&) { heard(); });
+  farewells.wait();
 }
 
 // ---- Requests

@@ -98,7 +98,7 @@ void LitePullCore::finish() {
       names.insert(queue);
     }
   }
-  if (!names.empty()) store_->persist(names);
+  if (!names.empty()) store_->persist_finally(names);
   rebalance_.drop_all();
 }
 

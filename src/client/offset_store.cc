@@ -87,23 +87,40 @@ class RemoteOffsets final : public OffsetStore {
   void persist(const MessageQueue& queue) override {
     if (const auto offset = in_memory(queue)) tell(queue, *offset);
   }
+  void persist_finally(const std::set<MessageQueue>& queues) override {
+    for (const auto& [queue, offset] : snapshot(queues))
+      if (const auto address = broker_of(queue))
+        instance_->call(*address, request::kUpdateConsumerOffset, commit_of(queue, offset), {},
+                        Farewells::kWait,
+                        [heard = farewells_.expect()](const Result<OwnedCommand>&) { heard(); });
+  }
+  void settle() override { farewells_.wait(); }
 
  private:
   void tell(const MessageQueue& queue, std::int64_t offset) {
-    const auto broker = instance_->routes().reader(queue.broker, 0, false);
-    if (!broker)
-      return instance_->env().log.warn(
-          "offset not stored, its broker is unknown: group={} queue={}", group_, to_string(queue));
+    if (const auto address = broker_of(queue))
+      instance_->oneway(*address, request::kUpdateConsumerOffset, commit_of(queue, offset));
+  }
+  std::optional<std::string> broker_of(const MessageQueue& queue) {
+    if (const auto broker = instance_->routes().reader(queue.broker, 0, false))
+      return broker->address;
+    instance_->env().log.warn("offset not stored, its broker is unknown: group={} queue={}", group_,
+                              to_string(queue));
+    return std::nullopt;
+  }
+  protocol::UpdateConsumerOffsetRequest commit_of(const MessageQueue& queue,
+                                                  std::int64_t offset) const {
     protocol::UpdateConsumerOffsetRequest header;
     header.consumer_group = group_;
     header.topic = queue.topic;
     header.queue_id = queue.queue_id;
     header.commit_offset = offset;
-    instance_->oneway(broker->address, request::kUpdateConsumerOffset, header);
+    return header;
   }
 
   const std::shared_ptr<Instance> instance_;
   const std::string group_;
+  Farewells farewells_;
 };
 
 class LocalOffsets final : public OffsetStore {
@@ -215,6 +232,13 @@ std::map<MessageQueue, std::int64_t> OffsetStore::of_topic(const std::string& to
   std::map<MessageQueue, std::int64_t> all;
   for (const auto& [queue, offset] : offsets_)
     if (topic.empty() || queue.topic == topic) all[queue] = offset.value;
+  return all;
+}
+
+std::set<MessageQueue> OffsetStore::queues() const {
+  std::lock_guard lock{mutex_};
+  std::set<MessageQueue> all;
+  for (const auto& [queue, offset] : offsets_) all.insert(queue);
   return all;
 }
 

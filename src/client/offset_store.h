@@ -30,6 +30,7 @@ class OffsetStore {
   void freeze_at(const MessageQueue& queue, std::int64_t offset);
   std::optional<std::int64_t> in_memory(const MessageQueue& queue) const;
   std::map<MessageQueue, std::int64_t> of_topic(const std::string& topic) const;
+  std::set<MessageQueue> queues() const;
   void forget(const MessageQueue& queue);
 
   /// Where it is kept. nullopt: there is none yet; an error: it could not be learned, which must
@@ -38,6 +39,10 @@ class OffsetStore {
   /// Writes the offsets of these queues and forgets all others. Blocks on the disk at most.
   virtual void persist(const std::set<MessageQueue>& queues) = 0;
   virtual void persist(const MessageQueue& queue) = 0;
+  /// The last word of a member that stops: as `persist`, and `settle` waits until it is heard. The
+  /// next member asks as soon as this one has left, and a broker may serve it first.
+  virtual void persist_finally(const std::set<MessageQueue>& queues) { persist(queues); }
+  virtual void settle() {}  ///< Blocks for Farewells::kWait at most.
 
  protected:
   std::map<MessageQueue, std::int64_t> snapshot(const std::set<MessageQueue>& queues);

@@ -69,6 +69,15 @@ class OldServer final : public remoting::RequestHandler {
     std::lock_guard lock{mutex_};
     silent_.insert(code);
   }
+  /// Commits take so long, and nothing behind them waits.
+  void commits_slowly(Clock::Duration delay) {
+    std::lock_guard lock{mutex_};
+    commit_delay_ = delay;
+  }
+  std::optional<std::int64_t> committed() const {
+    std::lock_guard lock{mutex_};
+    return committed_;
+  }
   int asked(std::int32_t code) const {
     std::lock_guard lock{mutex_};
     const auto found = asked_.find(code);
@@ -129,8 +138,9 @@ class OldServer final : public remoting::RequestHandler {
         sent_to_.emplace_back(*request.command.find("b"));
         return responder.reply(
             0, {}, protocol::SendMessageResponse{.message_id = "0A000002", .queue_id = 0});
-      case request::kUnregisterClient:
       case request::kUpdateConsumerOffset:
+        return commit(request);
+      case request::kUnregisterClient:
         return responder.reply(0);
       default:
         return responder.reply(response::kRequestCodeNotSupported, "what?");
@@ -149,6 +159,17 @@ class OldServer final : public remoting::RequestHandler {
     });
   }
 
+  void commit(const Request& request) {
+    const auto header =
+        protocol::read_header<protocol::UpdateConsumerOffsetRequest>(request.command);
+    clock_->run_after(commit_delay_,
+                      [this, responder = request.responder, offset = header->commit_offset] {
+                        std::lock_guard lock{mutex_};
+                        committed_ = offset;
+                        responder.reply(0);
+                      });
+  }
+
   mutable std::mutex mutex_;
   std::set<std::int32_t> unknown_, silent_;
   std::map<std::int32_t, int> asked_;
@@ -157,6 +178,8 @@ class OldServer final : public remoting::RequestHandler {
   std::string client_, records_;
   remoting::PeerPtr puller_;
   std::int64_t end_ = 0;
+  Clock::Duration commit_delay_{};
+  std::optional<std::int64_t> committed_;
 
   std::unique_ptr<Logger> log_ = make_silent_logger();
   std::unique_ptr<FileSystem> files_ = make_posix_files();
@@ -287,6 +310,45 @@ TEST_F(OldServers, AMessageThatCannotEvenBeSentAgainIsConsumedHereOnceMore) {
   EXPECT_TRUE(eventually([&] { return consumed == 2; }));
   std::lock_guard lock{mutex};
   EXPECT_EQ(tries, (std::vector<std::int32_t>{0, 1}));
+}
+
+TEST_F(OldServers, AStoppedConsumersLastCommitIsHeardBeforeItLeaves) {
+  server_.commits_slowly(100ms);
+  server_.hold("hello");
+  Client c = client();
+  {
+    std::atomic<int> consumed{0};
+    PushConsumer push = *c.push_consumer(consumer(consumed));
+    ASSERT_TRUE(eventually([&] { return consumed == 1; }));
+    push.shutdown();
+    EXPECT_EQ(server_.committed(), 1) << "the next member asks at once";
+  }
+  server_.hold("again");
+  {
+    LitePullConsumer replay =
+        *c.lite_pull_consumer({.group = "replay", .from = StartFrom::kFirst, .auto_commit = false});
+    ASSERT_TRUE(replay.assign({kQueue}));
+    ASSERT_FALSE(replay.poll(kLong).empty());
+    replay.commit();
+    replay.shutdown();
+    EXPECT_EQ(server_.committed(), 2);
+  }
+  PullConsumer puller = *c.pull_consumer({.group = "audit"});
+  puller.update_offset(kQueue, 0);
+  puller.shutdown();
+  EXPECT_EQ(server_.committed(), 0);
+}
+
+TEST_F(OldServers, AnEndWaitsForASilentBrokerForSecondsAtMost) {
+  server_.does_not_answer(request::kUpdateConsumerOffset);
+  server_.hold("hello");
+  Client c = client();
+  std::atomic<int> consumed{0};
+  PushConsumer push = *c.push_consumer(consumer(consumed));
+  ASSERT_TRUE(eventually([&] { return consumed == 1; }));
+  const auto began = std::chrono::steady_clock::now();
+  push.shutdown();
+  EXPECT_LT(std::chrono::steady_clock::now() - began, 8s) << "a second, on a busy machine";
 }
 
 TEST_F(OldServers, WhatHasNoOtherWayIsRefusedWithTheServersWords) {

@@ -63,7 +63,9 @@ PullCore::PullCore(std::shared_ptr<Instance> instance, PullConsumerConfig config
       puller_{instance_} {}
 
 void PullCore::stop() {
-  if (!stopped_.exchange(true)) persist_offsets();
+  if (stopped_.exchange(true)) return;
+  store_->persist_finally(store_->queues());
+  store_->settle();
 }
 
 void PullCore::shutdown() {
@@ -117,9 +119,7 @@ void PullCore::update_offset(const MessageQueue& queue, std::int64_t offset) {
 }
 
 void PullCore::persist_offsets() {
-  std::set<MessageQueue> names;
-  for (const auto& [queue, offset] : store_->of_topic({})) names.insert(queue);
-  if (!names.empty()) store_->persist(names);
+  store_->persist(store_->queues());
 }
 
 protocol::ConsumerData PullCore::heartbeat() const {

@@ -181,7 +181,7 @@ void PushConsumerCore::stop() {
 
 void PushConsumerCore::finish() {
   const auto queues = rebalance_.names();
-  if (!queues.empty()) store_->persist(queues);
+  if (!queues.empty()) store_->persist_finally(queues);
   if (orderly() && clustering()) locks_.unlock(queues);
   rebalance_.drop_all();
   if (trace_) trace_->flush();

@@ -1,7 +1,10 @@
 #pragma once
 
+#include <chrono>
+#include <condition_variable>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <semaphore>
 #include <thread>
@@ -74,6 +77,40 @@ Awaitable<T> awaitable(Start start) {
     start(called_back<T>(std::move(done)));
   }};
 }
+
+/// Answers to last words: somebody acts on what they say, so an end waits until they are heard, but
+/// for no broker long. Threads: any; nothing here blocks but `wait`.
+class Farewells {
+ public:
+  static constexpr std::chrono::seconds kWait{1};
+
+  /// To be called with the answer, or with its failure; may outlive this object.
+  std::function<void()> expect() {
+    {
+      std::lock_guard lock{state_->mutex};
+      ++state_->unheard;
+    }
+    return [state = state_] {
+      std::lock_guard lock{state->mutex};
+      if (--state->unheard == 0) state->changed.notify_all();
+    };
+  }
+  /// Until all are heard, for kWait at most. Inside a callback, which may hold up the thread that
+  /// hears them, not at all.
+  void wait() {
+    if (CallbackScope::inside()) return;
+    std::unique_lock lock{state_->mutex};
+    state_->changed.wait_for(lock, kWait, [&] { return state_->unheard == 0; });
+  }
+
+ private:
+  struct State {
+    std::mutex mutex;
+    std::condition_variable changed;
+    std::size_t unheard = 0;
+  };
+  const std::shared_ptr<State> state_ = std::make_shared<State>();
+};
 
 /// A start or an end that nobody waits for: both are rare, and may take long, so each has a thread
 /// of its own. `done` runs there; it may block, and destroy anything: what `wait` held is let go of
