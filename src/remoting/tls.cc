@@ -264,6 +264,11 @@ Result<std::shared_ptr<const TlsContext>> make_server_tls(Env& env, const TlsFil
   }
   int verify = auth == ClientAuth::kNone ? SSL_VERIFY_NONE : SSL_VERIFY_PEER;
   if (auth == ClientAuth::kRequire) verify |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
+  // Without it a session that knows its client's certificate is not resumed, but refused.
+  constexpr std::string_view kSessions{"apogee"};
+  SSL_CTX_set_session_id_context(context.get(),
+                                 reinterpret_cast<const unsigned char*>(kSessions.data()),
+                                 static_cast<unsigned>(kSessions.size()));
   // Unchecked: any certificate will do, as long as the client holds its key.
   SSL_CTX_set_verify(
       context.get(), verify, check_client ? nullptr : +[](int, X509_STORE_CTX*) { return 1; });

@@ -4,6 +4,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
 
 #include "remoting/client.h"
 #include "remoting/processors.h"
@@ -174,6 +176,69 @@ TEST_F(Tls, AServerThatRequiresCertificatesTakesOnlyThoseItTrusts) {
   EXPECT_FALSE(echo(trusting(
       {.certificate = "/tls/client.pem", .key = "/tls/client.key", .trust = "/tls/ca.pem"})));
   EXPECT_THAT(log_.lines(LogLevel::kWarn), SizeIs(2));
+}
+
+/// A client that goes on with the session it had, as those of other libraries do.
+class ResumingClient {
+ public:
+  explicit ResumingClient(const testing::Identity& identity) {
+    const auto read = [](const std::string& pem) {
+      return std::unique_ptr<BIO, decltype(&BIO_free)>{
+          BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())), &BIO_free};
+    };
+    X509* const own =
+        PEM_read_bio_X509(read(identity.certificate).get(), nullptr, nullptr, nullptr);
+    EVP_PKEY* const key =
+        PEM_read_bio_PrivateKey(read(identity.key).get(), nullptr, nullptr, nullptr);
+    EXPECT_EQ(SSL_CTX_use_certificate(context_.get(), own), 1);
+    EXPECT_EQ(SSL_CTX_use_PrivateKey(context_.get(), key), 1);
+    X509_free(own);
+    EVP_PKEY_free(key);
+  }
+  /// Whether the session was resumed; what went wrong.
+  Result<bool> connect(const TlsContext& server, int version) {
+    const std::unique_ptr<SSL, decltype(&SSL_free)> ssl{SSL_new(context_.get()), &SSL_free};
+    SSL_set_max_proto_version(ssl.get(), version);
+    BIO *const in = BIO_new(BIO_s_mem()), *const out = BIO_new(BIO_s_mem());
+    SSL_set_bio(ssl.get(), in, out);
+    SSL_set_connect_state(ssl.get());
+    if (session_) SSL_set_session(ssl.get(), session_.get());
+    const auto peer = *server.session();
+    char plain[16];
+    for (int turn = 0; turn < 10; ++turn) {
+      SSL_read(ssl.get(), plain, sizeof plain);
+      std::string sent(static_cast<std::size_t>(BIO_pending(out)), '\0');
+      BIO_read(out, sent.data(), static_cast<int>(sent.size()));
+      if (auto received = peer->receive(as_bytes(sent)); !received) return received.error();
+      const Buffer answer = peer->take_output();
+      BIO_write(in, answer.data(), static_cast<int>(answer.size()));
+    }
+    if (!peer->ready() || SSL_is_init_finished(ssl.get()) != 1)
+      return Error{Errc::kTimeout, "the handshake does not come to an end"};
+    session_.reset(SSL_get1_session(ssl.get()));
+    SSL_set_shutdown(ssl.get(), SSL_SENT_SHUTDOWN);  // else it is not good for another time
+    return SSL_session_reused(ssl.get()) == 1;
+  }
+
+ private:
+  const std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)> context_{SSL_CTX_new(TLS_client_method()),
+                                                                   &SSL_CTX_free};
+  std::unique_ptr<SSL_SESSION, decltype(&SSL_SESSION_free)> session_{nullptr, &SSL_SESSION_free};
+};
+
+TEST_F(Tls, AServerThatAsksForCertificatesResumesSessions) {
+  const auto server =
+      make_server_tls(server_env_, {"/tls/server.pem", "/tls/server.key", "secret", "/tls/ca.pem"},
+                      ClientAuth::kRequire, true);
+  ASSERT_TRUE(server) << server.error().detail;
+  for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
+    ResumingClient client{testing::issue(authority_, "orders-service")};
+    for (const bool again : {false, true, true}) {
+      const auto resumed = client.connect(**server, version);
+      ASSERT_TRUE(resumed) << resumed.error().detail;
+      EXPECT_EQ(*resumed, again);
+    }
+  }
 }
 
 TEST_F(Tls, FilesThatDoNotFitAreNamedAtStart) {
