@@ -144,7 +144,8 @@ Connection::Connection(Env& env, std::unique_ptr<Stream> stream, ConnectionLimit
       remote_{stream_->remote()},
       remote_text_{to_string(remote_)},
       answer_bytes_{kAnswerBytesFirst},
-      last_active_{env.clock.now()} {}
+      last_swept_{env.clock.now()},
+      last_active_{last_swept_.load(std::memory_order_relaxed)} {}
 Connection::~Connection() {
   // A stream belongs to its loop to the end; whoever drops the last reference may be elsewhere.
   if (stream_) loop_.post([stream = std::shared_ptr<Stream>{std::move(stream_)}] {});
@@ -182,6 +183,8 @@ std::size_t Connection::frame_bytes_wanted() const {
 }
 
 void Connection::on_read(std::size_t bytes) {
+  if (lent_) adopt_foreign();  // what was written before this came
+  ++reads_;
   active_.store(true, std::memory_order_relaxed);
   if (tls_) {
     cipher_in_.commit(bytes);
@@ -586,7 +589,7 @@ void Connection::call_in_place(const std::function<void(Buffer&, std::int32_t)>&
   static thread_local Buffer spare;  // memory of a frame that was merged into another
   OutFrame frame{std::exchange(spare, {}), {}};
   encode(frame.bytes, opaque);
-  Call call{opaque, deadline, std::move(done)};
+  Call call{opaque, deadline, std::move(done), last_swept_.load(std::memory_order_relaxed)};
   if (loop_.on_this_thread()) {
     expect(call);
     return send(std::move(frame));
@@ -601,6 +604,7 @@ void Connection::call_in_place(const std::function<void(Buffer&, std::int32_t)>&
 void Connection::expect(Call& call) {
   if (closed_.load(std::memory_order_relaxed))
     return call.done(Error{Errc::kDisconnected, remote_text_ + " is not connected"});
+  call.reads = reads_;
   pending_.insert(std::move(call));
   pending_count_.store(pending_.size(), std::memory_order_relaxed);
 }
@@ -609,11 +613,22 @@ void Connection::expire(Clock::Instant now) {
   if (lent_) adopt_foreign();
   auto late = pending_.take_late(now);
   pending_count_.store(pending_.size(), std::memory_order_relaxed);
-  for (auto& done : late)
-    done(Error{Errc::kTimeout, "no answer from " + remote_text_ + " in time"});
+  if (std::ranges::any_of(late, [&](const Call& each) { return died(each, now); })) {
+    closed_.store(true, std::memory_order_release);  // who hears of it and tries again connects
+    fail("no answer in time, and nothing else either");
+  }
+  for (Call& each : late)
+    each.done(Error{Errc::kTimeout, "no answer from " + remote_text_ + " in time"});
+}
+
+/// Who is not read from may well have answered.
+bool Connection::died(const Call& unanswered, Clock::Instant now) const {
+  return unanswered.reads == reads_ && now - unanswered.made >= limits_.max_silence && !paused_ &&
+         !closing_;
 }
 
 void Connection::sweep(Clock::Instant now, Clock::Duration idle) {
+  last_swept_.store(now, std::memory_order_relaxed);
   if (pending_count_.load(std::memory_order_relaxed) > 0)
     loop_.post([self = shared_from_this(), now] { self->expire(now); });
   if (active_.exchange(false, std::memory_order_relaxed))
@@ -653,7 +668,7 @@ void Connection::on_closed(const Error& why) {
   pending_count_.store(0, std::memory_order_relaxed);
   const Error error{Errc::kDisconnected,
                     remote_text_ + ": " + (close_reason_.empty() ? why.detail : close_reason_)};
-  for (auto& done : pending) done(error);
+  for (Call& each : pending) each.done(error);
   handler_.on_disconnected(self, error);
   queued_.clear();
   in_flight_.clear();

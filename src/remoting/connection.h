@@ -29,6 +29,9 @@ struct ConnectionLimits {
   std::uint32_t max_header_bytes = 1 << 20;
   std::size_t max_unsent_bytes = 64 << 20;
   std::size_t max_unsent_bytes_of_all = std::numeric_limits<std::size_t>::max();
+  /// A call that ends without an answer after so long, while nothing else came either, takes the
+  /// connection with it: its path has died, and only the kernel's patience would end it.
+  Clock::Duration max_silence = std::chrono::seconds{1};
 };
 
 class Connection;
@@ -129,6 +132,7 @@ class Connection final : public Peer,
   void expect(Call& call);
   void answer(const protocol::CommandView& response);
   void expire(Clock::Instant now);
+  bool died(const Call& unanswered, Clock::Instant now) const;
 
   Env& env_;
   const std::uint64_t id_;
@@ -150,6 +154,7 @@ class Connection final : public Peer,
   // Input, loop.
   InputBuffer input_;  // as the application sees it
   bool first_bytes_ = true;
+  std::uint32_t reads_ = 0;
   std::size_t answer_bytes_;  // of one request, in the last batch
   std::size_t reported_ = 0;  // of unsent_, to the owner
 
@@ -169,6 +174,7 @@ class Connection final : public Peer,
   std::atomic<std::int32_t> opaque_{1};
   std::atomic<std::size_t> unsent_{0};
   std::atomic<bool> closed_{false};
+  std::atomic<Clock::Instant> last_swept_;
 
   alignas(kCacheLine) Foreign taken_;  // loop; empty, but for its memory
   bool lent_ = false;                  // loop; see lend()

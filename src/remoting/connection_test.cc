@@ -477,14 +477,17 @@ class Kept final : public Stream {
       const Buffer answer =
           frame_of(decoder.decode(*frame)->opaque, Silent{}, {}, protocol::kResponseFlag);
       rest = rest.subspan(frame->size);
-      loop_.post([this, answer] {
-        std::ranges::copy(as_bytes(answer), handler_->read_space().begin());
-        handler_->on_read(answer.size());
-      });
+      receive(answer);
     }
     written.clear();
     loop_.run();
     return requests;
+  }
+  void receive(const Buffer& bytes) {
+    loop_.post([this, bytes] {
+      std::ranges::copy(as_bytes(bytes), handler_->read_space().begin());
+      handler_->on_read(bytes.size());
+    });
   }
 
   std::string written;
@@ -498,11 +501,11 @@ class Kept final : public Stream {
 /// A connection whose calls have each been answered before the next, and that is called again.
 class CallsAlone : public OneThread {
  protected:
-  void connect(std::size_t at_once) {
+  void connect(std::size_t at_once, ConnectionLimits limits = {}) {
     auto stream = std::make_unique<Kept>(loop_, at_once);
     stream_ = stream.get();
-    connection_ = std::make_shared<Connection>(client_env_, std::move(stream), ConnectionLimits{},
-                                               processors_, owner_);
+    connection_ =
+        std::make_shared<Connection>(client_env_, std::move(stream), limits, processors_, owner_);
     loop_.post([this] { connection_->start(); });
     for (int i = 0; i < 20; ++i) {  // until it is trusted to go on like that
       call();
@@ -515,10 +518,12 @@ class CallsAlone : public OneThread {
     connection_->close("the end");
     loop_.run();
   }
-  void call() {
+  void call(std::chrono::milliseconds timeout = 3s) {
     connection_->call_frame(
-        [](Buffer& out, std::int32_t opaque) { out += frame_of(opaque, EchoRequest{"x"}); }, 3s,
+        [](Buffer& out, std::int32_t opaque) { out += frame_of(opaque, EchoRequest{"x"}); },
+        timeout,
         [this](const Result<OwnedCommand>& answer) {
+          connected_at_end_ = connection_->connected();
           ended_.push_back(answer ? std::nullopt : std::optional{answer.error().code});
         });
   }
@@ -529,6 +534,7 @@ class CallsAlone : public OneThread {
   Kept* stream_ = nullptr;
   std::shared_ptr<Connection> connection_;
   std::vector<std::optional<Errc>> ended_;  // no code: answered
+  bool connected_at_end_ = true;            // of the last
 };
 
 TEST_F(CallsAlone, AreWrittenByTheThreadThatCalls) {
@@ -575,6 +581,46 @@ TEST_F(CallsAlone, EndAtTheirDeadline) {
   connection_->sweep(clock_.now() + 3s, 60s);
   loop_.run();
   EXPECT_THAT(ended_, ElementsAre(Errc::kTimeout));
+}
+
+TEST_F(CallsAlone, TakeAConnectionWithThemOnWhichNothingElseCameEither) {
+  connect(kAll);
+  call();
+  call(60s);
+  connection_->sweep(clock_.now() + 3s, 60s);
+  loop_.run();
+  EXPECT_THAT(ended_, ElementsAre(Errc::kTimeout, Errc::kDisconnected));
+  EXPECT_FALSE(connected_at_end_) << "who tries again should not get it";
+  EXPECT_FALSE(connection_->connected());
+}
+
+TEST_F(CallsAlone, LeaveAConnectionThatIsHeardOf) {
+  connect(kAll);
+  call();
+  stream_->receive(frame_of(1, Silent{}));
+  connection_->sweep(clock_.now() + 3s, 60s);
+  loop_.run();
+  EXPECT_THAT(ended_, ElementsAre(Errc::kTimeout));
+  EXPECT_TRUE(connection_->connected());
+}
+
+TEST_F(CallsAlone, LeaveAConnectionThatHadHardlyTimeToAnswer) {
+  connect(kAll);
+  connection_->sweep(clock_.now() + 50s, 60s);
+  call(50'100ms);
+  connection_->sweep(clock_.now() + 50'200ms, 60s);
+  loop_.run();
+  EXPECT_THAT(ended_, ElementsAre(Errc::kTimeout));
+  EXPECT_TRUE(connection_->connected());
+}
+
+TEST_F(CallsAlone, OfAServerLeaveItsClients) {
+  connect(kAll, {.max_silence = Clock::Duration::max()});
+  call();
+  connection_->sweep(clock_.now() + 3s, 60s);
+  loop_.run();
+  EXPECT_THAT(ended_, ElementsAre(Errc::kTimeout));
+  EXPECT_TRUE(connection_->connected());
 }
 
 TEST_F(CallsAlone, EndWithTheirConnection) {

@@ -16,6 +16,8 @@ struct Call {
   std::int32_t opaque = 0;
   Clock::Instant deadline{};
   AnsweredInPlace done;
+  Clock::Instant made{};    ///< Coarse: when the connection was last swept.
+  std::uint32_t reads = 0;  ///< Of the connection until then.
 };
 
 /// The calls of one connection that wait for their answers. Opaques are counted up, so that those
@@ -46,13 +48,13 @@ class PendingCalls {
     return done;
   }
   /// All whose deadline has passed.
-  std::vector<AnsweredInPlace> take_late(Clock::Instant now) {
-    std::vector<AnsweredInPlace> late;
+  std::vector<Call> take_late(Clock::Instant now) {
+    std::vector<Call> late;
     for (Call& place : places_)
-      if (place.done && place.deadline <= now) late.push_back(std::exchange(place.done, nullptr));
+      if (place.done && place.deadline <= now) late.push_back(std::exchange(place, {}));
     for (auto at = elsewhere_.begin(); at != elsewhere_.end();) {
       if (at->second.deadline <= now) {
-        late.push_back(std::move(at->second.done));
+        late.push_back(std::move(at->second));
         at = elsewhere_.erase(at);
       } else {
         ++at;
@@ -61,7 +63,7 @@ class PendingCalls {
     size_ -= late.size();
     return late;
   }
-  std::vector<AnsweredInPlace> take_all() { return take_late(Clock::Instant::max()); }
+  std::vector<Call> take_all() { return take_late(Clock::Instant::max()); }
   std::size_t size() const { return size_; }
 
  private:

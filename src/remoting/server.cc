@@ -64,7 +64,9 @@ class ListeningServer final : public Server {
         .max_frame_bytes = static_cast<std::uint32_t>(config_.max_frame_bytes),
         .max_header_bytes = static_cast<std::uint32_t>(config_.max_header_bytes),
         .max_unsent_bytes = static_cast<std::size_t>(config_.max_unsent_bytes),
-        .max_unsent_bytes_of_all = static_cast<std::size_t>(config_.max_unsent_bytes_of_all)};
+        .max_unsent_bytes_of_all = static_cast<std::size_t>(config_.max_unsent_bytes_of_all),
+        .max_silence =
+            Clock::Duration::max()};  // clients may take their time over what they are asked
     auto connection =
         std::make_shared<Connection>(env_, std::move(stream), limits, handler_, connections_);
     connection->serve_tls(config_.tls_mode, tls_);
