@@ -97,12 +97,14 @@ void Processors::on_requests(std::span<const Request> requests) {
       continue;
     }
     if (const Batch* batch = batch_of(request)) {
-      std::size_t end = i + 1;
-      while (end < requests.size() && batch_of(requests[end]) == batch &&
-             (!gate_ || gate_(requests[end])))
-        ++end;
+      std::size_t end = i + 1, refused = 0;  // by the gate, which is asked once for each
+      for (; end < requests.size() && batch_of(requests[end]) == batch; ++end) {
+        if (!gate_ || gate_(requests[end])) continue;
+        refused = 1;
+        break;
+      }
       batch->process(requests.subspan(i, end - i));
-      i = end;
+      i = end + refused;
       continue;
     }
     if (const auto found = table_.find(request.command.code); found != table_.end()) {

@@ -71,5 +71,27 @@ TEST_F(BusyWorkers, RefuseAtOnceWhatWouldWaitBehindTooMany) {
   EXPECT_EQ(processors_.waiting(), 0);
 }
 
+TEST_F(BusyWorkers, AskTheGateOnceForEachRequest) {
+  constexpr std::int32_t kCode = 7'002;
+  std::vector<std::int32_t> asked, served;
+  processors_.on_batch({kCode}, [&](std::span<const Request> requests) {
+    for (const Request& each : requests) served.push_back(each.command.opaque);
+  });
+  processors_.set_gate([&](const Request& request) {
+    asked.push_back(request.command.opaque);
+    return request.command.opaque != 2;
+  });
+  std::vector<protocol::CommandView> commands(4);
+  std::vector<Request> requests;
+  for (std::size_t i = 0; i < commands.size(); ++i) {
+    commands[i].code = kCode;
+    commands[i].opaque = static_cast<std::int32_t>(i);
+    requests.push_back({commands[i], Responder{peer_, commands[i]}});
+  }
+  processors_.on_requests(requests);
+  EXPECT_EQ(asked, (std::vector<std::int32_t>{0, 1, 2, 3})) << "it answers what it holds back";
+  EXPECT_EQ(served, (std::vector<std::int32_t>{0, 1, 3}));
+}
+
 }  // namespace
 }  // namespace apogee::remoting
