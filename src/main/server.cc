@@ -115,6 +115,62 @@ void warn_of_address(Env& env, const std::string& host) {
         "brokerIP1={} is a loopback address: only clients on this machine reach the broker", host);
 }
 
+/// The threads a broker.conf asks for.
+Process::Options threads_of(const broker::BrokerSetup& setup, LogLevel level) {
+  return {.io_threads = static_cast<std::size_t>(setup.server.io_threads),
+          .io_spin = std::chrono::microseconds{setup.server.io_spin_us},
+          .workers = static_cast<std::size_t>(setup.broker.worker_threads),
+          .log_path = {},
+          .log_level = level};
+}
+
+/// What the command line of `apogee server` may say.
+struct ServerWords {
+  std::string store = "./data", host;
+  std::int32_t namesrv_port = kNameServerPort, broker_port = kBrokerPort;
+
+  void add_to(CLI::App& app) {
+    app.add_option("--store", store, "Directory of the store; over storePathRootDir of the file")
+        ->type_name("DIR")
+        ->capture_default_str();
+    app.add_option("--namesrv-port", namesrv_port, "Port of the name server")
+        ->check(CLI::Range(0, 65'535))
+        ->capture_default_str();
+    app.add_option("--broker-port", broker_port, "Port of the broker; over listenPort of the file")
+        ->check(CLI::Range(0, 65'535))
+        ->capture_default_str();
+    app.add_option("--host", host,
+                   "Address clients are told to use, over brokerIP1 of the file; listened on when "
+                   "it is loopback; default: this machine's first address")
+        ->type_name("ADDRESS");
+  }
+  /// A word that was given beats the file, and the file beats a default.
+  void settle(const CLI::App& app, broker::BrokerSetup& setup) const {
+    if (app.count("--store") > 0 || setup.store.root == store::StoreConfig{}.root)
+      setup.store.root = store;
+    setup.store.root = absolute(setup.store.root);
+    if (app.count("--broker-port") > 0 || setup.server.listen_port == 0)
+      setup.server.listen_port = broker_port;
+    std::string& told = setup.broker.broker_ip1;
+    if (!host.empty()) told = host;
+    if (told.empty()) told = remoting::advertised_address();
+    const bool loopback = remoting::is_loopback(told) || told == "localhost";
+    std::string& bind = setup.server.bind_address;
+    if (loopback && (!host.empty() || bind == remoting::ServerConfig{}.bind_address))
+      bind = "127.0.0.1";
+    if (setup.broker.broker_name.empty()) setup.broker.broker_name = "broker-a";
+  }
+};
+
+/// The broker registers at the name server beside it, and nowhere else.
+void register_at(Env& env, Endpoint own, broker::BrokerSetup& setup) {
+  if (own.host == remoting::ServerConfig{}.bind_address) own.host = "127.0.0.1";
+  const std::string before = std::exchange(setup.broker.name_servers, to_string(own));
+  if (!before.empty() && before != setup.broker.name_servers)
+    env.log.warn("namesrvAddr={} is not used: this command brings its own name server, {}", before,
+                 setup.broker.name_servers);
+}
+
 }  // namespace
 
 int run_namesrv(std::span<const std::string> args) {
@@ -171,9 +227,7 @@ int run_broker(std::span<const std::string> args) {
     return 0;
   }
   Signals signals;
-  Process process{{.io_threads = static_cast<std::size_t>(setup->server.io_threads),
-                   .io_spin = std::chrono::microseconds{setup->server.io_spin_us},
-                   .workers = static_cast<std::size_t>(setup->broker.worker_threads)}};
+  Process process{threads_of(*setup, LogLevel::kInfo)};
   if (!setup->broker.broker_ip1.empty()) warn_of_address(process.env(), setup->broker.broker_ip1);
   auto broker = broker::Broker::start(process.env(), *setup);
   if (!broker) return fail(broker.error());
@@ -189,22 +243,10 @@ int run_broker(std::span<const std::string> args) {
 int run_server(std::span<const std::string> args) {
   CLI::App app{"Name server and broker in one process.", "apogee server"};
   Common common;
-  std::string store = "./data", host;
-  std::int32_t namesrv_port = kNameServerPort, broker_port = kBrokerPort;
-  app.add_option("--store", store, "Directory of the store")
-      ->type_name("DIR")
-      ->capture_default_str();
-  app.add_option("--namesrv-port", namesrv_port, "Port of the name server")
-      ->check(CLI::Range(0, 65'535))
-      ->capture_default_str();
-  app.add_option("--broker-port", broker_port, "Port of the broker")
-      ->check(CLI::Range(0, 65'535))
-      ->capture_default_str();
-  app.add_option("--host", host,
-                 "Address clients are told to use, and that is listened on when it is loopback; "
-                 "default: this machine's first address")
-      ->type_name("ADDRESS");
-  app.add_option("-c,--configFile", common.config, "broker.conf with further settings")
+  ServerWords words;
+  words.add_to(app);
+  app.add_option("-c,--configFile", common.config,
+                 "broker.conf with further settings; its namesrvAddr is not used")
       ->type_name("FILE");
   app.add_flag("--lenient", common.lenient,
                "Warn of unknown keys and bad values instead of refusing them");
@@ -213,32 +255,23 @@ int run_server(std::span<const std::string> args) {
   if (const int done = parse(app, args); done >= 0) return done;
   auto setup = read_broker_config(common);
   if (!setup) return fail(setup.error());
+  words.settle(app, *setup);
 
   Signals signals;
-  Process process{{.log_level = LogLevel::kWarn}};
+  Process process{threads_of(*setup, LogLevel::kWarn)};
   Env& env = process.env();
-  setup->store.root = absolute(store);
-  if (!host.empty()) setup->broker.broker_ip1 = host;
-  if (setup->broker.broker_ip1.empty()) setup->broker.broker_ip1 = remoting::advertised_address();
-  const bool loopback =
-      remoting::is_loopback(setup->broker.broker_ip1) || setup->broker.broker_ip1 == "localhost";
-  const std::string bind = loopback ? "127.0.0.1" : "0.0.0.0";
   namesrv::Config names;
-  names.server.listen_port = namesrv_port;
-  names.server.bind_address = bind;
+  names.server.listen_port = words.namesrv_port;
+  names.server.bind_address = setup->server.bind_address;
   names.name_server.kv_config_path = setup->store.root + "/namesrv/kvConfig.json";
   auto name_server = namesrv::NameServer::start(env, names);
   if (!name_server) return fail(name_server.error());
-  const std::uint16_t port = (*name_server)->local().port;
-  setup->broker.name_servers = "127.0.0.1:" + std::to_string(port);
-  setup->server.listen_port = broker_port;
-  setup->server.bind_address = bind;
-  if (setup->broker.broker_name.empty()) setup->broker.broker_name = "broker-a";
+  register_at(env, (*name_server)->local(), *setup);
   auto broker = broker::Broker::start(env, *setup);
   if (!broker) return fail(broker.error());
   std::printf("ready: name server %s:%d, broker %s:%d, store %s\n",
-              setup->broker.broker_ip1.c_str(), port, setup->broker.broker_ip1.c_str(),
-              (*broker)->local().port, setup->store.root.c_str());
+              setup->broker.broker_ip1.c_str(), (*name_server)->local().port,
+              setup->broker.broker_ip1.c_str(), (*broker)->local().port, setup->store.root.c_str());
   std::fflush(stdout);
   signals.wait();
   std::printf("stopping\n");
