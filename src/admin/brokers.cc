@@ -1,7 +1,7 @@
 #include <set>
 
 #include "admin/asking.h"
-#include "base/options.h"
+#include "base/properties_file.h"
 #include "protocol/codes.h"
 
 namespace apogee {
@@ -23,20 +23,6 @@ Result<std::map<std::string, std::string>> config_of(Asking&& ask, const std::st
   auto answer = ask.server(address, code, protocol::NoFields{});
   if (!answer) return answer.error();
   return table_of(answer->body);
-}
-
-/// As java.util.Properties is read: a line break or backslash in a value would begin another key.
-Buffer property_line(const std::string& key, const std::string& value) {
-  Buffer line = key + "=";
-  for (const char each : value) {
-    if (each == '\n')
-      line += "\\n";
-    else if (each == '\\')
-      line += "\\\\";
-    else
-      line += each;
-  }
-  return line += "\n";
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "broker/broker.h"
 
+#include "base/properties_file.h"
 #include "broker/assignment.h"
 #include "broker/clients.h"
 #include "broker/config_file.h"
@@ -241,7 +242,7 @@ void Broker::State::add_processors() {
                   {.configuration_text =
                        [this] {
                          BrokerSetup setup = current_setup();
-                         return broker::configuration_text(options_of(setup), Secrets::kHidden);
+                         return broker::configuration_text(options_of(setup));
                        },
                    .configuration_version =
                        [this] {
@@ -265,7 +266,8 @@ BrokerSetup Broker::State::current_setup() const {
           .path = config_file};
 }
 
-/// Takes the new values over and writes the whole file, as the published broker does.
+/// Takes the new values over and writes the whole file, as the published broker does: with the
+/// lines that mean nothing to it.
 Result<Ok> Broker::State::update_configuration(std::string_view text) {
   auto properties = parse_properties(text);
   if (!properties) return properties.error();
@@ -278,8 +280,7 @@ Result<Ok> Broker::State::update_configuration(std::string_view text) {
   config_version.next(env.clock.wall_ms());
   if (permission_changed) registration->register_soon();
   if (config_file.empty()) return Ok{};
-  return replace_file(env.files, config_file,
-                      broker::configuration_text(options_of(next), Secrets::kShown));
+  return write_options(env.files, config_file, options_of(next));
 }
 
 /// A second door to the same processors. Nobody needs it but clients that were told to use it.

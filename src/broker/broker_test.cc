@@ -47,6 +47,7 @@ class RunningBroker : public ::testing::Test {
     setup.store.commit_log_file_bytes = 1 << 20;
     setup.server.listen_port = -1;
     setup.server.bind_address = "127.0.0.1";
+    setup.path = config_file_;
     auto started = Broker::start(env_, setup);
     ASSERT_TRUE(started) << started.error().detail;
     broker_ = *std::move(started);
@@ -147,6 +148,7 @@ class RunningBroker : public ::testing::Test {
 
   const std::string root_;
   std::int64_t broker_id_ = 0;  ///< As in the file.
+  std::string config_file_;     ///< Empty: none.
   std::unique_ptr<Clock> clock_ = make_system_clock();
   std::unique_ptr<FileSystem> files_ = make_posix_files();
   std::unique_ptr<Transport> network_ = remoting::make_transport(2);
@@ -166,6 +168,19 @@ TEST_F(RunningBroker, IsNumberZeroAsAMasterWhateverTheFileSays) {
   start();
   const auto answer = ask(request_code::kGetBrokerConfig);
   EXPECT_NE(answer.body.find("brokerId=0\n"), std::string::npos) << answer.body;
+}
+
+TEST_F(RunningBroker, KeepsTheLinesOfItsFileThatMeanNothingToIt) {
+  config_file_ = root_ + "/broker.conf";
+  ASSERT_TRUE(
+      replace_file(*files_, config_file_, "useEpollNativeSelector=true\nbrokerPermission=6\n"));
+  broker_.reset();
+  start();
+  EXPECT_EQ(ask(request_code::kUpdateBrokerConfig, NoFields{}, "brokerPermission=4").code, 0);
+  const auto text = read_file(*files_, config_file_);
+  ASSERT_TRUE(text);
+  EXPECT_NE(text->find("useEpollNativeSelector=true\n"), std::string::npos);
+  EXPECT_NE(text->find("brokerPermission=4\n"), std::string::npos);
 }
 
 TEST_F(RunningBroker, KeepsItsStoreFromEveryOtherProcess) {

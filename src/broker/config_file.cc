@@ -428,11 +428,10 @@ std::vector<OptionView> options_of(BrokerSetup& setup) {
   return all;
 }
 
-Buffer configuration_text(const std::vector<OptionView>& options, Secrets secrets) {
+Buffer configuration_text(const std::vector<OptionView>& options) {
   std::map<std::string_view, const OptionView*> sorted;
   for (const OptionView& each : options)
-    if (!each.ignored && (secrets == Secrets::kShown || !each.secret()))
-      sorted.emplace(each.name, &each);
+    if (!each.ignored && !each.secret()) sorted.emplace(each.name, &each);
   Buffer text;
   for (const auto& [name, option] : sorted)
     text.append(name).append("=").append(option->value).append("\n");

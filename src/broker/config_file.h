@@ -12,9 +12,9 @@ namespace apogee::broker {
 /// All keys a broker.conf may have, bound to `setup`, which must outlive them.
 std::vector<OptionView> options_of(BrokerSetup& setup);
 
-/// key=value lines of all keys that mean something here, sorted.
-enum class Secrets { kShown, kHidden };
-Buffer configuration_text(const std::vector<OptionView>& options, Secrets secrets);
+/// key=value lines of all keys that mean something here but for secrets, sorted, as the published
+/// broker tells them: without escapes.
+Buffer configuration_text(const std::vector<OptionView>& options);
 
 /// UPDATE_BROKER_CONFIG: kInvalidArgument for an unknown key or a bad value, kUnsupported for a key
 /// that may not change while the broker runs. After an error some of `properties` may be applied:

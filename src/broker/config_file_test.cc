@@ -4,6 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include "base/properties_file.h"
+#include "testing/forgetful_disk.h"
+
 namespace apogee::broker {
 namespace {
 
@@ -52,6 +55,55 @@ TEST(ChangesAtRunTime, TakeEffectAndNameTheNearestKeyOfATypo) {
   ASSERT_FALSE(typo);
   EXPECT_NE(typo.error().detail.find("brokerPermission"), std::string::npos);
   EXPECT_FALSE(change(setup, "brokerPermission=99"));
+}
+
+class ConfigurationFile : public ::testing::Test {
+ protected:
+  ConfigurationFile() { (void)files_.create_directories("/etc"); }
+  void write(std::string_view text) { ASSERT_TRUE(replace_file(files_, kPath, text)); }
+  BrokerSetup read(bool lenient = false) {
+    std::vector<std::string> warnings;
+    auto setup = read_config(files_, kPath, lenient, warnings);
+    EXPECT_TRUE(setup) << setup.error().detail;
+    return setup ? *std::move(setup) : BrokerSetup{};
+  }
+
+  static constexpr const char* kPath = "/etc/broker.conf";
+  testing::ForgetfulDisk disk_;
+  FileSystem& files_ = disk_.files();
+};
+
+TEST_F(ConfigurationFile, IsReadAsItWasWritten) {
+  for (const std::string text :
+       {" a\\b\\", "\\", "  two", "\t\f x", "one\r\ntwo=2", "#!:= \\u0041"}) {
+    BrokerSetup setup;
+    for (const OptionView& each : options_of(setup)) {
+      if (each.type == "string" && !each.ignored) {
+        ASSERT_TRUE(each.set(text)) << each.name;
+      }
+    }
+    ASSERT_TRUE(write_options(files_, kPath, options_of(setup)));
+    BrokerSetup back = read();
+    const auto expected = options_of(setup), found = options_of(back);
+    for (std::size_t i = 0; i < expected.size(); ++i)
+      EXPECT_EQ(found[i].value, expected[i].value) << expected[i].name;
+  }
+}
+
+TEST_F(ConfigurationFile, KeepsTheLinesThatMeanNothingHere) {
+  write("haListenPort=10912\nbrokerPermission=6\nnobody\\ knows\\:this=C:\\\\x\n");
+  for (int i = 0; i < 2; ++i) {
+    BrokerSetup setup = read(/*lenient=*/true);
+    setup.broker.permission = 4;
+    ASSERT_TRUE(write_options(files_, kPath, options_of(setup)));
+  }
+  std::map<std::string, std::vector<std::string>> lines;
+  const auto properties = parse_properties(*read_file(files_, kPath));
+  ASSERT_TRUE(properties);
+  for (const Property& each : *properties) lines[each.key].push_back(each.value);
+  EXPECT_EQ(lines["haListenPort"], std::vector<std::string>{"10912"});
+  EXPECT_EQ(lines["brokerPermission"], std::vector<std::string>{"4"});
+  EXPECT_EQ(lines["nobody knows:this"], std::vector<std::string>{"C:\\x"});
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "namesrv/name_server.h"
 
 #include "base/crc.h"
+#include "base/properties_file.h"
 #include "protocol/names.h"
 
 namespace apogee::namesrv {
@@ -393,11 +394,7 @@ Answer NameServer::update_configuration(std::string_view text) {
   const std::string& path =
       next.name_server.config_store_path.empty() ? next.path : next.name_server.config_store_path;
   if (path.empty()) return {};
-  std::string content;
-  for (const OptionView& option : next.options()) {
-    if (!option.ignored) content += std::string{option.name} + "=" + option.value + "\n";
-  }
-  if (auto written = replace_file(env_.files, path, content); !written)
+  if (auto written = write_options(env_.files, path, next.options()); !written)
     return Answer::error(code::kSystemError,
                          "in force, but not written: " + written.error().detail);
   return {};

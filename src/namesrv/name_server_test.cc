@@ -168,6 +168,13 @@ TEST_F(NameServerOnLoopback, RewritesItsFileWithABackupWhenUpdated) {
   EXPECT_EQ(file("/ns/namesrv.conf.bak"), "orderMessageEnable=false\n");
 }
 
+TEST_F(NameServerOnLoopback, KeepsTheLinesOfItsFileThatMeanNothingToIt) {
+  ASSERT_TRUE(replace_file(disk_.files(), config_.path, "somebodyElses=C:\\\\x\n"));
+  start();
+  ASSERT_EQ(update("waitSecondsForService=7\n"), 0);
+  EXPECT_NE(file("/ns/namesrv.conf").find("somebodyElses=C:\\\\x\n"), std::string::npos);
+}
+
 /// CVE-2023-37582: an update chose the file that the next one was written to.
 TEST_F(NameServerOnLoopback, LetsNoUpdateReachAPath) {
   start();
