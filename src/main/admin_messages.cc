@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include "main/admin_command.h"
+#include "main/text.h"
 #include "protocol/message.h"
 #include "protocol/names.h"
 
@@ -12,39 +13,10 @@ using protocol::Json;
 
 // ---- One message
 
-/// Text as it is; other bytes in hex, so that terminals and JSON readers survive them.
-bool is_text(std::string_view bytes) {
-  std::size_t more = 0;
-  for (const char each : bytes) {
-    const auto byte = static_cast<unsigned char>(each);
-    if (more > 0) {
-      if ((byte & 0xC0) != 0x80) return false;
-      --more;
-    } else if (byte >= 0xF0 && byte < 0xF8) {
-      more = 3;
-    } else if (byte >= 0xE0) {
-      if (byte >= 0xF8) return false;
-      more = 2;
-    } else if (byte >= 0xC2) {
-      more = 1;
-    } else if (byte >= 0x80) {
-      return false;
-    }
-  }
-  return more == 0;
-}
-
-std::string hex(std::string_view bytes) {
-  std::string out;
-  for (const char each : bytes) out += fmt::format("{:02x}", static_cast<unsigned char>(each));
-  return out;
-}
-
+/// Text as it is; other bytes in hex, so that terminals survive them.
 std::string shown(const std::string& body, std::size_t most) {
   std::string text = is_text(body) ? printable(body) : "0x" + hex(body.substr(0, most / 2));
-  if (text.size() <= most) return text;
-  while (most > 0 && (text[most] & 0xC0) == 0x80) --most;  // not inside a character
-  return text.substr(0, most) + " ...";
+  return text.size() <= most ? text : std::string{beginning(text, most)} + " ...";
 }
 
 std::string joined(const std::vector<std::string>& keys) {

@@ -7,6 +7,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
+#include "main/text.h"
 #include "protocol/json.h"
 #include "store/inspect.h"
 #include "store/repair.h"
@@ -73,6 +74,11 @@ std::string visible(std::string_view text) {
       out += c;
   }
   return out;
+}
+
+/// For terminals and JSON alike, whatever was sent: text, or 0x and its bytes.
+std::string readable(std::string_view bytes) {
+  return is_text(bytes) ? visible(bytes) : "0x" + hex(bytes);
 }
 
 /// Lines of cells under headings, as wide as they need to be; numbers to the right.
@@ -280,19 +286,22 @@ int summarize(Inspection& inspection, const Request& request) {
 void print_record(const store::InspectedRecord& record, std::size_t body_bytes) {
   const Message& message = record.message;
   fmt::print("{}  topic {}  queue {}  offset {}  {}  {} bytes{}{}\n", record.physical_offset,
-             message.topic, message.queue_id, message.queue_offset,
+             readable(message.topic), message.queue_id, message.queue_offset,
              time_text(message.store_timestamp), message.size,
              message.reconsume_times > 0 ? fmt::format("  retry {}", message.reconsume_times) : "",
              record.crc_ok ? "" : "  WRONG CRC");
   std::string properties;
   protocol::for_each_property(
       message.properties, [&](std::string_view name, std::string_view value) {
-        properties += fmt::format("{}{}={}", properties.empty() ? "" : ", ", name, visible(value));
+        properties +=
+            fmt::format("{}{}={}", properties.empty() ? "" : ", ", readable(name), readable(value));
       });
   if (!properties.empty()) fmt::print("    properties  {}\n", properties);
   const std::string_view body = as_text(message.body);
   if (body_bytes > 0)
-    fmt::print("    body        {}{}\n", visible(body.substr(0, body_bytes)),
+    fmt::print("    body        {}{}\n",
+               is_text(body) ? visible(beginning(body, body_bytes))
+                             : "0x" + hex(body.substr(0, body_bytes)),
                body.size() > body_bytes ? fmt::format(" ... ({} bytes)", body.size()) : "");
 }
 
@@ -301,7 +310,7 @@ void print_record_json(const store::InspectedRecord& record, std::size_t body_by
   Json json = Json::object();
   json.set("physicalOffset", number(record.physical_offset));
   json.set("size", number(std::int64_t{message.size}));
-  json.set("topic", text(message.topic));
+  json.set("topic", text(readable(message.topic)));
   json.set("queueId", number(std::int64_t{message.queue_id}));
   json.set("queueOffset", number(message.queue_offset));
   json.set("sysFlag", number(std::int64_t{message.sys_flag}));
@@ -314,11 +323,15 @@ void print_record_json(const store::InspectedRecord& record, std::size_t body_by
   Json properties = Json::object();
   protocol::for_each_property(message.properties,
                               [&](std::string_view name, std::string_view value) {
-                                properties.set(std::string{name}, text(visible(value)));
+                                properties.set(readable(name), text(readable(value)));
                               });
   json.set("properties", std::move(properties));
   json.set("bodyBytes", number(std::uint64_t{message.body.size()}));
-  json.set("body", text(visible(as_text(message.body).substr(0, body_bytes))));
+  const std::string_view body = as_text(message.body);
+  if (is_text(body))
+    json.set("body", text(visible(beginning(body, body_bytes))));
+  else
+    json.set("bodyHex", text(hex(body.substr(0, body_bytes))));
   print_json(json);
 }
 

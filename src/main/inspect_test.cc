@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "base/file.h"
+#include "main/text.h"
 #include "testing/ran.h"
 #include "testing/store_builder.h"
 
@@ -77,6 +78,26 @@ TEST_F(InspectCommand, GivesEachPartAsJson) {
   ASSERT_EQ(entries.size(), 2U);
   EXPECT_EQ(write_json(*entries[0].find("queueOffset"), protocol::JsonStyle::kStandard), "3");
   EXPECT_EQ(objects(run({"check", root_, "--json"}).out).size(), 1U);
+}
+
+TEST_F(InspectCommand, ShowsBytesThatAreNoTextInHexAndCutsNoCharacter) {
+  std::string chinese;
+  for (int i = 0; i < 20; ++i) chinese += "\xE6\xB6\x88\xE6\x81\xAF";
+  testing::StoreBuilder builder{root_, 4'096, 400};
+  builder.put({.body = chinese, .tags = "\xFF"});
+  builder.put({.body = "\xFF\xFE"});
+  std::filesystem::remove_all(root_);
+  builder.write(*files_, /*durable=*/false);
+  const Ran json = run({"records", root_, "--json"}), text = run({"records", root_});
+  EXPECT_TRUE(is_text(json.out));
+  EXPECT_TRUE(is_text(text.out));
+  const auto records = objects(json.out);
+  ASSERT_EQ(records.size(), 2U);
+  EXPECT_EQ(*records[0].find("body")->text(), chinese.substr(0, 63));
+  EXPECT_EQ(*records[0].find("properties")->find("TAGS")->text(), "0xff");
+  EXPECT_EQ(*records[1].find("bodyHex")->text(), "fffe");
+  EXPECT_EQ(records[1].find("body"), nullptr);
+  EXPECT_THAT(text.out, HasSubstr("body        0xfffe\n"));
 }
 
 TEST_F(InspectCommand, ShowsSoManyAndSaysThatThereAreMore) {
