@@ -111,8 +111,9 @@ struct Load {
   const char* name;
   const char* summary;
   void (*run)(const bench::Share&);
-  int in_flight;     // per connection, unless -f says otherwise
-  double rate;       // messages a second, unless -r says otherwise; 0: as fast as answers come
+  int in_flight;  // per connection, unless -f says otherwise
+  double rate;  // messages a second, unless -r says otherwise; 0: as fast as answers come, else it
+                // needs one
   bool makes_topic;  // else it must be there
 };
 constexpr Load kLoads[] = {
@@ -220,6 +221,12 @@ int measure(const Load& load, const Options& options, const std::string& to) {
 
 }  // namespace
 
+std::string bench_names() {
+  std::string names;
+  for (const Load& each : kLoads) names += (names.empty() ? "" : " ") + std::string{each.name};
+  return names;
+}
+
 int run_bench(std::span<const std::string> args) {
   CLI::App app{"Load for a broker: how much it takes, how fast it answers.", "apogee bench"};
   Options options;
@@ -238,6 +245,10 @@ int run_bench(std::span<const std::string> args) {
       kLoads, [&](const Load& each) { return app.get_subcommand(each.name)->parsed(); });
   if (options.in_flight == 0) options.in_flight = load->in_flight;
   if (options.rate < 0) options.rate = load->rate;
+  if (options.rate == 0 && load->rate > 0) {
+    std::fprintf(stderr, "apogee bench %s: -r 0: it needs a rate\n", load->name);
+    return 2;
+  }
   const bool asks_name_server = load->run == bench::route_load;
   if (options.name_server.empty() && (options.broker.empty() || asks_name_server)) {
     std::fprintf(stderr,

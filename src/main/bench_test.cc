@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "apogee/testing/broker.h"
+#include "main/admin.h"
 #include "testing/ran.h"
 
 namespace apogee {
@@ -24,6 +25,7 @@ TEST(BenchCommand, RefusesWhatItCannotDo) {
                                                 {"send", "-b", "127.0.0.1:1", "-c", "0"},
                                                 {"send", "-b", "127.0.0.1:1", "-r", "fast"},
                                                 {"send", "-b", "127.0.0.1:1", "-d", "0"},
+                                                {"e2e", "-b", "127.0.0.1:1", "-r", "0"},
                                                 {"pull", "-b", "127.0.0.1:1", "--count", "2000"}})
     EXPECT_EQ(run(words).code, 2) << ::testing::PrintToString(words);
   EXPECT_EQ(run({"--help"}).code, 0);
@@ -36,6 +38,12 @@ TEST(BenchCommand, AsksWhereTheBrokerIs) {
   const Ran route = run({"route", "-b", "127.0.0.1:1"});
   EXPECT_EQ(route.code, 2);
   EXPECT_THAT(route.err, HasSubstr("say where the name server is"));
+}
+
+TEST(BenchCommand, IsCompletedWithAllThatCanBeMeasured) {
+  for (const std::string shell : {"bash", "zsh"})
+    EXPECT_THAT(testing::run_kept([&] { return run_completion(std::span{&shell, 1}); }).out,
+                HasSubstr("send pull e2e route"));
 }
 
 TEST(BenchCommand, TellsWhatItMeasuredAsOneObject) {

@@ -4,6 +4,7 @@
 
 #include "main/admin.h"
 #include "main/admin_command.h"
+#include "main/bench.h"
 
 namespace apogee {
 namespace {
@@ -46,7 +47,7 @@ std::string bash() {
       "    1) COMPREPLY=($(compgen -W \"{}\" -- \"$current\")) ;;\n"
       "    2) case ${{COMP_WORDS[1]}} in\n"
       "      admin) COMPREPLY=($(compgen -W \"{}\" -- \"$current\")) ;;\n"
-      "      bench) COMPREPLY=($(compgen -W \"send pull\" -- \"$current\")) ;;\n"
+      "      bench) COMPREPLY=($(compgen -W \"{}\" -- \"$current\")) ;;\n"
       "      reference) COMPREPLY=($(compgen -W \"{}\" -- \"$current\")) ;;\n"
       "      completion) COMPREPLY=($(compgen -W \"bash zsh\" -- \"$current\")) ;;\n"
       "      *) COMPREPLY=($(compgen -f -- \"$current\")) ;;\n    esac ;;\n"
@@ -55,7 +56,7 @@ std::string bash() {
       "\"$current\"))\n"
       "      else COMPREPLY=($(compgen -f -- \"$current\")); fi ;;\n"
       "  esac\n}}\ncomplete -F _apogee apogee\n",
-      branches("    {}) echo \"{}\" ;;\n"), kTop, command_names(), kReference,
+      branches("    {}) echo \"{}\" ;;\n"), kTop, command_names(), bench_names(), kReference,
       words_of(common_admin_options()));
 }
 
@@ -63,13 +64,13 @@ std::string zsh() {
   return fmt::format(
       "#compdef apogee\n_apogee_admin_options() {{\n  case $1 in\n{}  esac\n}}\n"
       "_apogee() {{\n  case $CURRENT in\n    2) compadd {} ;;\n"
-      "    3) case $words[2] in\n      admin) compadd {} ;;\n      bench) compadd send pull ;;\n"
+      "    3) case $words[2] in\n      admin) compadd {} ;;\n      bench) compadd {} ;;\n"
       "      reference) compadd {} ;;\n      completion) compadd bash zsh ;;\n"
       "      *) _files ;;\n    esac ;;\n"
       "    *) if [[ $words[2] == admin ]]; then\n"
       "        compadd -- ${{=$(_apogee_admin_options $words[3])}} {}\n"
       "      else _files; fi ;;\n  esac\n}}\ncompdef _apogee apogee\n",
-      branches("    {}) echo \"{}\" ;;\n"), kTop, command_names(), kReference,
+      branches("    {}) echo \"{}\" ;;\n"), kTop, command_names(), bench_names(), kReference,
       words_of(common_admin_options()));
 }
 
