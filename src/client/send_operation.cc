@@ -226,6 +226,12 @@ void SendOperation::start(Ptr self, Clock::Instant now) {
       });
 }
 
+/// `queue_` may be the old route's: it is not looked at any more.
+bool SendOperation::follow_route() {
+  route_ = producer_->instance_->routes().publish(out_.topic);
+  return route_ && !route_->queues.empty();
+}
+
 const MessageQueue* SendOperation::choose(const PublishInfo& info, Error& why) {
   const Target& target = request_.target;
   if (target.queue) return &*target.queue;
@@ -257,8 +263,20 @@ void SendOperation::attempt(Ptr self, Clock::Instant now) {
   queue_ = choose(*route_, why);
   if (queue_ == nullptr) return finish(std::move(self), std::move(why));
   address_ = &address_of(*queue_);
+  if (address_->empty() && refreshed_) pass_over_brokers_without_a_master();
   if (address_->empty()) return find_broker_again(std::move(self));
   transmit(std::move(self), now);
+}
+
+/// Whom no master stands for cannot be asked, so that is no attempt. Only where any queue will do.
+void SendOperation::pass_over_brokers_without_a_master() {
+  if (named_by_the_program()) return;
+  const auto begin = route_->queues.data();
+  const std::size_t chosen = static_cast<std::size_t>(queue_ - begin), all = route_->queues.size();
+  for (std::size_t i = 1; i < all && address_->empty(); ++i) {
+    queue_ = begin + (chosen + i) % all;
+    address_ = &address_of(*queue_);
+  }
 }
 
 /// It stands beside a queue of the route; the target's may be another.
@@ -268,12 +286,13 @@ const std::string& SendOperation::address_of(const MessageQueue& queue) {
   return own_address_ = producer_->instance_->routes().master(queue.broker);
 }
 
-/// A broker without a master's address may have one by now.
+/// A broker without a master's address may have one by now; asked once, as each answer is as good
+/// as the next.
 void SendOperation::find_broker_again(Ptr self) {
   const auto missing = [](const MessageQueue& queue) {
     return Error{Errc::kNotFound, "The broker[" + queue.broker + "] not exist"};
   };
-  if (std::exchange(refreshed_, true)) return retry_or_finish(std::move(self), missing(*queue_));
+  if (std::exchange(refreshed_, true)) return give_up(std::move(self), missing(*queue_));
   Instance& instance = *producer_->instance_;
   instance.refresh_route(
       std::string{out_.topic},
@@ -281,12 +300,16 @@ void SendOperation::find_broker_again(Ptr self) {
       [kept = std::make_shared<Ptr>(std::move(self)), missing](const Result<PublishInfoPtr>&) {
         SendOperation& operation = **kept;
         const auto producer = operation.producer_;  // to the end of this call
+        Instance& after = *producer->instance_;
         const MessageQueue& queue = *operation.queue_;
-        operation.own_address_ = producer->instance_->routes().master(queue.broker);
+        operation.own_address_ = after.routes().master(queue.broker);
         operation.address_ = &operation.own_address_;
-        if (operation.own_address_.empty())
-          return operation.retry_or_finish(std::move(*kept), missing(queue));
-        operation.transmit(std::move(*kept), producer->instance_->env().clock.now());
+        if (!operation.own_address_.empty())
+          return operation.transmit(std::move(*kept), after.env().clock.now());
+        Error gone = missing(queue);
+        if (operation.named_by_the_program() || !operation.follow_route())
+          return operation.give_up(std::move(*kept), std::move(gone));
+        operation.attempt(std::move(*kept), after.env().clock.now());
       });
 }
 
@@ -311,8 +334,8 @@ void SendOperation::transmit(Ptr self, Clock::Instant now) {
     return finish_oneway();
   }
   auto limit = deadline_;
-  const bool more = request_.mode == Mode::kSync && attempts_ <= config.retries &&
-                    !request_.target.queue && !request_.target.select;
+  const bool more =
+      request_.mode == Mode::kSync && attempts_ <= config.retries && !named_by_the_program();
   if (config.attempt_timeout > 0ms && more) limit = std::min(limit, now + config.attempt_timeout);
   attempt_began_ = now;
   perhaps_stored_ = true;
@@ -440,9 +463,8 @@ void SendOperation::answered(Ptr self, const Result<protocol::CommandView>& answ
   if (result) {
     if (producer->faults_.enabled()) producer->faults_.update(queue_->broker, took(), false, true);
     if (producer->trace_) trace(took(), *result);
-    const bool plain = !request_.target.queue && !request_.target.select;
-    if (result->status == SendStatus::kOk || request_.mode != Mode::kSync || !plain ||
-        !producer->config_.retry_when_not_stored_ok)
+    if (result->status == SendStatus::kOk || request_.mode != Mode::kSync ||
+        named_by_the_program() || !producer->config_.retry_when_not_stored_ok)
       return finish(std::move(self), std::move(result));
     unsafe_ = *result;
     return go_on(Error{Errc::kRefused, std::string{"stored as "} + name_of(result->status)});
@@ -483,7 +505,7 @@ bool SendOperation::may_retry(const Error& error) const {
   if (error.code == Errc::kStopped || producer_->instance_->stopped()) return false;
   if (request_.mode == Mode::kOneway) return false;
   if (request_.mode == Mode::kSync) {
-    if (request_.target.queue || request_.target.select || attempts_ > config.retries) return false;
+    if (named_by_the_program() || attempts_ > config.retries) return false;
     return error.code != Errc::kRefused || unsafe_.has_value() ||
            std::ranges::find(config.retry_response_codes, error.response_code) !=
                config.retry_response_codes.end();
@@ -498,17 +520,20 @@ void SendOperation::retry_or_finish(Ptr self, Error error) {
   if (may_retry(error)) {
     if (left(now) <= 0ms) return finish(std::move(self), out_of_time());
     producer->retried_.fetch_add(1, std::memory_order_relaxed);
-    // queue_ may be the old route's: it is not looked at any more.
-    route_ = producer->instance_->routes().publish(out_.topic);
-    if (route_ && !route_->queues.empty()) return attempt(std::move(self), now);
+    if (follow_route()) return attempt(std::move(self), now);
   }
-  if (unsafe_) return finish(std::move(self), *std::move(unsafe_));
   if (attempts_ > 1)
     error.detail = fmt::format(
         "Send [{}] times, still failed, cost [{}]ms, Topic: {}, BrokersSent: "
         "[{}]: {}",
         attempts_, std::chrono::duration_cast<std::chrono::milliseconds>(now - began_).count(),
         out_.message.topic, brokers_sent_, error.detail);
+  give_up(std::move(self), std::move(error));
+}
+
+/// Nothing is tried any more: what is told includes what came of the attempts before.
+void SendOperation::give_up(Ptr self, Error error) {
+  if (unsafe_) return finish(std::move(self), *std::move(unsafe_));
   error.perhaps_done = perhaps_stored_;
   finish(std::move(self), std::move(error));
 }

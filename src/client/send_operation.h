@@ -62,6 +62,7 @@ class alignas(kCacheLine) SendOperation final {
   /// next prepare(), where it is at hand.
   void let_go();
   void attempt(Ptr self, Clock::Instant now);
+  void pass_over_brokers_without_a_master();
   void find_broker_again(Ptr self);
   void transmit(Ptr self, Clock::Instant now);
   void write(Buffer& out, std::int32_t opaque) const;
@@ -70,11 +71,15 @@ class alignas(kCacheLine) SendOperation final {
   void trace(std::chrono::milliseconds took, const SendReceipt& receipt);
   bool may_retry(const Error& error) const;
   void retry_or_finish(Ptr self, Error error);
+  void give_up(Ptr self, Error error);
   void finish(Ptr self, Result<SendReceipt>&& result);
   template <class Make>
   void finish_with(Ptr self, const Make& make);
   void finish_oneway();
+  bool follow_route();  ///< As it is by now; false: it leads nowhere.
   const MessageQueue* choose(const PublishInfo& info, Error& why);
+  /// The program says which queue, and no other will do.
+  bool named_by_the_program() const { return request_.target.queue || request_.target.select; }
   const std::string& address_of(const MessageQueue& queue);
   std::chrono::milliseconds left(Clock::Instant now) const;
   Error out_of_time() const;

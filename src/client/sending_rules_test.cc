@@ -504,6 +504,56 @@ TEST_F(SendingRules, AnAsyncSendIsTriedAgainWhenTheTransportFails) {
   EXPECT_GE(by.statistics().retried, 1u);
 }
 
+TEST_F(SendingRules, ASendToAQueueOfABrokerThatNobodyKnowsEndsWithThat) {
+  start_brokers();
+  ProducerCore& by = producer();
+  send(by, Mode::kAsync);
+  const int before = name_server_->asked[request::kGetRouteInfoByTopic];
+  int asked = 0;
+  for (const Mode mode : {Mode::kSync, Mode::kAsync, Mode::kOneway}) {
+    std::optional<Result<SendReceipt>> sent;
+    by.send({.topic = "orders", .body = "x"},
+            {.select = {}, .queue = MessageQueue{"orders", "nobody", 0}}, mode, 3s,
+            [&](Result<SendReceipt> result) { sent.emplace(std::move(result)); });
+    network_.run();
+    ASSERT_TRUE(sent);
+    ASSERT_FALSE(*sent);
+    EXPECT_EQ(sent->error().code, Errc::kNotFound);
+    EXPECT_THAT(sent->error().detail, HasSubstr("The broker[nobody] not exist"));
+    EXPECT_FALSE(sent->error().perhaps_done);
+    EXPECT_EQ(name_server_->asked[request::kGetRouteInfoByTopic] - before, ++asked);
+  }
+}
+
+TEST_F(SendingRules, QueuesOfBrokersWithoutAMasterArePassedOver) {
+  start_brokers();
+  std::string order = "gone:1;lost:1;a:1;missing:1";
+  name_server_->answer = [&](const Request& request) {
+    protocol::TopicRouteData route;
+    route.order_topic_conf = order;
+    route.broker_datas.push_back(
+        {.broker_addresses = {{0, brokers_.at("a")}}, .broker_name = "a", .cluster = "c"});
+    request.responder.reply(0, {}, protocol::NoFields{}, as_bytes(protocol::encode_body(route)));
+  };
+  ProducerCore& by = producer({.retries = 1'000'000, .retries_async = 1'000'000});
+  for (const Mode mode : {Mode::kSync, Mode::kAsync}) {
+    for (int i = 0; i < 4; ++i) {
+      const Sent sent = send(by, mode);
+      ASSERT_TRUE(*sent);
+      ASSERT_TRUE(**sent) << (**sent).error().detail;
+      EXPECT_EQ((**sent)->queue.broker, "a");
+    }
+  }
+  order = "gone:1;lost:1";
+  network_.advance(30s);  // the client hears of it
+  for (const Mode mode : {Mode::kSync, Mode::kAsync}) {
+    const Sent sent = send(by, mode);
+    ASSERT_TRUE(*sent) << "nothing is left to wait for";
+    EXPECT_EQ((**sent).error().code, Errc::kNotFound);
+  }
+  name_server_->answer = hang;  // `order` ends first
+}
+
 TEST_F(SendingRules, OneTimeoutCoversAllAttempts) {
   start_brokers();
   a_->answer = b_->answer = hang;
