@@ -167,7 +167,7 @@ Outgoing& SendOperation::prepare(std::string&& topic, SendRequest&& wanted, Cloc
   deadline_ = now + request_.timeout;
   born_ms_ = wall_ms;
   attempts_ = 0;
-  admitted_ = light_ = refreshed_ = perhaps_stored_ = false;
+  admitted_ = light_ = refreshed_ = perhaps_stored_ = perhaps_stored_before_ = false;
   last_broker_.clear();
   brokers_sent_.clear();
   unsafe_.reset();
@@ -199,11 +199,9 @@ std::chrono::milliseconds SendOperation::left(Clock::Instant now) const {
 }
 
 Error SendOperation::out_of_time() const {
-  return Error{
-      .code = Errc::kTimeout,
-      .detail = fmt::format("sendDefaultImpl call timeout: topic {}, {} ms, brokers tried: [{}]",
-                            out_.message.topic, request_.timeout.count(), brokers_sent_),
-      .perhaps_done = perhaps_stored_};
+  return Error{Errc::kTimeout,
+               fmt::format("sendDefaultImpl call timeout: topic {}, {} ms, brokers tried: [{}]",
+                           out_.message.topic, request_.timeout.count(), brokers_sent_)};
 }
 
 void SendOperation::start(Ptr self, Clock::Instant now) {
@@ -255,13 +253,11 @@ const MessageQueue* SendOperation::choose(const PublishInfo& info, Error& why) {
 void SendOperation::attempt(Ptr self, Clock::Instant now) {
   Instance& instance = *producer_->instance_;
   if (instance.stopped())
-    return finish(std::move(self), Error{.code = Errc::kStopped,
-                                         .detail = "the client is shut down",
-                                         .perhaps_done = perhaps_stored_});
-  if (left(now) <= 0ms) return finish(std::move(self), out_of_time());
+    return give_up(std::move(self), {Errc::kStopped, "the client is shut down"});
+  if (left(now) <= 0ms) return give_up(std::move(self), out_of_time());
   Error why{Errc::kNotFound, {}};
   queue_ = choose(*route_, why);
-  if (queue_ == nullptr) return finish(std::move(self), std::move(why));
+  if (queue_ == nullptr) return give_up(std::move(self), std::move(why));
   address_ = &address_of(*queue_);
   if (address_->empty() && refreshed_) pass_over_brokers_without_a_master();
   if (address_->empty()) return find_broker_again(std::move(self));
@@ -322,7 +318,7 @@ void SendOperation::transmit(Ptr self, Clock::Instant now) {
     const SendEvent event{out_.message, config.group, *address_, *queue_};
     if (config.check_forbidden) {
       if (auto allowed = Instance::run_callback(config.check_forbidden, event); !allowed)
-        return finish(std::move(self), allowed.error());
+        return give_up(std::move(self), allowed.error());
     }
     if (config.before_send) Instance::run_callback(config.before_send, event);
   }
@@ -338,9 +334,13 @@ void SendOperation::transmit(Ptr self, Clock::Instant now) {
       request_.mode == Mode::kSync && attempts_ <= config.retries && !named_by_the_program();
   if (config.attempt_timeout > 0ms && more) limit = std::min(limit, now + config.attempt_timeout);
   attempt_began_ = now;
-  perhaps_stored_ = true;
+  perhaps_stored_before_ = perhaps_stored_;
   instance.connections().call_in_place(
-      *address_, [this](Buffer& out, std::int32_t opaque) { write(out, opaque); },  // see below
+      *address_,
+      [this](Buffer& out, std::int32_t opaque) {  // see below
+        write(out, opaque);
+        perhaps_stored_ = true;  // there is a connection
+      },
       limit,
       // Who has this has the other function, too: it keeps the operation for both.
       instance.observed(
@@ -470,7 +470,7 @@ void SendOperation::answered(Ptr self, const Result<protocol::CommandView>& answ
     return go_on(Error{Errc::kRefused, std::string{"stored as "} + name_of(result->status)});
   }
   const bool by_broker = result.error().code == Errc::kRefused;
-  if (by_broker) perhaps_stored_ = false;  // it said no
+  if (by_broker) perhaps_stored_ = perhaps_stored_before_;  // it said no: for itself
   const bool reachable = !by_broker && !producer->config_.detect_slow_brokers;
   producer->faults_.update(queue_->broker, took(), true, reachable);
   // A broker that goes away says so: a new connection, please.
@@ -518,7 +518,7 @@ void SendOperation::retry_or_finish(Ptr self, Error error) {
   const Clock::Instant now = producer->instance_->env().clock.now();
   last_broker_ = queue_->broker;
   if (may_retry(error)) {
-    if (left(now) <= 0ms) return finish(std::move(self), out_of_time());
+    if (left(now) <= 0ms) return give_up(std::move(self), out_of_time());
     producer->retried_.fetch_add(1, std::memory_order_relaxed);
     if (follow_route()) return attempt(std::move(self), now);
   }

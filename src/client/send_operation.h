@@ -96,7 +96,8 @@ class alignas(kCacheLine) SendOperation final {
 
   Clock::Instant began_, deadline_;
   std::int32_t attempts_ = 0;
-  bool refreshed_ = false, perhaps_stored_ = false;
+  bool refreshed_ = false;
+  bool perhaps_stored_ = false, perhaps_stored_before_ = false;  // the attempt under way
   PublishInfoPtr route_;                  // of the topic, once it was looked up
   const std::string* address_ = nullptr;  // its broker's: of the route, or the next
   std::string own_address_;

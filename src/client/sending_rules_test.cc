@@ -554,6 +554,76 @@ TEST_F(SendingRules, QueuesOfBrokersWithoutAMasterArePassedOver) {
   name_server_->answer = hang;  // `order` ends first
 }
 
+TEST_F(SendingRules, ARefusalSaysNothingOfWhatAnEarlierAttemptMayHaveStored) {
+  start_brokers();
+  const auto take_and_close = [](const Request& request) {
+    if (request.command.code != request::kSendMessageV2) return request.responder.reply(0);
+    request.peer()->close("the test says so");
+  };
+  ProducerCore& by = producer({.retries = 1});
+  for (const auto last : {response::kSystemBusy, response::kMessageIllegal}) {
+    int sends = 0;
+    a_->answer = b_->answer = [&, last](const Request& request) {
+      if (request.command.code == request::kSendMessageV2 && sends++ == 0)
+        return take_and_close(request);
+      refuse(last)(request);
+    };
+    const Sent sent = send(by, Mode::kSync);
+    ASSERT_TRUE(*sent);
+    ASSERT_FALSE(**sent);
+    EXPECT_EQ(sends, 2);
+    EXPECT_EQ((**sent).error().response_code, last);
+    EXPECT_TRUE((**sent).error().perhaps_done);
+  }
+  a_->answer = b_->answer = store;
+}
+
+TEST_F(SendingRules, AnAttemptThatIsForbiddenSaysNothingOfTheOneBefore) {
+  start_brokers();
+  a_->answer = b_->answer = hang;
+  int asked = 0;
+  const Sent sent = send(producer({.attempt_timeout = 500ms,
+                                   .check_forbidden = [&](const SendEvent&) -> Result<Ok> {
+                                     if (++asked == 1) return Ok{};
+                                     return Error{Errc::kRefused, "not today"};
+                                   }}),
+                         Mode::kSync);
+  network_.advance(1s);
+  ASSERT_TRUE(*sent);
+  ASSERT_FALSE(**sent);
+  EXPECT_EQ((**sent).error().detail, "not today");
+  EXPECT_TRUE((**sent).error().perhaps_done);
+}
+
+TEST_F(SendingRules, AReceiptOfAMessageStoredLessSafelyIsKeptWhateverTheLastAttemptComesTo) {
+  start_brokers();
+  bool forbid = false;
+  ProducerCore& by = producer(
+      {.retry_when_not_stored_ok = true, .check_forbidden = [&](const SendEvent&) -> Result<Ok> {
+         if (forbid) return Error{Errc::kRefused, "not today"};
+         return Ok{};
+       }});
+  const auto receipt_when = [&](const std::function<void()>& then) {
+    int sends = 0;
+    a_->answer = b_->answer = [&](const Request& request) {
+      if (request.command.code != request::kSendMessageV2) return request.responder.reply(0);
+      if (sends++ > 0) return;
+      then();
+      request.responder.reply(response::kFlushSlaveTimeout, {},
+                              protocol::SendMessageResponse{.message_id = "0A000002"});
+    };
+    const Sent sent = send(by, Mode::kSync);
+    network_.advance(4s);
+    a_->answer = b_->answer = store;
+    forbid = false;
+    EXPECT_TRUE(*sent);
+    ASSERT_TRUE(**sent) << (**sent).error().detail;
+    EXPECT_EQ((**sent)->status, SendStatus::kFlushReplicaTimeout);
+  };
+  receipt_when([] {});  // the next attempt hangs
+  receipt_when([&] { forbid = true; });
+}
+
 TEST_F(SendingRules, OneTimeoutCoversAllAttempts) {
   start_brokers();
   a_->answer = b_->answer = hang;
