@@ -24,6 +24,7 @@ Result<Accumulator::Added> Accumulator::add(Member&& member,
   const std::size_t size = member.message.body.size();
   const auto now = clock_.now();
   std::lock_guard lock{mutex_};
+  if (stopped_) return Error{Errc::kStopped, "nothing is gathered any more"};
   if (bytes_ + size > settings_.total_bytes)
     return Error{Errc::kBusy, "too much waits to be sent in batches"};
   Key key{member.message.topic, queue, member.message.wait_store, member.message.tag};
@@ -73,6 +74,7 @@ std::optional<Clock::Instant> Accumulator::next_due() const {
 std::vector<Accumulator::Batch> Accumulator::take_all() {
   std::vector<Batch> batches;
   std::lock_guard lock{mutex_};
+  stopped_ = true;
   while (!open_.empty()) batches.push_back(take(open_.begin()));
   return batches;
 }

@@ -47,13 +47,13 @@ class Accumulator {
 
   /// Delayed messages and retries go alone.
   static bool fits(const Message& message);
-  /// kBusy: too much waits, send it alone; `member` is untouched then.
+  /// kBusy: too much waits, kStopped: all was taken. Send it alone; `member` is untouched then.
   Result<Added> add(Member&& member, const std::optional<MessageQueue>& queue = {});
   /// Batches whose oldest message has waited for `delay`, or that hold one whose deadline is near.
   std::vector<Batch> due();
   /// When due() will have something; empty: nothing waits.
   std::optional<Clock::Instant> next_due() const;
-  std::vector<Batch> take_all();  ///< The producer stops.
+  std::vector<Batch> take_all();  ///< The producer stops: nothing is gathered from here on.
   std::size_t waiting_bytes() const;
 
  private:
@@ -70,6 +70,7 @@ class Accumulator {
   mutable std::mutex mutex_;
   std::map<Key, Open> open_;  // guarded by mutex_: by topic, queue, wait_store, tag
   std::size_t bytes_ = 0;     // guarded by mutex_
+  bool stopped_ = false;      // guarded by mutex_
 };
 
 /// The receipt of each member of a batch from that of the whole: consecutive offsets, its own id.

@@ -72,6 +72,15 @@ TEST_F(AccumulatorTest, TakesNoMoreThanItsBoundAndGivesTheRoomBack) {
   EXPECT_TRUE(accumulator.add(member(1)));
 }
 
+TEST_F(AccumulatorTest, LetsMessagesGoAloneOnceTheProducerStops) {
+  ASSERT_TRUE(accumulator.add(member(1)));
+  EXPECT_EQ(accumulator.take_all().size(), 1U);
+  auto late = member(1);
+  EXPECT_FALSE(accumulator.add(std::move(late)));
+  EXPECT_EQ(late.message.body, "x");  // NOLINT: untouched, as promised
+  EXPECT_TRUE(accumulator.take_all().empty());
+}
+
 TEST_F(AccumulatorTest, LeavesTimeForTheSending) {
   auto hurried = member(1);
   hurried.deadline = clock.now() + 8ms;

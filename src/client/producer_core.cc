@@ -115,9 +115,15 @@ void ProducerCore::shutdown() {
   instance_->remove_producer(group_);
 }
 
-/// What is kept to be used again holds on to this producer.
+/// What is kept to be used again holds on to this producer. What is still gathered here has nowhere
+/// to go: its client ends.
 void ProducerCore::stop() {
   stopped_ = true;
+  if (accumulator_)
+    for (auto& batch : accumulator_->take_all()) {
+      const Result<SendReceipt> result = refused(stopped_error());
+      for (auto& each : batch.members) Instance::run_callback(each.done, result);
+    }
   std::vector<SendOperationPtr> spare, ended;  // end without the locks
   std::lock_guard started{started_.mutex};
   std::lock_guard lock{ended_.mutex};
@@ -145,7 +151,7 @@ void ProducerCore::send(Message&& message, Target&& target, Mode mode,
     Accumulator::Member member{std::move(message), std::move(done),
                                instance_->env().clock.now() + timeout};
     if (gather(member, target.queue)) return;
-    message = std::move(member.message);  // too much waits already: it goes alone
+    message = std::move(member.message);  // it goes alone
     done = std::move(member.done);
   }
   launch(std::move(message), {std::move(target), mode, timeout, std::move(done)});

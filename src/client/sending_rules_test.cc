@@ -298,6 +298,22 @@ TEST_F(SendingRules, NothingOfOneMessageIsLeftInTheNextOneThatUsesItsMemory) {
   a_->answer = b_->answer = [](const Request&) {};  // `asked` ends before the brokers do
 }
 
+// ---- Ends
+// -----------------------------------------------------------------------------------------
+
+TEST_F(SendingRules, WhatWasGatheredForABatchEndsWithItsClient) {
+  ProducerCore& by = producer({.batch_delay = 5s});
+  int stopped = 0;
+  for (const char* topic : {"orders", "orders", "audit"})
+    by.send({.topic = topic, .body = "x"}, {}, Mode::kAsync, 10s,
+            [&](const Result<SendReceipt>& sent) {
+              stopped += !sent && sent.error().code == Errc::kStopped && !sent.error().perhaps_done;
+            });
+  instance_->shutdown();
+  EXPECT_EQ(stopped, 3);
+  EXPECT_EQ(by.statistics().in_flight, 0u);
+}
+
 // ---- Heartbeats
 // ---------------------------------------------------------------------------------
 
