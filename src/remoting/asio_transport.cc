@@ -32,6 +32,24 @@ std::size_t all_at_once(const std::error_code& error, std::size_t /*written*/) {
   return error ? 0 : kAtOnce;
 }
 
+/// Where a thread that may outlive a loop leaves tasks for it; those that come later are dropped.
+class Door {
+ public:
+  explicit Door(Loop& loop) : loop_{&loop} {}
+  void post(std::function<void()> task) {
+    std::lock_guard lock{mutex_};
+    if (loop_ != nullptr) loop_->post(std::move(task));
+  }
+  void shut() {
+    std::lock_guard lock{mutex_};
+    loop_ = nullptr;
+  }
+
+ private:
+  std::mutex mutex_;
+  Loop* loop_;
+};
+
 /// Its thread sleeps until a socket has something for it; before that it looks for up to `spin`.
 class AsioLoop final : public Loop {
  public:
@@ -41,6 +59,7 @@ class AsioLoop final : public Loop {
           spin_for_.count() > 0 ? run_spinning() : static_cast<void>(io.run());
         }} {}
   ~AsioLoop() override {
+    door->shut();
     work_.reset();
     io.stop();
     thread_.join();
@@ -49,6 +68,7 @@ class AsioLoop final : public Loop {
   bool on_this_thread() const override { return std::this_thread::get_id() == thread_.get_id(); }
 
   asio::io_context io{1};
+  const std::shared_ptr<Door> door = std::make_shared<Door>(*this);
 
  private:
   void run_spinning() {
@@ -229,7 +249,6 @@ struct Connector : std::enable_shared_from_this<Connector> {
             std::function<void(Result<std::unique_ptr<Stream>>)> done_in)
       : loop{loop_in},
         to{std::move(to_in)},
-        resolver{loop.io},
         socket{loop.io},
         timer{loop.io},
         done{std::move(done_in)} {}
@@ -244,17 +263,30 @@ struct Connector : std::enable_shared_from_this<Connector> {
     std::error_code not_numeric;
     const auto address = asio::ip::make_address(to.host, not_numeric);
     if (!not_numeric) return connect(std::vector{tcp::endpoint{address, to.port}});
-    resolver.async_resolve(
-        to.host, std::to_string(to.port),
-        [self = shared_from_this()](const std::error_code& error,
-                                    const tcp::resolver::results_type& found) {
-          if (error)
-            return self->finish(
-                Error{Errc::kDisconnected, "resolve " + self->to.host + ": " + error.message()});
-          std::vector<tcp::endpoint> endpoints;
-          for (const auto& each : found) endpoints.push_back(each.endpoint());
-          self->connect(std::move(endpoints));
-        });
+    look_up();
+  }
+  /// On a thread of its own: the system's resolver waits for as long as DNS does and cannot be
+  /// interrupted, and neither other names nor the end of the transport are to wait with it.
+  void look_up() try {
+    std::thread{[host = to.host, port = to.port, door = loop.door, waiting = weak_from_this()] {
+      name_this_thread("resolve");
+      asio::io_context none;
+      std::error_code error;
+      const auto found = tcp::resolver{none}.resolve(host, std::to_string(port), error);
+      std::vector<tcp::endpoint> endpoints;
+      for (const auto& each : found) endpoints.push_back(each.endpoint());
+      door->post([waiting, error, endpoints = std::move(endpoints)] {
+        if (const auto self = waiting.lock()) self->looked_up(error, endpoints);
+      });
+    }}.detach();
+  } catch (const std::system_error& error) {
+    finish(Error{Errc::kDisconnected, "resolve " + to.host + ": " + error.what()});
+  }
+  void looked_up(const std::error_code& error, const std::vector<tcp::endpoint>& endpoints) {
+    if (!done) return;
+    if (error)
+      return finish(Error{Errc::kDisconnected, "resolve " + to.host + ": " + error.message()});
+    connect(endpoints);
   }
   void connect(std::vector<tcp::endpoint> endpoints) {
     targets = std::move(endpoints);
@@ -280,7 +312,6 @@ struct Connector : std::enable_shared_from_this<Connector> {
   void finish(Result<std::unique_ptr<Stream>> result) {
     if (!done) return;
     timer.cancel();
-    resolver.cancel();
     std::error_code ignored;
     if (!result) socket.close(ignored);
     std::exchange(done, nullptr)(std::move(result));
@@ -288,7 +319,6 @@ struct Connector : std::enable_shared_from_this<Connector> {
 
   AsioLoop& loop;
   const Endpoint to;
-  tcp::resolver resolver;
   tcp::socket socket;
   asio::steady_timer timer;
   std::vector<tcp::endpoint> targets;
