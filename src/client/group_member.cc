@@ -29,7 +29,7 @@ void GroupMember::end(Clock::Duration limit) {
 
 void GroupMember::shutdown() {
   stop();
-  instance_->remove_consumer(group_);
+  instance_->remove(*this);
 }
 
 void GroupMember::after(Clock::Duration delay, std::function<void()> work) {

@@ -196,13 +196,15 @@ void Instance::remove_producer(const std::string& group) {
   if (!stopped()) unregister(group, {});
 }
 
-void Instance::remove_consumer(const std::string& group) {
+void Instance::remove(const ConsumerRole& consumer) {
   {
     std::lock_guard lock{mutex_};
-    if (consumers_.erase(group) == 0) return;
+    const auto found = consumers_.find(consumer.group());
+    if (found == consumers_.end() || found->second.get() != &consumer) return;
+    consumers_.erase(found);
     told_.clear();
   }
-  if (!stopped()) unregister({}, group);
+  if (!stopped()) unregister({}, consumer.group());
 }
 
 std::shared_ptr<ProducerRole> Instance::producer(const std::string& group) const {

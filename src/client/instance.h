@@ -69,7 +69,8 @@ class Instance final : public std::enable_shared_from_this<Instance> {
   Result<Ok> add(const std::shared_ptr<ConsumerRole>& consumer);
   /// Tells the brokers, too.
   void remove_producer(const std::string& group);
-  void remove_consumer(const std::string& group);
+  /// Once; its group may be another consumer's by then.
+  void remove(const ConsumerRole& consumer);
   std::shared_ptr<ProducerRole> producer(const std::string& group) const;
   std::shared_ptr<ConsumerRole> consumer(const std::string& group) const;
 

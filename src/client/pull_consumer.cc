@@ -70,7 +70,7 @@ void PullCore::stop() {
 
 void PullCore::shutdown() {
   stop();
-  instance_->remove_consumer(group_);
+  instance_->remove(*this);
 }
 
 void PullCore::pull(const MessageQueue& queue, const Filter& filter, std::int64_t offset,

@@ -475,6 +475,28 @@ TEST_F(Consuming, CallsNobodyOnceItIsShutDown) {
   }
 }
 
+TEST_F(Consuming, AnEndTakesNothingFromItsSuccessor) {
+  const auto begin = [&](Received& to) {
+    return consumer({.from = StartFrom::kFirst, .on_messages = to.keep()});
+  };
+  Received second, third;
+  PushConsumer c = begin(received_);
+  c.shutdown();
+  c = begin(second);  // ends the first once more
+  send({.body = "to the second"});
+  EXPECT_TRUE(second.wait_for(1));
+  c.shutdown();
+  const PushConsumer successor = begin(third);
+  {
+    const PushConsumer destroyed = std::move(c);
+  }
+  send({.body = "to the third"});
+  EXPECT_TRUE(eventually([&] {
+    const auto got = third.bodies();
+    return !got.empty() && got.back() == "to the third";
+  }));
+}
+
 TEST_F(Consuming, EndsWhileTheBrokerHangs) {
   PushConsumer c = consumer({.on_messages = received_.keep()});
   ASSERT_TRUE(eventually([&] { return c.queues().size() == 5; }));
