@@ -393,6 +393,7 @@ void PushConsumerCore::offset_illegal(const QueuePullPtr& next, std::int64_t nex
     store_->persist(next->queue);
     rebalance_.drop(next->queue);
     let_go(next->queue, *next->messages);
+    store_->forget(next->queue);  // what is begun anew is heard again
     rebalance_soon();
   });
 }

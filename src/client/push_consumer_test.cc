@@ -1,6 +1,8 @@
 #include <atomic>
 #include <filesystem>
+#include <fstream>
 #include <future>
+#include <iterator>
 #include <set>
 
 #include "apogee/admin.h"
@@ -380,6 +382,16 @@ class Broadcasting : public ConsumerFixture {
     directory_ = broker_->directory() + "-offsets";
   }
   void TearDown() override { std::filesystem::remove_all(directory_); }
+  /// The only one there is.
+  std::string offset_file() const {
+    for (const auto& each : std::filesystem::recursive_directory_iterator{directory_})
+      if (each.path().filename() == "offsets.json") return each.path();
+    return {};
+  }
+  static std::string content(const std::string& file) {
+    std::ifstream in{file};
+    return {std::istreambuf_iterator<char>{in}, {}};
+  }
   std::string directory_;
 };
 
@@ -418,6 +430,35 @@ TEST_F(Broadcasting, KeepsItsOffsetsInAFile) {
   send({.body = "new"});
   ASSERT_TRUE(later.wait_for(1));
   EXPECT_THAT(later.bodies(), ElementsAre("new"));
+}
+
+TEST_F(Broadcasting, KeepsItsOffsetsAfterOneThatTheBrokerDoesNotHave) {
+  const auto consume = [&](Received& to) {
+    return consumer({.model = MessageModel::kBroadcasting,
+                     .from = StartFrom::kFirst,
+                     .on_messages = to.keep(),
+                     .offset_directory = directory_});
+  };
+  const auto send_and_consume = [&](std::size_t count) {
+    Received got;
+    const PushConsumer c = consume(got);
+    for (std::size_t i = 0; i < count; ++i) send_to(0, std::to_string(i));
+    ASSERT_TRUE(got.wait_for(count));
+    ASSERT_TRUE(eventually([&] { return c.statistics().consumed == count; }));
+  };
+  send_and_consume(3);
+  const std::string file = offset_file();
+  std::string text = content(file);
+  ASSERT_THAT(text, HasSubstr(":3"));
+  std::ofstream{file} << text.replace(text.find(":3"), 2, ":99");
+  {
+    const PushConsumer c = consume(received_);
+    ASSERT_TRUE(eventually([&] { return content(file).find(":3") != std::string::npos; }));
+    for (int i = 0; i < 5; ++i) send_to(0, "later");
+    ASSERT_TRUE(received_.wait_for(5));
+    ASSERT_TRUE(eventually([&] { return c.statistics().consumed == 5; }));
+  }
+  EXPECT_THAT(content(file), HasSubstr(":8"));
 }
 
 // ---- The end, from everywhere
