@@ -14,7 +14,7 @@ class Executor {
   virtual void post(std::function<void()> task) = 0;
 };
 
-/// Runs each task inside post(): for tests that want one thread.
+/// Runs each task inside post(): for what does not block, and for tests that want one thread.
 class InlineExecutor final : public Executor {
  public:
   void post(std::function<void()> task) override { task(); }

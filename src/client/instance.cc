@@ -90,16 +90,17 @@ Instance::~Instance() = default;
 void Instance::begin() {
   add_processors();
   if (name_servers_.empty() && !config_.name_server_domain.empty()) fetch_name_servers();
-  const auto every = [&](Clock::Duration first, Clock::Duration period, void (Instance::*work)()) {
-    tasks_.push_back(std::make_unique<Periodic>(
-        env_.clock, env_.workers, first, period, [weak = weak_from_this(), work] {
+  const auto every = [&](Executor& on, Clock::Duration first, Clock::Duration period,
+                         void (Instance::*work)()) {
+    tasks_.push_back(
+        std::make_unique<Periodic>(env_.clock, on, first, period, [weak = weak_from_this(), work] {
           if (const auto self = weak.lock(); self && !self->stopped()) ((*self).*work)();
         }));
   };
-  every(10s, 120s, &Instance::fetch_name_servers);
-  every(10ms, config_.poll_name_server_interval, &Instance::update_routes);
-  every(1s, config_.heartbeat_broker_interval, &Instance::heartbeat_to_all);
-  every(1s, 1s, &Instance::expire_replies);
+  every(env_.workers, 10s, 120s, &Instance::fetch_name_servers);
+  every(env_.workers, 10ms, config_.poll_name_server_interval, &Instance::update_routes);
+  every(env_.workers, 1s, config_.heartbeat_broker_interval, &Instance::heartbeat_to_all);
+  every(on_clock_thread_, 1s, 1s, &Instance::expire_replies);
   tasks_.push_back(std::make_unique<Periodic>(env_.clock, env_.workers, 10s,
                                               config_.persist_consumer_offset_interval,
                                               [weak = weak_from_this()] {

@@ -256,6 +256,7 @@ class Instance final : public std::enable_shared_from_this<Instance> {
 
   std::shared_ptr<Executor> asking_thread_;  // guarded by mutex_; made when first needed
 
+  InlineExecutor on_clock_thread_;  // for what the program may be waiting for on every worker
   std::vector<std::unique_ptr<Periodic>> tasks_;
   std::atomic<bool> stopped_{false};
   std::mutex end_mutex_;

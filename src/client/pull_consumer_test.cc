@@ -261,6 +261,48 @@ TEST_F(Pulling, EndsAPollThatWaits) {
   EXPECT_EQ(consumer.assign({kQueue}).error().code, Errc::kStopped);
 }
 
+/// Its callbacks have one thread.
+class PullingOnOneWorker : public Pulling {
+ protected:
+  void SetUp() override {
+    Pulling::SetUp();
+    narrow_.emplace(
+        *Client::start({.name_servers = {broker_->name_server()}, .worker_threads = 1}));
+    sender_.emplace(*narrow_->producer({.group = "narrow"}));
+    ASSERT_TRUE(sender_->send({.topic = "orders", .body = "first"}, kOther, 5s));
+    consumer_.emplace(lite_of(*narrow_));
+    ASSERT_TRUE(consumer_->assign({kQueue}));
+    send(0, 1);
+  }
+  /// A poll's callback that waits for this is told kTimeout, in good time.
+  template <class Wait>
+  bool times_out(const Wait& wait) {
+    auto promise = std::make_shared<std::promise<bool>>();
+    auto timed_out = promise->get_future();
+    consumer_->poll(5s, [promise, wait](const auto&) {
+      const auto result = wait();
+      promise->set_value(!result && result.error().code == Errc::kTimeout);
+    });
+    return timed_out.wait_for(4s) == std::future_status::ready && timed_out.get();
+  }
+  std::optional<Client> narrow_;
+  std::optional<Producer> sender_;
+  std::optional<LitePullConsumer> consumer_;
+};
+
+TEST_F(PullingOnOneWorker, ASendInACallbackEndsAtItsDeadline) {
+  EXPECT_TRUE(times_out([this] {
+    broker_->freeze(true);
+    return sender_->send({.topic = "orders", .body = "second"}, kOther, 300ms);
+  }));
+  broker_->freeze(false);
+}
+
+TEST_F(PullingOnOneWorker, AQuestionInACallbackEndsAtItsDeadline) {
+  EXPECT_TRUE(times_out(
+      [this] { return sender_->request({.topic = "orders", .body = "who is there?"}, 300ms); }));
+}
+
 TEST_F(Pulling, RefusesAGroupTwiceAndSettingsThatMakeNoSense) {
   LitePullConsumer consumer = lite();
   EXPECT_EQ(client_->lite_pull_consumer({.group = "replay"}).error().code, Errc::kExists);

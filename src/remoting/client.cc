@@ -26,7 +26,7 @@ class ConnectingClient final : public Client {
         env_{env},
         config_{config},
         shared_{std::make_shared<Shared>(env, handler)},
-        sweep_{std::make_unique<Periodic>(env.clock, env.workers, 100ms, 100ms,
+        sweep_{std::make_unique<Periodic>(env.clock, on_clock_thread_, 100ms, 100ms,
                                           [env = &env, idle = config.idle, shared = shared_] {
                                             const auto now = env->clock.now();
                                             shared->expire(now);
@@ -223,6 +223,7 @@ class ConnectingClient final : public Client {
   Env& env_;
   const ClientConfig config_;
   const std::shared_ptr<Shared> shared_;
+  InlineExecutor on_clock_thread_;  // workers may all wait for what only a deadline ends
   std::unique_ptr<Periodic> sweep_;
 };
 

@@ -31,7 +31,7 @@ class Client {
   virtual void stop() {}
 
   /// Sends a request to `address` ("host:port"), connecting first if need be; the deadline covers
-  /// both. `done` runs once, on a loop.
+  /// both. `done` runs once, on a loop or on the clock's thread.
   virtual void call_in_place(const std::string& address,
                              std::function<void(Buffer& out, std::int32_t opaque)>&& encode,
                              Clock::Instant deadline, AnsweredInPlace&& done) = 0;
