@@ -3,6 +3,7 @@
 #include <atomic>
 #include <future>
 #include <latch>
+#include <limits>
 #include <thread>
 
 #include <gmock/gmock.h>
@@ -84,6 +85,28 @@ TEST_F(Producing, CallsBackOncePerMessage) {
     });
   all.wait();
   EXPECT_EQ(good, kMessages);
+}
+
+TEST_F(Producing, KeepsMuchForABrokerThatPauses) {
+  Producer p = producer({.compress_over_bytes = std::numeric_limits<std::size_t>::max()});
+  const MessageQueue queue{"orders", "broker-a", 0};
+  ASSERT_TRUE(p.send({.topic = "orders", .body = "first"}, queue, 5s));
+  broker_->freeze(true);
+  constexpr int kMessages = 20;
+  const std::string large(4'000'000, 'x');
+  std::atomic<int> good{0}, answered{0};
+  for (int i = 0; i < kMessages; ++i)
+    p.send({.topic = "orders", .body = large}, queue, 20s, [&](const Result<SendReceipt>& sent) {
+      if (sent) ++good;
+      ++answered;
+    });
+  EXPECT_FALSE(testing::eventually([&] { return answered > 0; }, 500ms));
+  broker_->freeze(false);
+  ASSERT_TRUE(testing::eventually([&] { return answered == kMessages; }, 25s));
+  EXPECT_EQ(good, kMessages);
+  const auto last = p.send({.topic = "orders", .body = "last"}, queue, 5s);
+  ASSERT_TRUE(last) << last.error().detail;
+  EXPECT_EQ(last->queue_offset, 1 + kMessages) << "each is stored once";
 }
 
 TEST_F(Producing, SendsFromACoroutine) {

@@ -1,11 +1,17 @@
 #include "remoting/client.h"
 
+#include <limits>
+
 #include "base/in_flight.h"
 #include "protocol/codes.h"
 #include "remoting/connection.h"
 
 namespace apogee::remoting {
 namespace {
+
+/// A server must not fill up for peers that do not read. Here each call has its deadline, and one
+/// too many would end all of them with the connection.
+constexpr std::size_t kNoLimit = std::numeric_limits<std::size_t>::max();
 
 /// Answers what nobody serves here.
 class Unsupported final : public RequestHandler {
@@ -199,10 +205,11 @@ class ConnectingClient final : public Client {
       waiting.swap(found->second.waiting);
       found->second.connecting = false;
       if (stream) {
-        connection = std::make_shared<Connection>(
-            shared.env, *std::move(stream),
-            ConnectionLimits{.max_frame_bytes = config.max_frame_bytes}, shared.handler,
-            shared.connections);
+        connection =
+            std::make_shared<Connection>(shared.env, *std::move(stream),
+                                         ConnectionLimits{.max_frame_bytes = config.max_frame_bytes,
+                                                          .max_unsent_bytes = kNoLimit},
+                                         shared.handler, shared.connections);
         if (tls) connection->begin_tls(std::move(tls));
         found->second.connection = connection;
       } else {
