@@ -119,7 +119,8 @@ void PullCore::update_offset(const MessageQueue& queue, std::int64_t offset) {
 }
 
 void PullCore::persist_offsets() {
-  store_->persist(store_->queues());
+  // One by one: an offset that comes meanwhile is for the next time, not to be forgotten.
+  for (const MessageQueue& each : store_->queues()) store_->persist(each);
 }
 
 protocol::ConsumerData PullCore::heartbeat() const {

@@ -1,8 +1,10 @@
 #include "apogee/pull_consumer.h"
 
+#include <atomic>
 #include <condition_variable>
 #include <future>
 #include <mutex>
+#include <thread>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -10,6 +12,7 @@
 #include "apogee/admin.h"
 #include "apogee/client.h"
 #include "apogee/testing/broker.h"
+#include "client/instance.h"
 #include "testing/eventually.h"
 
 namespace apogee {
@@ -371,6 +374,21 @@ TEST_F(Pulling, KeepsItsOffsetsHereAndAtTheBroker) {
   }
   PullConsumer consumer = puller();
   EXPECT_TRUE(eventually([&] { return *consumer.fetch_offset(kQueue, true) == 2; }));
+}
+
+TEST_F(Pulling, KeepsAnOffsetThatComesWhileOthersAreStored) {
+  PullConsumer consumer = puller();
+  const auto role = client_->instance()->consumer("puller");
+  const auto queue = [](std::int32_t id) { return MessageQueue{"orders", "nobody", id}; };
+  std::atomic<bool> over{false};
+  std::thread storing{[&] {
+    while (!over) role->persist_offsets();
+  }};
+  constexpr std::int32_t kQueues = 1'000;
+  for (std::int32_t id = 0; id < kQueues; ++id) consumer.update_offset(queue(id), id);
+  over = true;
+  storing.join();
+  EXPECT_THAT(role->offsets("orders"), SizeIs(kQueues));
 }
 
 TEST_F(Pulling, SendsBackWhatItCouldNotConsume) {
