@@ -23,8 +23,15 @@ void GroupMember::end(Clock::Duration limit) {
   gate_.close([self = shared_from_this()] { self->finish(); });
   // Inside a callback of its own it would wait for itself.
   if (CallbackScope::inside()) return;
-  gate_.wait(limit);
+  if (!gate_.wait(limit)) {
+    store_offsets();
+    left_ = true;
+  }
   store_->settle();
+}
+
+void GroupMember::store_last_offsets() {
+  if (!left_) store_offsets();
 }
 
 void GroupMember::shutdown() {

@@ -88,17 +88,22 @@ void LitePullCore::stop() {
   end(kShutdownWait);
 }
 
-void LitePullCore::finish() {
+void LitePullCore::store_offsets() {
   if (config_.auto_commit) commit();
   std::set<MessageQueue> names;
   {
     std::lock_guard lock{mutex_};
-    for (const auto& [queue, each] : pulls_) {
-      each->messages->dropped = true;
-      names.insert(queue);
-    }
+    for (const auto& [queue, each] : pulls_) names.insert(queue);
   }
   if (!names.empty()) store_->persist_finally(names);
+}
+
+void LitePullCore::finish() {
+  {
+    std::lock_guard lock{mutex_};
+    for (const auto& [queue, each] : pulls_) each->messages->dropped = true;
+  }
+  store_last_offsets();
   rebalance_.drop_all();
 }
 

@@ -179,10 +179,14 @@ void PushConsumerCore::stop() {
   end(config_.shutdown_wait);
 }
 
-void PushConsumerCore::finish() {
+void PushConsumerCore::store_offsets() {
   const auto queues = rebalance_.names();
   if (!queues.empty()) store_->persist_finally(queues);
-  if (orderly() && clustering()) locks_.unlock(queues);
+}
+
+void PushConsumerCore::finish() {
+  store_last_offsets();
+  if (orderly() && clustering()) locks_.unlock(rebalance_.names());
   rebalance_.drop_all();
   if (trace_) trace_->flush();
 }

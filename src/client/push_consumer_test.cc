@@ -549,6 +549,40 @@ TEST_F(Consuming, EndsWhileTheBrokerHangs) {
   broker_->freeze(false);
 }
 
+TEST_F(Consuming, AFunctionThatOutlivesTheEndTakesNoCommitBack) {
+  std::promise<void> release;
+  const auto released = release.get_future().share();
+  PushConsumer c = consumer({.from = StartFrom::kFirst,
+                             .on_messages =
+                                 [&](auto batch) {
+                                   received_.add(batch.front());
+                                   released.wait_for(30s);
+                                   return Consumed::kDone;
+                                 },
+                             .shutdown_wait = 100ms});
+  send_to(0, "held");
+  ASSERT_TRUE(received_.wait_for(1));
+  const std::weak_ptr<client::ConsumerRole> ended = client_->instance()->consumer("billing");
+  c.shutdown();
+  {
+    Client other = client();
+    Received second;
+    const PushConsumer next =
+        consumer_of(other, {.from = StartFrom::kFirst, .on_messages = second.keep()});
+    send_to(0, "more");
+    ASSERT_TRUE(second.wait_for(2));
+    ASSERT_TRUE(eventually([&] { return next.statistics().consumed == 2; }));
+  }
+  release.set_value();
+  {
+    const PushConsumer destroyed = std::move(c);
+  }
+  ASSERT_TRUE(eventually([&] { return ended.expired(); }));
+  PullConsumer reader = *client_->pull_consumer({.group = "billing"});
+  EXPECT_FALSE(eventually(
+      [&] { return *reader.fetch_offset({"orders", "broker-a", 0}, true) != 2; }, 200ms));
+}
+
 TEST_F(Consuming, LosesNothingWhileTheBrokerComesAndGoes) {
   PushConsumer c = consumer({.from = StartFrom::kFirst,
                              .on_messages = received_.keep(),
