@@ -22,6 +22,9 @@ namespace response = protocol::response_code;
 using remoting::Answer;
 using remoting::OwnedCommand;
 
+/// A question that has less time ends before it was asked.
+constexpr std::chrono::milliseconds kLeastAsked = 100ms;
+
 /// As Java's tools have brokers send it, or as those of the old C++ client do.
 Result<std::map<MessageQueue, std::int64_t>> reset_offsets_of(std::string_view body) {
   std::map<MessageQueue, std::int64_t> offsets;
@@ -35,6 +38,10 @@ Result<std::map<MessageQueue, std::int64_t>> reset_offsets_of(std::string_view b
   for (const auto& [queue, offset] : table->offset_table)
     offsets[{queue.topic, queue.broker_name, queue.queue_id}] = offset;
   return offsets;
+}
+
+Error no_route_in_time(const std::string& topic) {
+  return Error{Errc::kTimeout, "no name server told the route of " + topic + " in time"};
 }
 
 Error gone() {
@@ -380,20 +387,45 @@ void Instance::find_default_route(const std::string& topic, std::int32_t default
 
 void Instance::refresh_route(const std::string& topic, std::chrono::milliseconds timeout,
                              RouteFound found) {
+  if (timeout <= 0ms) return found(no_route_in_time(topic));
+  bool is_first = false;
   {
     std::lock_guard lock{mutex_};
-    auto& waiters = route_waiters_[topic];
-    waiters.push_back(std::move(found));
-    if (waiters.size() > 1) return;
+    const auto [at, is_new] = route_waiters_.try_emplace(topic);
+    const std::uint64_t number = ++last_waiter_;
+    const auto timer = env_.clock.run_after(timeout, [weak = weak_from_this(), topic, number] {
+      if (const auto self = weak.lock()) self->end_waiter(topic, number);
+    });
+    at->second.push_back({number, timer, std::move(found)});
+    is_first = is_new;
   }
+  if (is_first) ask_for_route(topic);
+}
+
+/// For all who wait, and who may yet come: with none's limit in particular.
+void Instance::ask_for_route(const std::string& topic) {
   protocol::RouteRequest header;
   header.topic = topic;
   header.accept_standard_json_only = true;
-  ask_name_server(request::kGetRouteInfoByTopic, header, timeout,
+  ask_name_server(request::kGetRouteInfoByTopic, header, std::max(config_.api_timeout, kLeastAsked),
                   [weak = weak_from_this(), topic](Result<OwnedCommand> answer) {
                     if (const auto self = weak.lock())
                       self->route_answered(topic, std::move(answer));
                   });
+}
+
+void Instance::end_waiter(const std::string& topic, std::uint64_t number) {
+  RouteFound found;
+  {
+    std::lock_guard lock{mutex_};
+    const auto at = route_waiters_.find(topic);
+    if (at == route_waiters_.end()) return;
+    const auto waiter = std::ranges::find(at->second, number, &RouteWaiter::number);
+    if (waiter == at->second.end()) return;
+    found = std::move(waiter->found);
+    at->second.erase(waiter);
+  }
+  found(no_route_in_time(topic));
 }
 
 void Instance::route_answered(const std::string& topic, Result<OwnedCommand> answer) {
@@ -410,15 +442,24 @@ void Instance::route_answered(const std::string& topic, Result<OwnedCommand> ans
     install(topic, *route);
     result = routes_.publish(topic);
   }
-  std::vector<RouteFound> waiters;
+  std::vector<RouteWaiter> waiters;
+  // Who has joined the question later still has time.
+  bool again = !result && result.error().code == Errc::kTimeout && !stopped();
   {
     std::lock_guard lock{mutex_};
     const auto found = route_waiters_.find(topic);
     if (found == route_waiters_.end()) return;
-    waiters = std::move(found->second);
-    route_waiters_.erase(found);
+    again = again && !found->second.empty();
+    if (!again) {
+      waiters = std::move(found->second);
+      route_waiters_.erase(found);
+    }
   }
-  for (RouteFound& each : waiters) each(result);
+  if (again) return ask_for_route(topic);
+  for (RouteWaiter& each : waiters) {
+    env_.clock.cancel(each.timer);
+    each.found(result);
+  }
 }
 
 void Instance::install(const std::string& topic, const protocol::TopicRouteData& route) {

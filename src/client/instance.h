@@ -148,7 +148,8 @@ class Instance final : public std::enable_shared_from_this<Instance> {
   /// nobody knows the topic, and it cannot be made. `default_queues`: most queues of a new topic.
   void find_route(const std::string& topic, std::int32_t default_queues, Clock::Instant deadline,
                   RouteFound found);
-  /// Asks a name server whatever the table says; concurrent calls share one request.
+  /// Asks a name server whatever the table says. Concurrent calls share one request, and each waits
+  /// for as long as it says.
   void refresh_route(const std::string& topic, std::chrono::milliseconds timeout, RouteFound found);
   void update_routes();  ///< Of all topics of all roles.
 
@@ -186,6 +187,11 @@ class Instance final : public std::enable_shared_from_this<Instance> {
     ExtFields fields;
     Buffer body;
   };
+  struct RouteWaiter {
+    std::uint64_t number;
+    Clock::TimerId timer;
+    RouteFound found;
+  };
   struct Expected {
     Clock::Instant deadline;
     bool sent = false;
@@ -222,6 +228,8 @@ class Instance final : public std::enable_shared_from_this<Instance> {
                                             std::shared_ptr<const Prepared> prepared) const;
   void ask_prepared(std::shared_ptr<const Prepared> prepared, Clock::Instant deadline,
                     std::size_t attempts, Answered done);
+  void ask_for_route(const std::string& topic);
+  void end_waiter(const std::string& topic, std::uint64_t number);
   void route_answered(const std::string& topic, Result<remoting::OwnedCommand> answer);
   void find_default_route(const std::string& topic, std::int32_t default_queues,
                           Clock::Instant deadline, RouteFound found);
@@ -250,7 +258,8 @@ class Instance final : public std::enable_shared_from_this<Instance> {
   mutable std::mutex mutex_;
   std::map<std::string, std::shared_ptr<ProducerRole>> producers_;
   std::map<std::string, std::shared_ptr<ConsumerRole>> consumers_;
-  std::unordered_map<std::string, std::vector<RouteFound>> route_waiters_;
+  std::unordered_map<std::string, std::vector<RouteWaiter>> route_waiters_;  // of all asked for
+  std::uint64_t last_waiter_ = 0;
   std::unordered_map<std::string, Expected> replies_;
   std::unordered_map<std::string, std::int32_t> told_;  // heartbeat V2: address -> fingerprint
 

@@ -81,14 +81,7 @@ class SendingRules : public LoneClient {
     name_server_ = serve(kNameServer, 9'876);
     name_server_->answer = [this](const Request& request) {
       if (request.command.code != request::kGetRouteInfoByTopic) return request.responder.reply(0);
-      protocol::TopicRouteData route;
-      for (const auto& [name, address] : brokers_) {
-        route.broker_datas.push_back(
-            {.broker_addresses = {{0, address}}, .broker_name = name, .cluster = "c"});
-        route.queue_datas.push_back(
-            {.broker_name = name, .read_queue_nums = 1, .write_queue_nums = 1});
-      }
-      request.responder.reply(0, {}, protocol::NoFields{}, as_bytes(protocol::encode_body(route)));
+      tell_route(request.responder);
     };
   }
   ~SendingRules() override {
@@ -114,6 +107,16 @@ class SendingRules : public LoneClient {
     a_ = serve("10.0.0.2", 10'911);
     b_ = serve("10.0.0.3", 10'911);
     a_->answer = b_->answer = store;
+  }
+  void tell_route(const remoting::Responder& to) {
+    protocol::TopicRouteData route;
+    for (const auto& [name, address] : brokers_) {
+      route.broker_datas.push_back(
+          {.broker_addresses = {{0, address}}, .broker_name = name, .cluster = "c"});
+      route.queue_datas.push_back(
+          {.broker_name = name, .read_queue_nums = 1, .write_queue_nums = 1});
+    }
+    to.reply(0, {}, protocol::NoFields{}, as_bytes(protocol::encode_body(route)));
   }
   Instance& client(ClientConfig config = {}) {
     if (instance_) return *instance_;
@@ -328,6 +331,62 @@ TEST_F(SendingRules, ABrokerKnowsAProducerOnceItHasSentNotHalfAMinuteLater) {
   send(by, Mode::kSync);
   network_.advance(5s);
   EXPECT_EQ(a_->asked[request::kHeartBeat], 1) << "once is enough";
+}
+
+// ---- Look-ups of routes
+// ------------------------------------------------------------------------------
+
+TEST_F(SendingRules, ASendThatSharesALookUpEndsInItsOwnTime) {
+  start_brokers();
+  ProducerCore& by = producer();
+  name_server_->answer = hang;
+  const Sent patient = send(by, Mode::kAsync, 3s);
+  const Sent hasty = send(by, Mode::kSync, 200ms);
+  network_.advance(199ms);
+  EXPECT_FALSE(*hasty);
+  network_.advance(1ms);
+  ASSERT_TRUE(*hasty);
+  EXPECT_EQ((**hasty).error().code, Errc::kTimeout);
+  EXPECT_FALSE((**hasty).error().perhaps_done);
+  network_.advance(2'700ms);
+  EXPECT_FALSE(*patient);
+  network_.advance(100ms);
+  ASSERT_TRUE(*patient);
+  EXPECT_EQ((**patient).error().code, Errc::kTimeout);
+}
+
+TEST_F(SendingRules, ALookUpThatWasNotAnsweredIsRepeatedForWhoStillHasTime) {
+  start_brokers();
+  ProducerCore& by = producer();
+  const auto answer = std::exchange(name_server_->answer, hang);
+  const Sent hasty = send(by, Mode::kAsync, 100ms);
+  network_.advance(2s);
+  EXPECT_TRUE(*hasty);
+  const Sent patient = send(by, Mode::kSync, 2s);
+  name_server_->answer = answer;  // to what it is asked from now on
+  EXPECT_FALSE(*patient);
+  network_.advance(1'100ms);
+  ASSERT_TRUE(*patient);
+  EXPECT_TRUE(**patient) << (**patient).error().detail;
+}
+
+TEST_F(SendingRules, ASendThatJoinsTheLookUpOfAHastyOneHasItsOwnTimeToo) {
+  start_brokers();
+  ProducerCore& by = producer();
+  std::vector<remoting::Responder> open;
+  name_server_->answer = [&](const Request& request) { open.push_back(request.responder); };
+  const Sent hasty = send(by, Mode::kAsync, 100ms);
+  const Sent patient = send(by, Mode::kSync, 3s);
+  network_.advance(500ms);
+  ASSERT_TRUE(*hasty);
+  EXPECT_EQ((**hasty).error().code, Errc::kTimeout);
+  EXPECT_FALSE(*patient);
+  ASSERT_EQ(open.size(), 1u) << "they share one question";
+  tell_route(open.front());
+  network_.run();
+  ASSERT_TRUE(*patient);
+  EXPECT_TRUE(**patient) << (**patient).error().detail;
+  name_server_->answer = hang;  // `open` ends first
 }
 
 // ---- Hooks of requests
