@@ -62,6 +62,7 @@ class MemoryStore final : public store::MessageStore {
     queue(topic, queue_id).least = offset;
   }
   bool unreadable = false;                               ///< Its disk refuses to read.
+  bool deletes = true;                                   ///< Topics; or its disk refuses.
   bool resident = true;                                  ///< What get() says about its records.
   store::PutStatus next_status = store::PutStatus::kOk;  ///< What append() answers.
 
@@ -205,9 +206,11 @@ class MemoryStore final : public store::MessageStore {
     return all;
   }
 
-  void delete_topic(std::string_view topic) override {
+  Result<Ok> delete_topic(std::string_view topic) override {
+    if (!deletes) return Error{Errc::kIo, "the disk refuses"};
     std::lock_guard lock{mutex_};
     std::erase_if(queues_, [&](const auto& each) { return each.first.first == topic; });
+    return Ok{};
   }
   std::int32_t clean_expired_queues() override { return 0; }
   void delete_expired_segments() override {}

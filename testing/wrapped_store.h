@@ -57,7 +57,7 @@ class WrappedStore : public store::MessageStore {
   std::vector<store::QueueInfo> queues(std::string_view topic) override {
     return real_->queues(topic);
   }
-  void delete_topic(std::string_view topic) override { real_->delete_topic(topic); }
+  Result<Ok> delete_topic(std::string_view topic) override { return real_->delete_topic(topic); }
   std::int32_t clean_expired_queues() override { return real_->clean_expired_queues(); }
   void delete_expired_segments() override { real_->delete_expired_segments(); }
   store::StoreStatus status() override { return real_->status(); }

@@ -293,8 +293,9 @@ Answer clean_unused_topics(Context& context) {
         !each.topic.starts_with(protocol::kLmqPrefix))
       unused.insert(each.topic);
   for (const std::string& topic : unused) {
+    if (auto deleted = context.store.delete_topic(topic); !deleted)
+      return Answer::error(code::kSystemError, "not deleted: " + deleted.error().detail);
     context.env.log.info("queues of an unknown topic removed: topic={}", topic);
-    context.store.delete_topic(topic);
   }
   return {};
 }

@@ -53,26 +53,41 @@ Answer persisted(const Context& context, const Result<Ok>& done) {
   return Answer::error(code::kSystemError, "in force, but not written: " + done.error().detail);
 }
 
+/// Nothing more is sent to it from the beginning; after an error it is there as before.
+Result<Ok> delete_one_topic(Context& context, const std::string& topic) {
+  const TopicPtr present = context.topics.find(topic);
+  context.topics.remove(topic);
+  if (auto deleted = context.store.delete_topic(topic); !deleted) {
+    if (present) context.topics.update({*present});
+    return deleted;
+  }
+  context.offsets.remove_topic(topic);
+  context.stats.remove_topic(topic);
+  return Ok{};
+}
+
 Answer delete_topic(Context& context, const std::string& topic) {
   if (topic.find_first_not_of(' ') == std::string::npos)
     return Answer::error(code::kInvalidParameter, "The specified topic is blank.");
   if (context.settings().validate_system_topic && context.topics.is_system(topic))
     return Answer::error(code::kInvalidParameter,
                          "The topic[" + topic + "] is conflict with system topic.");
-  std::vector<std::string> gone{topic};
-  // The pop retry topics that its groups have for it.
+  std::vector<std::string> gone;
+  // The pop retry topics that its groups have for it. They go first: whoever asks again after an
+  // error finds those that are left.
   for (const std::string& group : context.offsets.groups_of(topic)) {
     for (const std::string& retry :
          {protocol::retry_topic(group) + "_" + topic, protocol::retry_topic(group) + "+" + topic}) {
       if (context.topics.contains(retry)) gone.push_back(retry);
     }
   }
-  for (const std::string& each : gone) {
-    context.topics.remove(each);
-    context.offsets.remove_topic(each);
-    context.store.delete_topic(each);
-    context.stats.remove_topic(each);
-  }
+  gone.push_back(topic);
+  for (const std::string& each : gone)
+    if (auto deleted = delete_one_topic(context, each); !deleted) {
+      context.env.log.error("a topic was not deleted: topic={} reason={}", each,
+                            deleted.error().detail);
+      return Answer::error(code::kSystemError, "not deleted: " + deleted.error().detail);
+    }
   context.env.log.info("topic deleted: topic={}", topic);
   return persisted(context, context.topics.persist());
 }

@@ -144,6 +144,23 @@ TEST_F(Administered, DeletesATopicWithAllThatHangsOnIt) {
   EXPECT_EQ(ask(peer_, request::kDeleteTopicInBroker, protocol::TopicRequest{"TBW102"}).code, 29);
 }
 
+TEST_F(Administered, KeepsATopicWhoseMessagesCannotBeDeleted) {
+  create("orders");
+  make_topic("%RETRY%g_orders", 1);
+  offsets_.commit("g", "orders", 0, 5);
+  store_.put({.topic = "orders"});
+  store_.deletes = false;
+  EXPECT_EQ(ask(peer_, request::kDeleteTopicInBroker, protocol::TopicRequest{"orders"}).code, 1);
+  EXPECT_TRUE(topics_.contains("orders"));
+  EXPECT_TRUE(topics_.contains("%RETRY%g_orders"));
+  EXPECT_TRUE(offsets_.find("g", "orders", 0));
+  store_.put({.topic = "forgotten"});
+  EXPECT_EQ(ask(peer_, request::kCleanUnusedTopic).code, 1);
+  store_.deletes = true;
+  EXPECT_EQ(ask(peer_, request::kDeleteTopicInBroker, protocol::TopicRequest{"orders"}).code, 0);
+  EXPECT_FALSE(topics_.contains("%RETRY%g_orders"));
+}
+
 TEST_F(Administered, CleansTheQueuesOfTopicsNobodyKnows) {
   store_.put({.topic = "forgotten"});
   store_.put({.topic = "t"});

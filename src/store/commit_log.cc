@@ -268,6 +268,20 @@ void CommitLog::append(std::span<Slot> batch, Clock::Duration patience) {
   events_.on_appended(times);
 }
 
+bool CommitLog::between_appends(Clock::Duration patience, const std::function<void()>& act) {
+  if (!append_mutex_.lock_within(patience)) return false;
+  std::lock_guard lock{append_mutex_, std::adopt_lock};
+  act();
+  return true;
+}
+
+/// One of its queues was taken away since it was looked up. The next one of that name begins anew.
+bool CommitLog::is_closed(const Slot& slot) {
+  return slot.queue->is_closed || std::ranges::any_of(slot.texts, [](const OffsetText& text) {
+           return text.lmq && text.lmq->is_closed;
+         });
+}
+
 void CommitLog::tell(const Result<Ok>& done) {
   if (done) {
     if (const auto before = refusals_.end(); before > 0)
@@ -319,6 +333,10 @@ void CommitLog::append_locked(std::span<Slot> batch, Clock::Duration& write) {
     const std::size_t size = append.records.size();
     if (size + protocol::kBlankRecordBytes > segment_bytes_) {
       append.status = PutStatus::kMessageIllegal;
+      continue;
+    }
+    if (is_closed(batch[i])) {
+      append.status = PutStatus::kServiceNotAvailable;
       continue;
     }
     std::size_t position = current ? current->written() + pending : segment_bytes_;

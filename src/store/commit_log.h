@@ -3,6 +3,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <deque>
+#include <functional>
 #include <mutex>
 #include <shared_mutex>
 #include <thread>
@@ -44,6 +45,10 @@ class CommitLog {
   /// Waits `patience` for the append lock; then all of the batch is kPageCacheBusy.
   void append(std::span<Slot> batch, Clock::Duration patience);
 
+  /// Does `act` while nothing is appended. False: others held the append lock for all of
+  /// `patience`.
+  bool between_appends(Clock::Duration patience, const std::function<void()>& act);
+
   std::int64_t min_offset() const;  ///< -1: no segment.
   std::int64_t end_offset() const { return end_.load(std::memory_order_acquire); }
   std::int64_t last_store_timestamp() const {
@@ -65,6 +70,7 @@ class CommitLog {
 
  private:
   void append_locked(std::span<Slot> batch, Clock::Duration& write);
+  static bool is_closed(const Slot& slot);
   void tell(const Result<Ok>& done);
   Result<std::shared_ptr<Segment>> open_segment(std::int64_t base);
   Result<Ok> open_last(std::int64_t base);

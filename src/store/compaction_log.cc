@@ -488,8 +488,13 @@ Result<Ok> CompactionLog::remove() {
   stop_compacting();
   std::scoped_lock lock{follow_mutex_, compact_mutex_};
   removed_ = true;
-  for (const std::string& directory : {place_.queue_directory, place_.log_directory})
+  for (const std::string& directory : {place_.queue_directory, place_.log_directory}) {
     if (auto gone = remove_tree(env_.files, directory); !gone) return gone;
+    // A power cut must not bring it back beside a topic of that name.
+    const std::string above = directory.substr(0, directory.rfind('/'));
+    if (!env_.files.stat(above)) continue;
+    if (auto gone = env_.files.sync_directory(above); !gone) return gone;
+  }
   change_files([](Files& files) { files.clear(); });
   return Ok{};
 }

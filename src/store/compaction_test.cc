@@ -240,13 +240,21 @@ TEST_F(Compacting, WhatHasNoKeyIsPassedOver) {
 
 TEST_F(Compacting, ADeletedTopicBeginsAnew) {
   open();
-  for (int i = 0; i < 14; ++i) send("C", "same", std::to_string(i));
-  compact_until(11);
-  store_->delete_topic("C");
-  EXPECT_FALSE(outside_.disk.files().stat("/store/compaction/compactionLog/C/0"));
-  EXPECT_EQ(send("C", "same", "again").queue_offset, 0);
-  settle();
-  EXPECT_THAT(read("C"), ElementsAre(Read{0, "same", "again"}));
+  for (const bool power_cut : {false, true}) {
+    for (int i = 0; i < 14; ++i) send("C", "same", std::to_string(i));
+    compact_until(11);
+    ASSERT_TRUE(store_->delete_topic("C"));
+    EXPECT_FALSE(outside_.disk.files().stat("/store/compaction/compactionLog/C/0"));
+    if (power_cut) {
+      outside_.disk.crash();
+      close();
+      open();
+    }
+    EXPECT_EQ(send("C", "same", "again").queue_offset, 0);
+    settle();
+    EXPECT_THAT(read("C"), ElementsAre(Read{0, "same", "again"}));
+    ASSERT_TRUE(store_->delete_topic("C"));
+  }
 }
 
 TEST_F(Compacting, WhatHasLeftTheCommitLogStays) {

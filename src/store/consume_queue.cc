@@ -579,24 +579,33 @@ std::vector<std::shared_ptr<ConsumeQueue>> ConsumeQueues::of_topic(std::string_v
   return all;
 }
 
-void ConsumeQueues::remove_topic(std::string_view topic) {
-  std::map<std::int32_t, std::shared_ptr<ConsumeQueue>> queues;
+void ConsumeQueues::remove_closed(std::string_view topic) {
+  std::vector<std::shared_ptr<ConsumeQueue>> closed;
+  bool all = false;
   {
     std::unique_lock lock{mutex_};
     const auto found = topics_.find(topic);
     if (found == topics_.end()) return;
-    queues.swap(found->second);
-    topics_.erase(found);
+    std::erase_if(found->second, [&](const auto& each) {
+      if (each.second->is_closed) closed.push_back(each.second);
+      return each.second->is_closed.load();
+    });
+    all = found->second.empty();
+    if (all) topics_.erase(found);
   }
-  for (const auto& [id, queue] : queues) {
+  for (const auto& queue : closed) {
     queue->is_removed = true;
     if (auto removed = queue->remove_all(); !removed)
       env_.log.error("cannot remove a consume queue: {}", removed.error().detail);
   }
+  if (all) remove_topic_directories(std::string{topic});
+}
+
+void ConsumeQueues::remove_topic_directories(const std::string& topic) {
   std::vector<std::string> directories{layout_.simple.directory, layout_.batch.directory};
   if (layout_.extension) directories.push_back(layout_.extension->directory);
   for (const std::string& directory : directories) {
-    if (auto removed = remove_tree(env_.files, directory + "/" + std::string{topic}); !removed)
+    if (auto removed = remove_tree(env_.files, directory + "/" + topic); !removed)
       env_.log.error("cannot remove a topic's directory: {}", removed.error().detail);
   }
 }

@@ -96,6 +96,7 @@ class ConsumeQueue {
 
   std::int64_t next_offset = 0;         ///< Append lock: the queue offset the next message gets.
   bool noted_unsynced = false;          ///< ConsumeQueues' unsynced mutex.
+  std::atomic<bool> is_closed{false};   ///< Set under the append lock: takes no more messages.
   std::atomic<bool> is_removed{false};  ///< Taken out of ConsumeQueues.
   bool is_compacted = false;            ///< Set when it comes into being: Compaction follows it.
 
@@ -200,8 +201,12 @@ class ConsumeQueues {
   /// False: not all are; the log says why. One thread at a time.
   bool sync(std::int64_t least_bytes);
   std::size_t topic_count(std::string_view prefix) const;  ///< Topics whose name begins so.
-  /// Takes the topic's queues out of the table and removes their files.
-  void remove_topic(std::string_view topic);
+  /// While it is held no entry is written and no queue is taken away, so that a queue's files are
+  /// gone before another of its name writes its own.
+  [[nodiscard]] std::unique_lock<std::mutex> hold_still() { return std::unique_lock{still_mutex_}; }
+  /// Takes the topic's closed queues out of the table and removes their files. Under hold_still(),
+  /// but in recovery, and so is remove().
+  void remove_closed(std::string_view topic);
   void remove(const ConsumeQueue& queue);
 
  private:
@@ -212,6 +217,7 @@ class ConsumeQueues {
                                                QueueKind kind);
   std::vector<std::shared_ptr<ConsumeQueue>> take_unsynced();
   bool sync_one_by_one(std::span<const std::shared_ptr<ConsumeQueue>> queues);
+  void remove_topic_directories(const std::string& topic);
   bool sync_together(std::span<const std::shared_ptr<ConsumeQueue>> queues);
   const std::string& directory_of(QueueKind kind) const {
     return kind == QueueKind::kBatch ? layout_.batch.directory : layout_.simple.directory;
@@ -220,6 +226,7 @@ class ConsumeQueues {
   Env& env_;
   FileCache& cache_;
   const Layout layout_;
+  std::mutex still_mutex_;
   mutable std::shared_mutex mutex_;
   TextMap<std::map<std::int32_t, std::shared_ptr<ConsumeQueue>>> topics_;
   std::mutex unsynced_mutex_;

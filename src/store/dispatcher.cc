@@ -16,11 +16,13 @@ constexpr std::size_t kRoundRecords = 8'192;
 }  // namespace
 
 Dispatcher::Dispatcher(Env& env, const StoreConfig& config, CommitLog& log, ConsumeQueues& queues,
-                       Compaction& compaction, Index& index, StoreEvents& events)
+                       const DeletedTopics& deleted, Compaction& compaction, Index& index,
+                       StoreEvents& events)
     : env_{env},
       config_{config},
       log_{log},
       queues_{queues},
+      deleted_{deleted},
       compaction_{compaction},
       index_{index},
       events_{events} {}
@@ -108,15 +110,10 @@ void Dispatcher::take(const protocol::Message& message) {
   const Wanted wanted{message.properties};
   const std::int32_t type = message.sys_flag & protocol::sys_flag::kTransactionMask;
   if (type == 0 || type == protocol::sys_flag::kCommit) {
-    if (!last_queue_ || last_queue_->is_removed || last_queue_->queue_id() != message.queue_id ||
-        last_queue_->topic() != message.topic)
-      last_queue_ = queues_.find_or_create(message.topic, message.queue_id);
-    if (!last_queue_->has_pending()) touched_.push_back(last_queue_);
     const std::int64_t tags = tags_code(message, wanted);
     if (config_.queue_extension)
       bit_map_ = events_.filter_bit_map(message.topic, message.properties);
-    take_into(*last_queue_, message.queue_offset,
-              last_queue_->kind() == QueueKind::kBatch ? messages_of(message) : 1, tags, message);
+    if (!deleted_.covers(message.topic, message.physical_offset)) take_into_own(tags, message);
     if (config_.lmq && config_.multi_dispatch && may_name_lmqs(message.topic))
       take_into_lmqs(tags, message);
   }
@@ -129,6 +126,16 @@ void Dispatcher::take(const protocol::Message& message) {
                 .sys_flag = message.sys_flag});
   }
   taken_timestamp_ = message.store_timestamp;
+}
+
+void Dispatcher::take_into_own(std::int64_t tags_code, const protocol::Message& message) {
+  if (!last_queue_ || last_queue_->is_removed || last_queue_->queue_id() != message.queue_id ||
+      last_queue_->topic() != message.topic)
+    last_queue_ = queues_.find_or_create(message.topic, message.queue_id);
+  if (!last_queue_->has_pending()) touched_.push_back(last_queue_);
+  take_into(*last_queue_, message.queue_offset,
+            last_queue_->kind() == QueueKind::kBatch ? messages_of(message) : 1, tags_code,
+            message);
 }
 
 void Dispatcher::take_into(ConsumeQueue& queue, std::int64_t queue_offset, std::int32_t messages,
@@ -154,6 +161,7 @@ void Dispatcher::take_into(ConsumeQueue& queue, std::int64_t queue_offset, std::
 /// is read again makes the same queues again.
 void Dispatcher::take_into_lmqs(std::int64_t tags_code, const protocol::Message& message) {
   for (const LmqPlace& place : lmq_places(message)) {
+    if (deleted_.covers(place.name, message.physical_offset)) continue;
     const auto queue = queues_.find_or_create(place.name, 0);
     if (!queue->has_pending()) touched_.push_back(queue);
     take_into(*queue, place.offset, 1, tags_code, message);
@@ -173,11 +181,30 @@ Result<Ok> Dispatcher::write_pending() {
 
 Result<Ok> Dispatcher::write_touched() {
   for (const auto& queue : touched_) {
+    if (queue->is_removed) continue;  // its files may be another's by now
     if (auto written = queue->write_pending(); !written) return written;
   }
   queues_.note_unsynced(touched_);
   last_timestamp_.store(taken_timestamp_, std::memory_order_release);
   return Ok{};
+}
+
+/// Without queue entries the messages cannot be read: waits for room on the disk, nothing is
+/// skipped.
+void Dispatcher::write_patiently(std::unique_lock<std::mutex>& still) {
+  while (!stopping_) {
+    auto written = write_touched();
+    if (written) break;
+    env_.log.error("consume queues cannot be written, trying again: {}", written.error().detail);
+    stuck_ = true;
+    still.unlock();  // a topic that is deleted makes room
+    {
+      std::unique_lock lock{retry_mutex_};
+      retry_.wait_for(lock, 1s, [&] { return stopping_.load(); });
+    }
+    still.lock();
+  }
+  stuck_ = false;
 }
 
 /// One look at the log. False: nothing to do.
@@ -191,6 +218,7 @@ bool Dispatcher::round() {
   const Bytes bytes = segment->read(static_cast<std::size_t>(position - segment->base()),
                                     static_cast<std::size_t>(limit - position));
   arrivals_.clear();
+  auto still = queues_.hold_still();
   std::size_t at = 0;
   while (at < bytes.size() && at < kRoundBytes && arrivals_.size() < kRoundRecords) {
     const protocol::RecordCheck check = protocol::check_record(bytes.subspan(at), false);
@@ -213,20 +241,11 @@ bool Dispatcher::round() {
       arrivals_[i].record = bytes.subspan(at, static_cast<std::size_t>(check.size));
     at += static_cast<std::size_t>(check.size);
   }
-  while (!stopping_) {
-    auto written = write_touched();
-    if (written) break;
-    // Without queue entries the messages cannot be read: wait for room on the disk, nothing is
-    // skipped.
-    env_.log.error("consume queues cannot be written, trying again: {}", written.error().detail);
-    stuck_ = true;
-    std::unique_lock lock{retry_mutex_};
-    retry_.wait_for(lock, 1s, [&] { return stopping_.load(); });
-  }
-  stuck_ = false;
+  write_patiently(still);
   for (const auto& queue : touched_)
-    if (queue->is_compacted) compaction_.follow(*queue);
+    if (queue->is_compacted && !queue->is_removed) compaction_.follow(*queue);
   touched_.clear();
+  still.unlock();
   position_.store(position + static_cast<std::int64_t>(at), std::memory_order_release);
   if (!arrivals_.empty()) events_.on_arrivals(arrivals_);
   return true;

@@ -9,6 +9,7 @@
 #include "protocol/message.h"
 #include "store/commit_log.h"
 #include "store/compaction.h"
+#include "store/deleted_topics.h"
 #include "store/index.h"
 
 namespace apogee::store {
@@ -19,7 +20,8 @@ namespace apogee::store {
 class Dispatcher {
  public:
   Dispatcher(Env& env, const StoreConfig& config, CommitLog& log, ConsumeQueues& queues,
-             Compaction& compaction, Index& index, StoreEvents& events);
+             const DeletedTopics& deleted, Compaction& compaction, Index& index,
+             StoreEvents& events);
   ~Dispatcher();
 
   /// Recovery: one record into queue and index, without telling anybody.
@@ -43,7 +45,9 @@ class Dispatcher {
   void run();
   bool round();
   Result<Ok> write_touched();
+  void write_patiently(std::unique_lock<std::mutex>& still);
   void take(const protocol::Message& message);
+  void take_into_own(std::int64_t tags_code, const protocol::Message& message);
   void take_into(ConsumeQueue& queue, std::int64_t queue_offset, std::int32_t messages,
                  std::int64_t tags_code, const protocol::Message& message);
   void take_into_lmqs(std::int64_t tags_code, const protocol::Message& message);
@@ -54,6 +58,7 @@ class Dispatcher {
   const StoreConfig& config_;
   CommitLog& log_;
   ConsumeQueues& queues_;
+  const DeletedTopics& deleted_;
   Compaction& compaction_;
   Index& index_;
   StoreEvents& events_;

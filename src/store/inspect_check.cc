@@ -6,6 +6,7 @@
 
 #include "protocol/json.h"
 #include "protocol/names.h"
+#include "store/deleted_topics.h"
 #include "store/inspect.h"
 #include "store/inspect_state.h"
 
@@ -65,13 +66,16 @@ class Checker {
   CheckReport report_;
   std::map<std::string, std::uint64_t> told_;
   std::map<std::pair<std::string, std::int32_t>, SeenQueue> seen_;
+  DeletedTopics::Marks deleted_;  // as far as they can be read
   std::int64_t log_end_ = 0;
   std::int64_t last_store_timestamp_ = 0;
   bool unclean_ = false;
 };
 
 Checker::Checker(Inspection::State& state, const std::function<void(const Finding&)>& found)
-    : s_{state}, found_{found}, unclean_{state.files.stat(state.path("abort")).has_value()} {}
+    : s_{state}, found_{found}, unclean_{state.files.stat(state.path("abort")).has_value()} {
+  if (auto marks = DeletedTopics::read(s_.files, s_.options.root)) deleted_ = *std::move(marks);
+}
 
 void Checker::tell(Finding finding) {
   ++(finding.weight == Finding::Weight::kDamage ? report_.damages : report_.notes);
@@ -123,6 +127,8 @@ void Checker::follow_queue(const LogItem& item) {
   const Message& message = item.message;
   const std::int32_t transaction = message.sys_flag & sys_flag::kTransactionMask;
   if (transaction == sys_flag::kPrepared || transaction == sys_flag::kRollback) return;
+  const auto deleted = deleted_.find(message.topic);
+  if (deleted != deleted_.end() && item.offset() < deleted->second) return;
   std::int64_t step = 1;
   if ((message.sys_flag & sys_flag::kInnerBatch) != 0) {
     std::int64_t count = 1;
@@ -392,6 +398,11 @@ Result<Ok> Checker::check_config() {
   for (const DirectoryEntry& entry : *entries) {
     if (entry.is_directory || !entry.name.ends_with(".json")) continue;
     const std::string path = s_.path("config/") + entry.name;
+    if (entry.name == DeletedTopics::kFile) {
+      if (auto marks = DeletedTopics::read(s_.files, s_.options.root); !marks)
+        damage(path, 0, marks.error().detail, "messages of deleted topics may come back");
+      continue;
+    }
     auto text = read_file(s_.files, path);
     if (!text) return text.error();
     auto json = protocol::parse_json(*text);

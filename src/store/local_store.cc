@@ -55,6 +55,7 @@ LocalStore::LocalStore(Env& env, const StoreConfig& config, StoreEvents& events)
                      return events.is_batch_topic(topic) ? QueueKind::kBatch : QueueKind::kSimple;
                    },
                .is_compacted = [this](std::string_view topic) { return is_compacted(topic); }}},
+      deleted_{env, config.root},
       damages_{env.log},
       compaction_{env, config_, log_, queues_, damages_},
       index_{
@@ -64,7 +65,7 @@ LocalStore::LocalStore(Env& env, const StoreConfig& config, StoreEvents& events)
            .unit_count = config.index_units,
            .on_file_durable =
                [this](std::int64_t timestamp) { checkpoint_->index_timestamp.store(timestamp); }}},
-      dispatcher_{env, config_.now(), log_, queues_, compaction_, index_, events},
+      dispatcher_{env, config_.now(), log_, queues_, deleted_, compaction_, index_, events},
       retention_{env, *this, {commit_log_directory_}, queue_directory_},
       scrub_{env, config_, log_, damages_},
       memory_bytes_{machine_memory_bytes()} {}
@@ -197,7 +198,7 @@ void LocalStore::append(std::span<Append* const> batch) {
       slots.push_back(std::move(slot));
   }
   if (slots.empty()) return;
-  log_.append(slots, std::chrono::milliseconds{config_.now().page_cache_busy_ms});
+  log_.append(slots, patience());
   // With SYNC_FLUSH there is nothing to see before the next sync, which wakes the dispatcher.
   if (config_.now().flush_disk_type == FlushDiskType::kAsyncFlush) {
     dispatcher_.wake();
@@ -319,17 +320,47 @@ void LocalStore::set_disk_full(bool full, std::string_view why) {
     env_.log.info("sends are accepted again: {}", why);
 }
 
+/// Its queues are closed first, so that all of their messages are before the mark and none is
+/// behind it.
+Result<Ok> LocalStore::delete_topic(std::string_view topic) {
+  std::lock_guard removing{removing_mutex_};
+  std::vector<std::shared_ptr<ConsumeQueue>> gone;
+  std::int64_t end = 0;
+  const bool closed = log_.between_appends(patience(), [&] {
+    gone = queues_.of_topic(topic);
+    for (const auto& queue : gone) queue->is_closed = true;
+    end = log_.end_offset();
+  });
+  if (!closed)
+    return Error{Errc::kTimeout, "messages are being stored, and the disk does not answer"};
+  if (!gone.empty()) {
+    if (auto marked = deleted_.mark(topic, end, log_.min_offset()); !marked) {
+      for (const auto& queue : gone) queue->is_closed = false;
+      return marked;
+    }
+  }
+  const auto still = queues_.hold_still();
+  queues_.remove_closed(topic);
+  compaction_.remove_topic(topic);
+  return Ok{};
+}
+
 std::int32_t LocalStore::clean_expired_queues() {
+  std::lock_guard removing{removing_mutex_};
   const std::int64_t begin = log_.min_offset();
   std::int32_t count = 0;
   for (const auto& queue : queues_.all()) {
     if (protocol::is_system_topic(queue->topic()) || queue->max_offset() == 0 ||
         queue->is_compacted)  // it numbers the messages of its compaction log
       continue;
-    if (queue->physical_end() >= 0 && queue->physical_end() <= begin) {
-      queues_.remove(*queue);
-      ++count;
-    }
+    if (queue->physical_end() < 0 || queue->physical_end() > begin) continue;
+    // Not while a message is on its way to it.
+    const bool closed = log_.between_appends(
+        patience(), [&] { queue->is_closed = queue->next_offset == queue->max_offset(); });
+    if (!closed || !queue->is_closed) continue;
+    const auto still = queues_.hold_still();
+    queues_.remove(*queue);
+    ++count;
   }
   return count;
 }

@@ -6,6 +6,7 @@
 #include "store/commit_log.h"
 #include "store/compaction.h"
 #include "store/damages.h"
+#include "store/deleted_topics.h"
 #include "store/dispatcher.h"
 #include "store/flusher.h"
 #include "store/index.h"
@@ -51,10 +52,7 @@ class LocalStore final : public MessageStore, private RetentionTarget {
   std::vector<QueueInfo> queues(std::string_view topic) override {
     return infos(queues_.of_topic(topic));
   }
-  void delete_topic(std::string_view topic) override {
-    queues_.remove_topic(topic);
-    compaction_.remove_topic(topic);
-  }
+  Result<Ok> delete_topic(std::string_view topic) override;
   std::int32_t clean_expired_queues() override;
   void delete_expired_segments() override { retention_.trigger(); }
   StoreStatus status() override;
@@ -67,8 +65,9 @@ class LocalStore final : public MessageStore, private RetentionTarget {
 
  private:
   // Recovery.
+  std::optional<std::int64_t> drop_deleted_queues();
   std::int64_t first_segment_to_scan(const std::vector<std::shared_ptr<Segment>>& segments,
-                                     bool clean) const;
+                                     bool clean, std::optional<std::int64_t> dropped_from) const;
   Result<std::optional<std::int64_t>> durable_behind(std::int64_t offset, bool nothing_there) const;
   Result<Ok> recover(bool clean);
   Result<Ok> begin_empty();
@@ -100,6 +99,9 @@ class LocalStore final : public MessageStore, private RetentionTarget {
   PutStatus leave_crc_room(Append& append, std::list<Buffer>& rewritten);
   PutStatus leave_offset_room(CommitLog::Slot& slot, std::list<Buffer>& rewritten);
   void flush_queues(bool thorough);
+  std::chrono::milliseconds patience() const {
+    return std::chrono::milliseconds{config_.now().page_cache_busy_ms};
+  }
   static std::vector<QueueInfo> infos(const std::vector<std::shared_ptr<ConsumeQueue>>& queues);
 
   // Reading.
@@ -124,6 +126,7 @@ class LocalStore final : public MessageStore, private RetentionTarget {
   std::unique_ptr<Checkpoint> checkpoint_;
   CommitLog log_;
   ConsumeQueues queues_;
+  DeletedTopics deleted_;
   Damages damages_;
   Compaction compaction_;
   Index index_;
@@ -137,6 +140,7 @@ class LocalStore final : public MessageStore, private RetentionTarget {
   const std::int64_t memory_bytes_;
   std::int64_t written_from_ = 0;  // what is before it in the log was written by an earlier process
   std::atomic<bool> accepting_{false}, disk_full_{false}, queues_broken_{false};
+  std::mutex removing_mutex_;  // held by who takes queues away
   mutable std::mutex why_mutex_;
   Refusals refused_reads_;  // of queues
   std::string disk_full_because_;

@@ -229,8 +229,9 @@ class MessageStore {
   virtual std::vector<QueueInfo> queues() = 0;
   virtual std::vector<QueueInfo> queues(std::string_view topic) = 0;
 
-  virtual void delete_topic(
-      std::string_view topic) = 0;  ///< Its consume queues; the log keeps the records.
+  /// Its consume queues; the log keeps the records. Those of a topic of that name that is made
+  /// later are told from them, also by a recovery. After an error the topic is as before.
+  virtual Result<Ok> delete_topic(std::string_view topic) = 0;
   virtual std::int32_t
   clean_expired_queues() = 0;  ///< Queues whose last message left the log. Returns how many.
   virtual void delete_expired_segments() = 0;  ///< Manual trigger of retention.

@@ -1,13 +1,17 @@
 #include "store/message_store.h"
 
+#include <atomic>
 #include <future>
 #include <random>
+#include <thread>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "testing/eventually.h"
 #include "testing/manual_clock.h"
 #include "testing/store_on_disk.h"
+#include "testing/wrapped_files.h"
 
 namespace apogee::store {
 namespace {
@@ -26,6 +30,18 @@ class Store : public testing::StoreOnDisk<StoreEvents> {
     const Properties properties{{protocol::property::kKeys, std::string{keys}},
                                 {protocol::property::kTags, std::string{tags}}};
     return append(topic, encoded(topic, body, properties, 0, queue), queue);
+  }
+  void delete_topic(std::string_view topic) {
+    const auto deleted = store().delete_topic(topic);
+    ASSERT_TRUE(deleted) << deleted.error().detail;
+  }
+  /// With SYNC_FLUSH readers see what is on disk.
+  void flush() {
+    std::promise<PutStatus> done;
+    store().when_durable(store().status().commit_log_max_offset,
+                         [&](PutStatus status) { done.set_value(status); });
+    EXPECT_EQ(done.get_future().get(), PutStatus::kOk);
+    wait_dispatched();
   }
   std::vector<std::string> read_all(std::string_view topic, std::int32_t queue,
                                     const MessageFilter* filter = nullptr) {
@@ -56,10 +72,253 @@ TEST_F(Store, ADeletedTopicThatComesAgainCanBeRead) {
   open();
   send("T", 0, "before");
   wait_dispatched();
-  store().delete_topic("T");
+  delete_topic("T");
   EXPECT_EQ(send("T", 0, "after").queue_offset, 0);
   wait_dispatched();
   EXPECT_EQ(read_all("T", 0), std::vector<std::string>{"after"});
+}
+
+TEST_F(Store, ATopicThatComesAgainKeepsItsMessagesAndNoneOfTheDeletedOnes) {
+  open();
+  for (int i = 0; i < 10; ++i) send("T", 0, "before");
+  wait_dispatched();
+  delete_topic("T");
+  send("T", 0, "after");
+  wait_dispatched();
+  kill();
+  open();
+  EXPECT_EQ(read_all("T", 0), std::vector<std::string>{"after"});
+  EXPECT_EQ(send("T", 0, "one more").queue_offset, 1);
+  wait_dispatched();
+  EXPECT_EQ(read_all("T", 0), (std::vector<std::string>{"after", "one more"}));
+}
+
+TEST_F(Store, ADeletedTopicDoesNotComeBackWithAStart) {
+  open();
+  for (int queue = 0; queue < 4; ++queue) send("T", queue, "before");
+  send("other", 0, "stays");
+  wait_dispatched();
+  delete_topic("T");
+  close();
+  ASSERT_TRUE(outside_.disk.files().create_directories("/store/consumequeue/T/7"));
+  open();
+  EXPECT_TRUE(store().queues("T").empty());
+  send("T", 1, "after");
+  wait_dispatched();
+  kill();
+  open();
+  EXPECT_EQ(store().queues("T").size(), 1);
+  EXPECT_EQ(read_all("T", 1), std::vector<std::string>{"after"});
+  EXPECT_EQ(read_all("other", 0), std::vector<std::string>{"stays"});
+}
+
+TEST_F(Store, MessagesThatAreNotInTheirQueuesYetGoWithTheirTopic) {
+  config_.flush_disk_type = FlushDiskType::kSyncFlush;
+  config_.flush_interval_ms = config_.flush_thorough_interval_ms = 1'000'000;  // when asked only
+  open();
+  for (int i = 0; i < 3; ++i) send("T", 0, "before");
+  EXPECT_EQ(store().max_offset("T", 0), 0);
+  delete_topic("T");
+  flush();
+  EXPECT_EQ(send("T", 0, "after").queue_offset, 0);
+  flush();
+  EXPECT_EQ(read_all("T", 0), std::vector<std::string>{"after"});
+}
+
+TEST_F(Store, ATopicStaysAsItIsWhenItsDeletionCannotBeWritten) {
+  open();
+  send("T", 0, "first");
+  wait_dispatched();
+  using Operation = testing::ForgetfulDisk::Operation;
+  for (const auto operation : {Operation::kOpen, Operation::kWrite, Operation::kSync,
+                               Operation::kRename, Operation::kSyncDirectory}) {
+    outside_.disk.inject(
+        {.operation = operation,
+         .path_part = operation == Operation::kSyncDirectory ? "config" : "deletedTopics"});
+    EXPECT_FALSE(store().delete_topic("T"));
+    outside_.disk.clear_faults();
+  }
+  EXPECT_EQ(send("T", 0, "second").queue_offset, 1);
+  wait_dispatched();
+  kill();
+  open();
+  EXPECT_EQ(read_all("T", 0), (std::vector<std::string>{"first", "second"}));
+}
+
+TEST_F(Store, WhatIsStoredWhereAPowerCutTookADeletedTopicsMessagesIsNotTakenForThem) {
+  config_.flush_interval_ms = config_.flush_thorough_interval_ms = 1'000'000;
+  open();
+  for (int i = 0; i < 10; ++i) send("T", 0, "before");
+  wait_dispatched();
+  delete_topic("T");
+  outside_.disk.crash();
+  close();
+  open();
+  ASSERT_EQ(store().status().commit_log_max_offset, 0);
+  send("T", 0, "after");
+  wait_dispatched();
+  kill();
+  open();
+  EXPECT_EQ(read_all("T", 0), std::vector<std::string>{"after"});
+}
+
+TEST_F(Store, QueueFilesOfADeletedTopicThatAreStillThereHideNoMessage) {
+  open();
+  for (int i = 0; i < 10; ++i) send("T", 0, "before");
+  send("other", 0, "stays");
+  wait_dispatched();
+  outside_.disk.inject({.operation = testing::ForgetfulDisk::Operation::kRemove,
+                        .times = testing::ForgetfulDisk::kForever,
+                        .path_part = "/consumequeue/T"});
+  delete_topic("T");
+  outside_.disk.clear_faults();
+  for (int i = 0; i < 3; ++i) send("T", 0, "after");
+  wait_dispatched();
+  for (const bool clean : {true, false}) {
+    clean ? close() : kill();
+    open();
+    EXPECT_EQ(read_all("T", 0), (std::vector<std::string>{"after", "after", "after"}));
+    EXPECT_EQ(read_all("other", 0), std::vector<std::string>{"stays"});
+  }
+}
+
+TEST_F(Store, APowerCutBringsNoDeletedTopicBack) {
+  open();
+  for (int i = 0; i < 10; ++i) send("T", 0, "before");
+  close();
+  open();
+  delete_topic("T");
+  send("T", 0, "after");
+  flush();
+  outside_.disk.crash();
+  close();
+  open();
+  EXPECT_EQ(read_all("T", 0), std::vector<std::string>{"after"});
+}
+
+TEST_F(Store, WhatIsSentWhileItsTopicIsDeletedGoesWithItOrStays) {
+  open();
+  std::atomic<bool> enough{false};
+  std::vector<std::string> stays;  // the sender, then the test
+  std::thread sender{[&] {
+    for (int i = 0; !enough; ++i) {
+      const std::string body = std::to_string(i);
+      const Append sent = send("T", 0, body);
+      if (sent.status != PutStatus::kOk) continue;
+      if (sent.queue_offset == 0) stays.clear();
+      stays.push_back(body);
+    }
+  }};
+  for (int i = 0; i < 30; ++i) {
+    delete_topic("T");
+    EXPECT_TRUE(testing::eventually([&] { return store().max_offset("T", 0) > 3; }));
+  }
+  enough = true;
+  sender.join();
+  wait_dispatched();
+  EXPECT_EQ(read_all("T", 0), stays);
+  kill();
+  open();
+  EXPECT_EQ(read_all("T", 0), stays);
+}
+
+class DoesSomethingMeanwhile final : public testing::WrappedFiles {
+ public:
+  using WrappedFiles::WrappedFiles;
+  Result<Ok> rename(const std::string& from, const std::string& to) override {
+    if (to.ends_with("deletedTopics.json")) something();
+    return WrappedFiles::rename(from, to);
+  }
+  std::function<void()> something;
+};
+
+TEST_F(Store, ATopicTakesNoMessagesWhileItsDeletionIsWritten) {
+  DoesSomethingMeanwhile files{outside_.disk.files()};
+  env_ = std::make_unique<Env>(
+      Env{*clock_, files, outside_.network, *workers_, outside_.random, outside_.log});
+  auto opened = MessageStore::open(*env_, config_, events_);
+  ASSERT_TRUE(opened) << opened.error().detail;
+  store_ = *std::move(opened);
+  store().start();
+  for (int i = 0; i < 3; ++i) send("T", 0, "before");
+  files.something = [&] {
+    EXPECT_EQ(send("T", 0, "too late").status, PutStatus::kServiceNotAvailable);
+    EXPECT_EQ(send("T", 1, "early").queue_offset, 0) << "the deleted topic had no such queue";
+  };
+  delete_topic("T");
+  EXPECT_EQ(send("T", 0, "after").queue_offset, 0);
+  EXPECT_EQ(send("T", 1, "after").queue_offset, 1);
+  wait_dispatched();
+  for (const bool again : {false, true}) {
+    EXPECT_EQ(read_all("T", 0), std::vector<std::string>{"after"});
+    EXPECT_EQ(read_all("T", 1), (std::vector<std::string>{"early", "after"}));
+    if (again) break;
+    kill();
+    open();
+  }
+  close();
+}
+
+TEST_F(Store, AnExpiredQueueStaysWhileAMessageIsOnItsWayToIt) {
+  config_.flush_disk_type = FlushDiskType::kSyncFlush;
+  config_.flush_interval_ms = config_.flush_thorough_interval_ms = 1'000'000;  // when asked only
+  config_.reserved_hours = 1;
+  open();
+  send("T", 0, "expires");
+  while (store().status().commit_log_max_offset < 2 * config_.commit_log_file_bytes)
+    send("other", 0, std::string(1'000, 'x'));
+  flush();
+  outside_.disk.set_modified_ms("/store/commitlog/00000000000000000000", 1);
+  store().delete_expired_segments();
+  ASSERT_TRUE(testing::eventually([&] { return store().status().commit_log_min_offset > 0; }));
+  send("T", 0, "on its way");
+  EXPECT_EQ(store().clean_expired_queues(), 0);
+  flush();
+  send("T", 0, "next");
+  flush();
+  EXPECT_EQ(read_all("T", 0), (std::vector<std::string>{"on its way", "next"}));
+}
+
+TEST_F(Store, AStartDoesNotReadTheLogOfATopicThatIsDeleted) {
+  open();
+  send("other", 0, "stays");
+  while (store().status().commit_log_max_offset < 3 * config_.commit_log_file_bytes)
+    send("T", 0, std::string(1'000, 'x'));
+  wait_dispatched();
+  delete_topic("T");
+  close();
+  open();
+  EXPECT_THAT(outside_.log.lines(LogLevel::kInfo),
+              ::testing::Contains(::testing::HasSubstr("records_read=1 ")));
+}
+
+TEST_F(Store, ADamagedTableOfDeletedTopicsIsToldAndTheStoreOpens) {
+  open();
+  send("T", 0, "before");
+  wait_dispatched();
+  delete_topic("T");
+  send("T", 0, "after");
+  close();
+  const std::string path = "/store/config/deletedTopics.json";
+  const auto text = read_file(outside_.disk.files(), path);
+  ASSERT_TRUE(text);
+  for (std::size_t byte = 0; byte < text->size(); ++byte) {
+    ASSERT_TRUE(outside_.disk.flip_bit(path, byte * 8 + 1));
+    open();
+    EXPECT_THAT(read_all("T", 0), ::testing::Contains("after")) << "byte " << byte;
+    close();
+    ASSERT_TRUE(outside_.disk.flip_bit(path, byte * 8 + 1));
+  }
+  ASSERT_TRUE(outside_.disk.flip_bit(path, 1));
+  open();
+  EXPECT_THAT(outside_.log.lines(LogLevel::kError),
+              ::testing::Contains(::testing::HasSubstr("deleted topics may come back")));
+  EXPECT_EQ(send("T", 0, "more").status, PutStatus::kOk);
+  wait_dispatched();
+  delete_topic("T");
+  close();
+  open();
+  EXPECT_TRUE(store().queues("T").empty());
 }
 
 TEST_F(Store, AQueueThatTheDiskDoesNotGiveNowIsNotPassedOver) {

@@ -195,7 +195,7 @@ TEST_F(Extended, FilesGoWithTheEntriesThatLeadThereAndWithTheTopic) {
   EXPECT_NE(files().front(), "0000");
   EXPECT_EQ(bodies(OnlyTag{"A"}).size(),
             static_cast<std::size_t>(40 - store_->min_offset("t", 0)) * 1'000);
-  store_->delete_topic("t");
+  ASSERT_TRUE(store_->delete_topic("t"));
   EXPECT_TRUE(files().empty());
 }
 

@@ -28,6 +28,7 @@ Result<Ok> LocalStore::load() {
   if (auto made = env_.files.create_directories(queue_directory_); !made) return made;
   if (auto loaded = log_.load(); !loaded) return loaded;  // syncs the root's names, too
   if (auto loaded = queues_.load(clean); !loaded) return loaded;
+  if (auto loaded = deleted_.load(); !loaded) return loaded;
   auto checkpoint = Checkpoint::open(env_.files, config_.now().root + "/checkpoint");
   if (!checkpoint) return checkpoint.error();
   checkpoint_ = *std::move(checkpoint);
@@ -42,15 +43,36 @@ Result<Ok> LocalStore::load() {
                            .is_compacted = [this](auto topic) { return is_compacted(topic); }});
 }
 
+/// Queues without a message behind their topic's mark: their files could not be removed, or a power
+/// cut brought them back, in place of those of a topic of that name. From where on such a topic may
+/// have messages; nullopt: there were none.
+std::optional<std::int64_t> LocalStore::drop_deleted_queues() {
+  std::optional<std::int64_t> from;
+  for (const auto& queue : queues_.all()) {
+    const std::int64_t mark = deleted_.mark_of(queue->topic());
+    if (mark == 0 || queue->physical_end() > mark) continue;
+    env_.log.warn("a deleted topic's consume queue was still there: topic={} queue={}",
+                  queue->topic(), queue->queue_id());
+    queues_.remove(*queue);
+    from = std::min(mark, from.value_or(mark));
+  }
+  return from;
+}
+
 /// Index of the segment from which the log is read again: the last one whose first record is
 /// certainly in queues and index.
 std::int64_t LocalStore::first_segment_to_scan(
-    const std::vector<std::shared_ptr<Segment>>& segments, bool clean) const {
+    const std::vector<std::shared_ptr<Segment>>& segments, bool clean,
+    std::optional<std::int64_t> dropped_from) const {
   std::int64_t dispatched = -1;
   for (const auto& queue : queues_.all()) dispatched = std::max(dispatched, queue->physical_end());
+  // All was dispatched, the last files perhaps into queues that are deleted. Without any queue
+  // they were lost.
+  if (clean && dispatched >= 0) dispatched = std::max(dispatched, deleted_.last());
   for (const auto& queue : queues_.all())
     if (queue->entries_lost_from() >= 0)
       dispatched = std::min(dispatched, queue->entries_lost_from());
+  if (dropped_from) dispatched = std::min(dispatched, *dropped_from);
   for (std::size_t i = segments.size(); i-- > 0;) {
     const auto first = protocol::check_record(segments[i]->whole(), false);
     if (first.kind != RecordKind::kRecord || first.message.store_timestamp == 0) continue;
@@ -95,13 +117,15 @@ Result<Ok> LocalStore::recover(bool clean) {
   recovered_ = !clean;
   const auto segments = log_.segments();
   if (segments.empty()) return begin_empty();
-  const auto from = static_cast<std::size_t>(first_segment_to_scan(segments, clean));
-  if (!clean)
+  const auto dropped_from = drop_deleted_queues();
+  const auto from = static_cast<std::size_t>(first_segment_to_scan(segments, clean, dropped_from));
+  if (!clean || dropped_from)
     if (auto done = distrust_entries(*segments[from], from == 0); !done) return done;
   std::size_t records = 0;
   const auto end = read_again(segments[from]->base(), clean, records);
   if (!end) return end.error();
   if (auto cut = log_.set_end(*end); !cut) return cut;
+  if (auto kept = deleted_.log_ends_at(*end); !kept) return kept;
   log_.set_last_store_timestamp(dispatcher_.last_timestamp());
   written_from_ = *end;
   // After a kill the log may stand in memory only. What readers are shown now, and what the flusher
@@ -135,6 +159,7 @@ Result<Ok> LocalStore::begin_empty() {
   auto gone = queues.empty() ? Result<Ok>{Ok{}} : env_.files.sync_tree(queue_directory_);
   if (!gone && gone.error().code != Errc::kUnsupported) return gone;
   if (config_.now().index_enable) index_.remove_all();
+  if (auto none = deleted_.log_ends_at(0); !none) return none;
   return log_.set_end(0);
 }
 

@@ -23,6 +23,7 @@
 ///   - after a kill the same goes for every acknowledged one;
 ///   - queues are dense and in the order of their offsets; no message is there that nobody sent;
 ///   - keys lead to messages with that key;
+///   - of a deleted topic nothing comes back, and one of its name begins anew;
 ///   - after a clean stop the offline check finds no damage.
 namespace apogee::store {
 namespace {
@@ -131,6 +132,7 @@ class CrashingStore {
                                        "power cut after faults"};
     history_ += std::string{" | "} + kNames[kind];
     if (kind == kCutMidway) disk_.lose_power_after(random_() % 400);
+    if (!delete_sometimes()) return;
     if (kind == kFaults) make_faults();
     const std::uint64_t one = random_(), two = random_();
     std::thread other{[&] { send_some(two); }};
@@ -158,6 +160,23 @@ class CrashingStore {
           if (sent.durable) survive_.insert(body);
         if (random_() % 2 == 0) crash_in_recovery();
     }
+  }
+
+  /// The topic begins anew; what it had is never seen again. False: power failed meanwhile, and
+  /// the topic may be there or not.
+  bool delete_sometimes() {
+    if (random_() % 4 != 0) return true;
+    const auto deleted = store_->delete_topic("T");
+    survive_.clear();
+    if (deleted) {
+      history_ += ", topic deleted";
+      sent_.clear();
+      return true;
+    }
+    history_ += ", cut in deletion";
+    disk_.crash(random_());
+    close();
+    return false;
   }
 
   /// The disk refuses a few things; syncs only of what is made from the log.
