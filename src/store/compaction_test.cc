@@ -247,6 +247,7 @@ TEST_F(Compacting, ADeletedTopicBeginsAnew) {
     EXPECT_FALSE(outside_.disk.files().stat("/store/compaction/compactionLog/C/0"));
     if (power_cut) {
       outside_.disk.crash();
+      EXPECT_FALSE(outside_.disk.files().stat("/store/compaction/compactionLog/C/0"));
       close();
       open();
     }
