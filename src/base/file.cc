@@ -305,6 +305,21 @@ class PosixFiles final : public FileSystem {
     if (descriptor < 0) return error_of(errno, "open " + path);
     return std::unique_ptr<File>{std::make_unique<PosixFile>(descriptor, path)};
   }
+  /// Creates `path` to stand where `old` does: whoever cannot read that one cannot read this one.
+  Result<std::unique_ptr<File>> open_successor(const std::string& path, const std::string& old) {
+    struct stat status{};
+    if (::stat(old.c_str(), &status) != 0) return open(path, Open::kCreate);
+    ::unlink(path.c_str());  // what a crash left may be open to others, or closed to us
+    const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (descriptor < 0) return error_of(errno, "open " + path);
+    auto file = std::make_unique<PosixFile>(descriptor, path);
+    // Who may not give files away keeps it; its own group gets nothing instead of the other.
+    const bool same_group = ::fchown(descriptor, status.st_uid, status.st_gid) == 0 ||
+                            ::fchown(descriptor, static_cast<uid_t>(-1), status.st_gid) == 0;
+    if (::fchmod(descriptor, status.st_mode & (same_group ? 0777 : 0707)) != 0)
+      return error_of(errno, "change the mode of " + path);
+    return std::unique_ptr<File>{std::move(file)};
+  }
   Result<Ok> remove(const std::string& path) override {
     if (::remove(path.c_str()) != 0) return error_of(errno, "remove " + path);
     return Ok{};
@@ -444,7 +459,10 @@ Result<Buffer> read_file(FileSystem& files, const std::string& path, std::uint64
 Result<Ok> replace_file(FileSystem& files, const std::string& path, std::string_view content) {
   const std::string next = path + ".tmp", backup = path + ".bak";
   {
-    auto file = files.open(next, FileSystem::Open::kCreate);
+    // Only a real disk knows of owners and modes.
+    auto* const real = dynamic_cast<PosixFiles*>(&files);
+    auto file = real != nullptr ? real->open_successor(next, path)
+                                : files.open(next, FileSystem::Open::kCreate);
     if (!file) return file.error();
     if (auto done = (*file)->resize(0); !done) return done;
     if (auto done = (*file)->write_at(0, as_bytes(content)); !done) return done;

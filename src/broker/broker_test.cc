@@ -183,6 +183,20 @@ TEST_F(RunningBroker, KeepsTheLinesOfItsFileThatMeanNothingToIt) {
   EXPECT_NE(text->find("brokerPermission=4\n"), std::string::npos);
 }
 
+TEST_F(RunningBroker, KeepsItsFileFromWhoeverCouldNotReadIt) {
+  config_file_ = root_ + "/broker.conf";
+  ASSERT_TRUE(replace_file(*files_, config_file_, "tls.server.keyPassword=hush\n"));
+  using std::filesystem::perms;
+  constexpr perms kOwners = perms::owner_read | perms::owner_write;
+  std::filesystem::permissions(config_file_, kOwners);
+  broker_.reset();
+  start();
+  EXPECT_EQ(ask(request_code::kUpdateBrokerConfig, NoFields{}, "brokerPermission=4").code, 0);
+  EXPECT_NE(read_file(*files_, config_file_)->find("brokerPermission=4\n"), std::string::npos);
+  for (const char* each : {"", ".bak"})
+    EXPECT_EQ(std::filesystem::status(config_file_ + each).permissions(), kOwners) << each;
+}
+
 TEST_F(RunningBroker, KeepsItsStoreFromEveryOtherProcess) {
   send("the store has been used");
   const pid_t child = ::fork();

@@ -42,7 +42,7 @@ std::string absolute(const std::string& path) {
 
 void print_options(const std::vector<OptionView>& options) {
   for (const OptionView& option : options) {
-    if (!option.ignored)
+    if (!option.ignored && !option.secret())
       std::printf("%s=%s\n", std::string{option.name}.c_str(), option.value.c_str());
   }
 }
@@ -91,7 +91,7 @@ template <class Options>
 void print_config(const Common& common, Options now, Options defaults) {
   if (common.print) return print_options(now);
   for (std::size_t i = 0; i < now.size(); ++i) {
-    if (!now[i].ignored && now[i].value != defaults[i].value)
+    if (!now[i].ignored && !now[i].secret() && now[i].value != defaults[i].value)
       std::printf("%s=%s\n", std::string{now[i].name}.c_str(), now[i].value.c_str());
   }
 }

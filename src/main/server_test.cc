@@ -10,11 +10,16 @@
 #include <unistd.h>
 
 #include "main/commands.h"
+#include "testing/ran.h"
 
 namespace apogee {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
+using testing::Ran;
+using testing::run_kept;
 
 class Socket {
  public:
@@ -130,6 +135,24 @@ TEST_F(ServerCommand, LeavesAloneWhatItsFileSays) {
   EXPECT_EQ(server.stop(), 0);
   EXPECT_TRUE(std::filesystem::exists(mine_ + "/config"));
   EXPECT_FALSE(std::filesystem::exists(at_ + "/data"));
+}
+
+TEST_F(ServerCommand, NeverPrintsAPassword) {
+  std::ofstream{file_, std::ios::app} << "tls.server.keyPassword=hush\n";
+  for (const char* each : {"-p", "-m"}) {
+    const Ran ran =
+        run_kept([&] { return run_broker(std::vector<std::string>{"-c", file_, each}); });
+    EXPECT_EQ(ran.code, 0) << ran.err;
+    EXPECT_THAT(ran.out, AllOf(HasSubstr("storePathRootDir=" + mine_), Not(HasSubstr("hush"))));
+  }
+  const std::string names = at_ + "/namesrv.conf";
+  std::ofstream{names} << "listenPort=9877\ntls.server.keyPassword=hush\n";
+  for (const char* each : {"-p", "-m"}) {
+    const Ran ran =
+        run_kept([&] { return run_namesrv(std::vector<std::string>{"-c", names, each}); });
+    EXPECT_EQ(ran.code, 0) << ran.err;
+    EXPECT_THAT(ran.out, AllOf(HasSubstr("listenPort=9877"), Not(HasSubstr("hush"))));
+  }
 }
 
 TEST_F(ServerCommand, DoesWhatItIsToldOverItsFile) {
