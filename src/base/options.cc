@@ -198,7 +198,7 @@ std::optional<std::string_view> nearest_key(std::string_view key,
 Result<Ok> apply_properties(const std::vector<Property>& properties,
                             std::vector<OptionView>& options, std::string_view file, bool lenient,
                             std::vector<std::string>& warnings) {
-  std::vector<std::string> problems;
+  std::vector<std::string> problems, unsupported;
   for (const Property& property : properties) {
     const std::string where = std::string{file} + ":" + std::to_string(property.line) + ": ";
     // One key may be declared by several structs (listenPort of the broker and of its server): all
@@ -208,7 +208,8 @@ Result<Ok> apply_properties(const std::vector<Property>& properties,
       if (option.name != property.key) continue;
       known = true;
       if (auto set = option.set(property.value); !set)
-        problems.push_back(where + set.error().detail);
+        (set.error().code == Errc::kUnsupported ? unsupported : problems)
+            .push_back(where + set.error().detail);
     }
     if (!known) {
       const auto nearest = nearest_key(property.key, options);
@@ -218,8 +219,9 @@ Result<Ok> apply_properties(const std::vector<Property>& properties,
   }
   if (lenient) {
     warnings.insert(warnings.end(), problems.begin(), problems.end());
-    return Ok{};
+    problems.clear();
   }
+  problems.insert(problems.end(), unsupported.begin(), unsupported.end());
   if (problems.empty()) return Ok{};
   std::string all;
   for (const std::string& problem : problems) all += (all.empty() ? "" : "\n") + problem;

@@ -420,9 +420,8 @@ std::vector<OptionView> options_of(BrokerSetup& setup) {
                    .ignored = true,
                    .set = [name, fine](std::string_view value) -> Result<Ok> {
                      if (value == fine) return Ok{};
-                     return Error{Errc::kInvalidArgument, std::string{name} + "=" +
-                                                              std::string{value} +
-                                                              " is not supported; remove the line"};
+                     return Error{Errc::kUnsupported, std::string{name} + "=" + std::string{value} +
+                                                          " is not supported; remove the line"};
                    }});
   }
   return all;

@@ -24,7 +24,7 @@ Result<Ok> apply_at_run_time(const std::vector<Property>& properties,
 
 /// Reads a broker.conf over the defaults (an empty path: the defaults). kInvalidArgument lists
 /// every unknown key with the nearest known one and every bad value; with `lenient` they become
-/// `warnings`.
+/// `warnings`, but for what the file asks for and does not exist here.
 Result<BrokerSetup> read_config(FileSystem& files, const std::string& path, bool lenient,
                                 std::vector<std::string>& warnings);
 

@@ -90,6 +90,21 @@ TEST_F(ConfigurationFile, IsReadAsItWasWritten) {
   }
 }
 
+/// Whoever switched access control on does not get a broker that serves everybody.
+TEST_F(ConfigurationFile, IsRefusedForWhatDoesNotExistHereHoweverLenient) {
+  for (const std::string line :
+       {"aclEnable=true", "authenticationEnabled=true", "authorizationEnabled=true",
+        "storeType=defaultRocksDB", "enableDLegerCommitLog=true"}) {
+    write("nobodyKnowsThis=1\n" + line + "\n");
+    std::vector<std::string> warnings;
+    const auto refused = read_config(files_, kPath, /*lenient=*/true, warnings);
+    ASSERT_FALSE(refused) << line;
+    EXPECT_NE(refused.error().detail.find(line + " is not supported"), std::string::npos);
+    EXPECT_EQ(refused.error().detail.find("nobodyKnowsThis"), std::string::npos);
+    EXPECT_EQ(warnings.size(), 1u);
+  }
+}
+
 TEST_F(ConfigurationFile, KeepsTheLinesThatMeanNothingHere) {
   write("haListenPort=10912\nbrokerPermission=6\nnobody\\ knows\\:this=C:\\\\x\n");
   for (int i = 0; i < 2; ++i) {

@@ -47,6 +47,10 @@ void print_options(const std::vector<OptionView>& options) {
   }
 }
 
+constexpr const char* kLenient =
+    "Warn of unknown keys and bad values instead of refusing them; what is not supported is "
+    "refused all the same";
+
 struct Common {
   std::string config, name_servers;
   bool print = false, print_important = false, lenient = false;
@@ -57,8 +61,7 @@ struct Common {
     app.add_flag("-p,--printConfigItem", print, "Print all configuration items and end");
     app.add_flag("-m,--printImportantConfig", print_important,
                  "Print the items that differ from their defaults and end");
-    app.add_flag("--lenient", lenient,
-                 "Warn of unknown keys and bad values instead of refusing them");
+    app.add_flag("--lenient", lenient, kLenient);
   }
 };
 
@@ -248,8 +251,7 @@ int run_server(std::span<const std::string> args) {
   app.add_option("-c,--configFile", common.config,
                  "broker.conf with further settings; its namesrvAddr is not used")
       ->type_name("FILE");
-  app.add_flag("--lenient", common.lenient,
-               "Warn of unknown keys and bad values instead of refusing them");
+  app.add_flag("--lenient", common.lenient, kLenient);
   app.footer(
       "Examples:\n  apogee server\n  apogee server --store /var/lib/rocketmq --host 10.0.0.5");
   if (const int done = parse(app, args); done >= 0) return done;
