@@ -292,6 +292,9 @@ TEST_F(AdminCommands, MakeChangeShowAndDeleteATopic) {
   EXPECT_EQ(at(json({"topicRoute", "-t", "new"}), "brokers.perm"), "4");
   EXPECT_EQ(at(json({"topicRoute", "-t", "new"}), "brokers.readQueues"), "3");
   EXPECT_EQ(text({"topicClusterList", "-t", "new"}), "DefaultCluster\n");
+  const Ran nowhere = run({"updateTopicPerm", "-t", "new", "-p", "6", "-b", "127.0.0.1:1"});
+  EXPECT_EQ(nowhere.code, 3) << "not this topic's broker, and nothing was changed";
+  EXPECT_THAT(nowhere.err, HasSubstr("topicRoute -t new"));
   text({"deleteTopic", "-t", "new", "-c", "DefaultCluster"});
   const Ran gone = run({"topicRoute", "-t", "new"});
   EXPECT_EQ(gone.code, 3);

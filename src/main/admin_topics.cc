@@ -185,10 +185,12 @@ Result<Ok> update_topic_perm(AdminCall& call) {
   const auto perm = static_cast<std::int32_t>(call.number("perm", 6));
   std::vector<std::string> brokers;
   std::map<std::string, admin::TopicConfig> topics;
+  bool found = false;
   for (const auto& each : route->brokers) {
     const auto master = each.addresses.find(0);
     if (master == each.addresses.end() || std::ranges::find(*meant, master->second) == meant->end())
       continue;
+    found = true;
     if (each.perm == perm) {
       call.report.line("new perm equals to the old one on " + master->second);
       continue;
@@ -203,6 +205,10 @@ Result<Ok> update_topic_perm(AdminCall& call) {
                               .attributes = {}};
     topics[master->second].ordered = !route->order.empty();
   }
+  if (!found)
+    return Error{Errc::kNotFound, fmt::format("topic {} is not on a master that was named; "
+                                              "`topicRoute -t {}` shows those that have it",
+                                              name, name)};
   call.report.member("perm", protocol::to_json(perm));
   return at_each(call, brokers, "update topic perm in", [&](const std::string& broker) {
     return call.admin.create_topic(broker, topics[broker], call.timeout);
