@@ -277,6 +277,13 @@ Result<Ok> at_each(AdminCall& call, const std::vector<std::string>& brokers, con
   return result;
 }
 
+Result<Ok> Unanswered::end() const {
+  if (causes_.empty()) return Ok{};
+  std::string all;
+  for (const std::string& each : causes_) all += "\n  " + each;
+  return Error{Errc::kDisconnected, "shown as -, because a server did not answer:" + all};
+}
+
 Result<std::int64_t> timestamp_from(const std::string& text, std::int64_t now_ms) {
   if (text == "now") return now_ms;
   std::int64_t ms = 0;

@@ -1,3 +1,5 @@
+#include <optional>
+
 #include <fmt/format.h>
 
 #include "main/admin_command.h"
@@ -186,37 +188,56 @@ struct Sum {
 };
 
 /// A broker that has counted nothing yet says so with an error: that is a zero.
-Sum sum_of(AdminCall& call, const admin::TopicRoute& route, const char* name,
-           const std::string& key) {
+std::optional<Sum> sum_of(AdminCall& call, const admin::TopicRoute& route, const char* name,
+                          const std::string& key, Unanswered& unanswered) {
   Sum sum;
   for (const auto& each : route.brokers) {
     const auto master = each.addresses.find(0);
     if (master == each.addresses.end()) continue;
-    if (const auto data = call.admin.statistics(master->second, name, key, call.timeout)) {
-      sum.per_second += data->minute.per_second;
-      sum.day += data->sum();
-    }
+    const auto data = call.admin.statistics(master->second, name, key, call.timeout);
+    if (!unanswered.has(data)) return std::nullopt;
+    if (!data) continue;
+    sum.per_second += data->minute.per_second;
+    sum.day += data->sum();
   }
   return sum;
 }
+Cell rate(const std::optional<Sum>& sum) {
+  return sum ? Cell{sum->per_second, 2} : Unanswered::cell();
+}
+Cell day(const std::optional<Sum>& sum) {
+  return sum ? Cell{sum->day} : Unanswered::cell();
+}
+bool idle(const std::optional<Sum>& sum) {
+  return sum && sum->day == 0;
+}
 
-void add_topic(AdminCall& call, const std::string& topic, bool active_only, Report::Table& table) {
+void add_topic(AdminCall& call, const std::string& topic, bool active_only, Report::Table& table,
+               Unanswered& unanswered) {
   const auto route = call.admin.topic_route(topic, call.timeout);
-  if (!route) return;  // gone meanwhile
-  const Sum in = sum_of(call, *route, "TOPIC_PUT_NUMS", topic);
+  unanswered.has(route);
+  if (!route) return;  // gone meanwhile, or nobody knows
+  const auto in = sum_of(call, *route, "TOPIC_PUT_NUMS", topic, unanswered);
   const auto groups = call.admin.groups_of_topic(topic, call.timeout);
+  if (!unanswered.has(groups)) {
+    const Cell unknown = Unanswered::cell();
+    table.add({topic, unknown, unknown, rate(in), unknown, day(in), unknown});
+    return;
+  }
   if (!groups || groups->empty()) {
-    if (!active_only || in.day > 0)
-      table.add({topic, Cell{"", Json{}}, 0, Cell{in.per_second, 2}, Cell{"", Json{}}, in.day,
+    if (!active_only || !idle(in))
+      table.add({topic, Cell{"", Json{}}, 0, rate(in), Cell{"", Json{}}, day(in),
                  Cell{"NO_CONSUMER", Json{}}});
     return;
   }
   for (const std::string& group : *groups) {
-    const Sum out = sum_of(call, *route, "GROUP_GET_NUMS", topic + "@" + group);
-    if (active_only && in.day == 0 && out.day == 0) continue;
+    const auto out = sum_of(call, *route, "GROUP_GET_NUMS", topic + "@" + group, unanswered);
+    if (active_only && idle(in) && idle(out)) continue;
     const auto progress = call.admin.progress(group, topic, call.timeout);
-    table.add({topic, group, progress ? std::max<std::int64_t>(progress->lag(), 0) : 0,
-               Cell{in.per_second, 2}, Cell{out.per_second, 2}, in.day, out.day});
+    const Cell lag = !unanswered.has(progress) ? Unanswered::cell()
+                     : progress                ? Cell{std::max<std::int64_t>(progress->lag(), 0)}
+                                               : Cell{0};
+    table.add({topic, group, lag, rate(in), rate(out), day(in), day(out)});
   }
 }
 
@@ -233,13 +254,15 @@ Result<Ok> stats_all(AdminCall& call) {
                                                       {"#OutTPS", "outTps"},
                                                       {"#InMsg24Hour", "inDay"},
                                                       {"#OutMsg24Hour", "outDay"}});
+  Unanswered unanswered;
   std::size_t done = 0;
   for (const std::string& topic : *topics) {
     call.working(done++, topics->size(), "topics");
     if (protocol::is_retry_topic(topic) || protocol::is_dlq_topic(topic)) continue;
-    if (only.empty() || topic == only) add_topic(call, topic, call.has("activeTopic"), table);
+    if (only.empty() || topic == only)
+      add_topic(call, topic, call.has("activeTopic"), table, unanswered);
   }
-  return Ok{};
+  return unanswered.end();
 }
 
 }  // namespace

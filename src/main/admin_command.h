@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -92,6 +93,23 @@ Result<Ok> at_each(AdminCall& call, const std::vector<std::string>& brokers, con
 Result<std::int64_t> timestamp_from(const std::string& text, std::int64_t now_ms);
 /// "+a=b,+c=d,-e".
 Result<std::map<std::string, std::string>> attributes_from(const std::string& text);
+/// What of a table nobody told, because a server was silent. It is shown as unknown, not as 0.
+class Unanswered {
+ public:
+  static Cell cell() { return {"-", protocol::Json{}}; }
+  /// Is there an answer? A server that refuses or does not know has given one.
+  template <class T>
+  bool has(const Result<T>& result) {
+    if (result || result.error().code == Errc::kNotFound || result.error().code == Errc::kRefused)
+      return true;
+    causes_.insert(result.error().detail);
+    return false;
+  }
+  Result<Ok> end() const;  ///< kDisconnected, with all causes, if something was not answered.
+
+ private:
+  std::set<std::string> causes_;
+};
 /// Repeats `round` every -i seconds; once without.
 Result<Ok> every_interval(AdminCall& call, const std::function<Result<Ok>()>& round);
 

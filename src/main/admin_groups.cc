@@ -180,6 +180,33 @@ Result<Ok> progress_of_group(AdminCall& call) {
   return Ok{};
 }
 
+void add_group(AdminCall& call, const std::string& group, Report::Table& table,
+               Unanswered& unanswered) {
+  const auto progress = call.admin.progress(group, {}, call.timeout);
+  const auto connections = call.admin.consumer_connections(group, call.timeout);
+  const bool knows_progress = unanswered.has(progress), knows_members = unanswered.has(connections);
+  if (!progress && !connections && knows_progress && knows_members) return;
+  std::vector<Cell> row{group};
+  if (connections) {
+    const auto oldest =
+        std::ranges::min_element(connections->members, {}, &admin::Connection::version);
+    const bool pulls = connections->consume_type == "CONSUME_ACTIVELY";
+    row.insert(row.end(),
+               {static_cast<std::int64_t>(connections->members.size()), oldest->version_name,
+                pulls ? "PULL" : "PUSH", pulls ? "" : Cell{connections->message_model}});
+  } else if (knows_members) {
+    row.insert(row.end(), {0, "OFFLINE", "", ""});
+  } else {
+    row.insert(row.end(), 4, Unanswered::cell());
+  }
+  if (knows_progress)
+    row.insert(row.end(), {Cell{progress ? progress->consumed_per_second : 0.0, 0},
+                           progress ? progress->lag() : 0});
+  else
+    row.insert(row.end(), 2, Unanswered::cell());
+  table.add(std::move(row));
+}
+
 Result<Ok> consumer_progress(AdminCall& call) {
   if (call.has("groupName")) return progress_of_group(call);
   auto topics = call.admin.topics(call.timeout);
@@ -191,31 +218,15 @@ Result<Ok> consumer_progress(AdminCall& call) {
                                                       {"#Model", "model"},
                                                       {"#TPS", "consumeTps"},
                                                       {"#Diff Total", "diffTotal"}});
+  Unanswered unanswered;
   std::size_t done = 0;
   for (const std::string& topic : *topics) {
     call.working(done++, topics->size(), "topics");
     // Every group that ever had a member has a retry topic; those of POP are named otherwise.
-    if (!protocol::is_retry_topic(topic)) continue;
-    const std::string group = topic.substr(protocol::kRetryPrefix.size());
-    const auto progress = call.admin.progress(group, {}, call.timeout);
-    const auto connections = call.admin.consumer_connections(group, call.timeout);
-    if (!progress && !connections) continue;
-    std::string version = "OFFLINE", type, model;
-    std::int64_t members = 0;
-    if (connections) {
-      members = static_cast<std::int64_t>(connections->members.size());
-      const auto oldest =
-          std::ranges::min_element(connections->members, {}, &admin::Connection::version);
-      version = oldest->version_name;
-      const bool pulls = connections->consume_type == "CONSUME_ACTIVELY";
-      type = pulls ? "PULL" : "PUSH";
-      if (!pulls) model = connections->message_model;
-    }
-    table.add({group, members, version, type, model,
-               Cell{progress ? progress->consumed_per_second : 0.0, 0},
-               progress ? progress->lag() : 0});
+    if (protocol::is_retry_topic(topic))
+      add_group(call, topic.substr(protocol::kRetryPrefix.size()), table, unanswered);
   }
-  return Ok{};
+  return unanswered.end();
 }
 
 // ---- Who is there

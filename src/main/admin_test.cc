@@ -9,6 +9,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "admin/asking.h"
 #include "apogee/client.h"
 #include "apogee/testing/broker.h"
 #include "client/instance.h"
@@ -400,6 +401,38 @@ TEST_F(AdminCommands, TellMembersThatAreOnlineOfNewOffsets) {
   ASSERT_EQ(ran.code, 0) << ran.err;
   EXPECT_EQ(at(ran.json(), "online"), "true");
   EXPECT_EQ(member->told().size(), 2u) << "read in the form that Java's tool asks for";
+}
+
+TEST_F(AdminCommands, ShowNoZeroWhereABrokerIsSilent) {
+  text({"updateSubGroup", "-g", "billing"});
+  text({"updateTopic", "-t", "%RETRY%billing"});
+  // Registered, and gone: the name server has not noticed yet.
+  Client other = client();
+  protocol::RegisterBrokerRequest header;
+  header.broker_name = "broker-b";
+  header.broker_address = "127.0.0.1:1";
+  header.cluster_name = "DefaultCluster";
+  protocol::RegisterBrokerBody body;
+  body.topics.data_version.counter = 1;
+  for (const std::string name : {"orders", "%RETRY%billing"})
+    body.topics.topic_config_table[name].topic_name = name;
+  const Buffer encoded = protocol::encode_body(body);
+  ASSERT_TRUE(admin::Asking(*other.instance(), 5s)
+                  .server(broker_->name_server(), protocol::request_code::kRegisterBroker, header,
+                          as_bytes(encoded)));
+
+  const Ran progress = run({"consumerProgress", "--json"});
+  EXPECT_EQ(progress.code, 4);
+  EXPECT_THAT(progress.err, HasSubstr("127.0.0.1:1"));
+  EXPECT_EQ(at(progress.json(), "groups.group"), "billing");
+  EXPECT_EQ(at(progress.json(), "groups.diffTotal"), "null");
+  const Ran statistics = run({"statsAll", "-t", "orders", "--json"});
+  EXPECT_EQ(statistics.code, 4);
+  EXPECT_EQ(at(statistics.json(), "topics.inDay"), "null");
+  const Ran topics = run({"topicList", "-c", "--json"});
+  EXPECT_EQ(topics.code, 4);
+  EXPECT_THAT(topics.out, HasSubstr("orders"));
+  EXPECT_THAT(run({"consumerProgress"}).out, ContainsRegex("billing .* - +-"));
 }
 
 // ---- Messages

@@ -27,18 +27,24 @@ Result<Ok> topic_list(AdminCall& call) {
   }
   Report::Table& table = call.report.table(
       "topics", {{"#Cluster Name", "cluster"}, {"#Topic", "topic"}, {"#Consumer Group", "group"}});
+  Unanswered unanswered;
   std::size_t done = 0;
   for (const std::string& topic : *topics) {
     call.working(done++, topics->size(), "topics");
     if (protocol::is_retry_topic(topic) || protocol::is_dlq_topic(topic)) continue;
     const auto clusters = call.admin.clusters_of_topic(topic, call.timeout);
-    const std::string cluster = clusters && !clusters->empty() ? *clusters->begin() : "";
+    const Cell cluster = !unanswered.has(clusters)        ? Unanswered::cell()
+                         : clusters && !clusters->empty() ? Cell{*clusters->begin()}
+                                                          : Cell{""};
     const auto groups = call.admin.groups_of_topic(topic, call.timeout);
-    if (!groups || groups->empty()) table.add({cluster, topic, Cell{"", Json{}}});
-    if (groups)
+    if (!unanswered.has(groups))
+      table.add({cluster, topic, Unanswered::cell()});
+    else if (!groups || groups->empty())
+      table.add({cluster, topic, Cell{"", Json{}}});
+    else
       for (const std::string& group : *groups) table.add({cluster, topic, group});
   }
-  return Ok{};
+  return unanswered.end();
 }
 
 Result<Ok> topic_cluster_list(AdminCall& call) {
