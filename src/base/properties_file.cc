@@ -23,6 +23,14 @@ void append_escaped(std::string& line, std::string_view text, std::string_view s
 
 }  // namespace
 
+Result<std::vector<Property>> read_properties(FileSystem& files, const std::string& path) {
+  auto text = read_file(files, path, kFileBytesMax);
+  if (!text) return text.error();
+  auto properties = parse_properties(*text);
+  if (!properties) return Error{Errc::kMalformed, path + ": " + properties.error().detail};
+  return properties;
+}
+
 std::string property_line(std::string_view key, std::string_view value) {
   constexpr std::string_view kBlanks = " \t\f";
   std::string line;
@@ -42,12 +50,10 @@ Result<Ok> write_options(FileSystem& files, const std::string& path,
     if (!each.ignored) values.emplace(each.name, each.value);
   std::string text;
   for (const auto& [name, value] : values) text += property_line(name, value);
-  auto before = read_file(files, path, kFileBytesMax);
+  const auto before = read_properties(files, path);
   if (!before && before.error().code != Errc::kNotFound) return before.error();
   if (before) {
-    auto properties = parse_properties(*before);
-    if (!properties) return Error{Errc::kMalformed, path + ": " + properties.error().detail};
-    for (const Property& each : *properties)
+    for (const Property& each : *before)
       if (!values.contains(each.key)) text += property_line(each.key, each.value);
   }
   return replace_file(files, path, text);

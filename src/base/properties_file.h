@@ -7,8 +7,11 @@
 #include "base/file.h"
 #include "base/options.h"
 
-/// The other direction of parse_properties().
+/// Configuration files, read and written.
 namespace apogee {
+
+/// What the file at `path` says. kMalformed names the file; kNotFound.
+Result<std::vector<Property>> read_properties(FileSystem& files, const std::string& path);
 
 /// A line that is read as this key and this value; blanks at the value's end are not.
 std::string property_line(std::string_view key, std::string_view value);

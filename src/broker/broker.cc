@@ -273,7 +273,12 @@ Result<Ok> Broker::State::update_configuration(std::string_view text) {
   if (!properties) return properties.error();
   std::lock_guard lock{update_mutex};
   BrokerSetup next = current_setup();
-  if (auto applied = apply_at_run_time(*properties, options_of(next)); !applied) return applied;
+  // A file that cannot be read says nothing; the end of this tells why.
+  std::vector<Property> said;
+  if (!config_file.empty())
+    if (auto file = read_properties(env.files, config_file)) said = *std::move(file);
+  if (auto applied = apply_at_run_time(*properties, options_of(next), said); !applied)
+    return applied;
   const bool permission_changed = next.broker.permission != config.now().permission;
   store->change_config(next.store);
   config.change(next.broker);

@@ -176,7 +176,11 @@ TEST_F(RunningBroker, KeepsTheLinesOfItsFileThatMeanNothingToIt) {
       replace_file(*files_, config_file_, "useEpollNativeSelector=true\nbrokerPermission=6\n"));
   broker_.reset();
   start();
-  EXPECT_EQ(ask(request_code::kUpdateBrokerConfig, NoFields{}, "brokerPermission=4").code, 0);
+  const auto update = [&](Buffer text) {
+    return ask(request_code::kUpdateBrokerConfig, NoFields{}, std::move(text)).code;
+  };
+  EXPECT_EQ(update("brokerPermission=4\nuseEpollNativeSelector=true"), 0);
+  EXPECT_EQ(update("useEpollNativeSelector=false"), 16);
   const auto text = read_file(*files_, config_file_);
   ASSERT_TRUE(text);
   EXPECT_NE(text->find("useEpollNativeSelector=true\n"), std::string::npos);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "base/properties_file.h"
+
 namespace apogee::broker {
 namespace {
 
@@ -399,6 +401,12 @@ constexpr auto kRefusedKeys = std::to_array<std::pair<std::string_view, std::str
 constexpr std::array<std::string_view, 3> kNeverAtRunTime{"brokerConfigPath", "configBlackList",
                                                           "rocketmqHome"};
 
+bool says(const std::vector<Property>& file, const Property& property) {
+  return std::ranges::any_of(file, [&](const Property& each) {
+    return each.key == property.key && each.value == property.value;
+  });
+}
+
 }  // namespace
 
 std::vector<OptionView> options_of(BrokerSetup& setup) {
@@ -438,7 +446,8 @@ Buffer configuration_text(const std::vector<OptionView>& options) {
 }
 
 Result<Ok> apply_at_run_time(const std::vector<Property>& properties,
-                             const std::vector<OptionView>& options) {
+                             const std::vector<OptionView>& options,
+                             const std::vector<Property>& file) {
   for (const Property& property : properties) {
     // Java's black list: with these a request could once make the broker write where and run what
     // it wanted (CVE-2023-33246). They mean nothing here, and are refused all the same.
@@ -455,6 +464,9 @@ Result<Ok> apply_at_run_time(const std::vector<Property>& properties,
                                              " cannot be changed while the broker runs; change its "
                                              "configuration file and restart it"};
       if (auto set = option.set(property.value); !set) return set;
+      if (option.ignored && !says(file, property))
+        return Error{Errc::kUnsupported,
+                     property.key + " has no effect here: " + std::string{option.doc}};
     }
     if (known) continue;
     const auto nearest = nearest_key(property.key, options);
@@ -470,10 +482,8 @@ Result<BrokerSetup> read_config(FileSystem& files, const std::string& path, bool
   BrokerSetup setup;
   setup.path = path;
   if (path.empty()) return setup;
-  auto text = read_file(files, path, 1 << 20);
-  if (!text) return text.error();
-  auto properties = parse_properties(*text);
-  if (!properties) return Error{Errc::kMalformed, path + ": " + properties.error().detail};
+  auto properties = read_properties(files, path);
+  if (!properties) return properties.error();
   auto options = options_of(setup);
   if (auto applied = apply_properties(*properties, options, path, lenient, warnings); !applied)
     return applied.error();

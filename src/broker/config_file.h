@@ -17,10 +17,11 @@ std::vector<OptionView> options_of(BrokerSetup& setup);
 Buffer configuration_text(const std::vector<OptionView>& options);
 
 /// UPDATE_BROKER_CONFIG: kInvalidArgument for an unknown key or a bad value, kUnsupported for a key
-/// that may not change while the broker runs. After an error some of `properties` may be applied:
-/// work on a copy.
+/// that may not change while the broker runs or has no effect; what `file` says already may be said
+/// again. After an error some of `properties` may be applied: work on a copy.
 Result<Ok> apply_at_run_time(const std::vector<Property>& properties,
-                             const std::vector<OptionView>& options);
+                             const std::vector<OptionView>& options,
+                             const std::vector<Property>& file = {});
 
 /// Reads a broker.conf over the defaults (an empty path: the defaults). kInvalidArgument lists
 /// every unknown key with the nearest known one and every bad value; with `lenient` they become

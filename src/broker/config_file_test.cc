@@ -57,6 +57,19 @@ TEST(ChangesAtRunTime, TakeEffectAndNameTheNearestKeyOfATypo) {
   EXPECT_FALSE(change(setup, "brokerPermission=99"));
 }
 
+TEST(ChangesAtRunTime, AreRefusedForKeysWithoutEffect) {
+  BrokerSetup setup;
+  const auto refused = change(setup, "brokerPermission=4\nuseEpollNativeSelector=true");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Errc::kUnsupported);
+  EXPECT_NE(refused.error().detail.find("useEpollNativeSelector has no effect here: "),
+            std::string::npos);
+  // A tool may send the whole file back.
+  const std::vector<Property> file{{"useEpollNativeSelector", "true"}};
+  EXPECT_TRUE(apply_at_run_time(file, options_of(setup), file));
+  EXPECT_FALSE(apply_at_run_time({{"useEpollNativeSelector", "false"}}, options_of(setup), file));
+}
+
 class ConfigurationFile : public ::testing::Test {
  protected:
   ConfigurationFile() { (void)files_.create_directories("/etc"); }

@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "base/properties_file.h"
 #include "broker/broker.h"
 #include "broker/config_file.h"
 #include "main/commands.h"
@@ -70,11 +71,8 @@ Result<namesrv::Config> read_name_server_config(const Common& common) {
   config.path = common.config;
   if (!common.config.empty()) {
     auto files = make_posix_files();
-    auto text = read_file(*files, common.config, 1 << 20);
-    if (!text) return text.error();
-    auto properties = parse_properties(*text);
-    if (!properties)
-      return Error{Errc::kMalformed, common.config + ": " + properties.error().detail};
+    auto properties = read_properties(*files, common.config);
+    if (!properties) return properties.error();
     auto options = config.options();
     std::vector<std::string> warnings;
     if (auto applied =
