@@ -285,7 +285,10 @@ Result<Ok> Broker::State::update_configuration(std::string_view text) {
   config_version.next(env.clock.wall_ms());
   if (permission_changed) registration->register_soon();
   if (config_file.empty()) return Ok{};
-  return write_options(env.files, config_file, options_of(next));
+  if (auto written = write_options(env.files, config_file, options_of(next)); !written)
+    return Error{written.error().code, "in force, but not written: " + written.error().detail +
+                                           "; it is lost at the next restart"};
+  return Ok{};
 }
 
 /// A second door to the same processors. Nobody needs it but clients that were told to use it.

@@ -201,6 +201,19 @@ TEST_F(RunningBroker, KeepsItsFileFromWhoeverCouldNotReadIt) {
     EXPECT_EQ(std::filesystem::status(config_file_ + each).permissions(), kOwners) << each;
 }
 
+TEST_F(RunningBroker, SaysThatAChangeIsInForceWhenItsFileCannotBeWritten) {
+  config_file_ = root_ + "/broker.conf";
+  ASSERT_TRUE(replace_file(*files_, config_file_, "brokerPermission=6\n"));
+  std::filesystem::create_directories(config_file_ + ".bak/in the way");
+  broker_.reset();
+  start();
+  const auto answer = ask(request_code::kUpdateBrokerConfig, NoFields{}, "brokerPermission=4");
+  EXPECT_EQ(answer.code, 1);
+  EXPECT_NE(answer.remark.find("in force, but not written"), std::string::npos) << answer.remark;
+  EXPECT_NE(ask(request_code::kGetBrokerConfig).body.find("brokerPermission=4\n"),
+            std::string::npos);
+}
+
 TEST_F(RunningBroker, KeepsItsStoreFromEveryOtherProcess) {
   send("the store has been used");
   const pid_t child = ::fork();

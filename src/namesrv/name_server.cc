@@ -396,7 +396,8 @@ Answer NameServer::update_configuration(std::string_view text) {
   if (path.empty()) return {};
   if (auto written = write_options(env_.files, path, next.options()); !written)
     return Answer::error(code::kSystemError,
-                         "in force, but not written: " + written.error().detail);
+                         "in force, but not written: " + written.error().detail +
+                             "; it is lost at the next restart");
   return {};
 }
 
