@@ -506,7 +506,7 @@ void add_store_options(CLI::App& app, Request& request) {
       ->check(CLI::Range(1, 500'000'000))
       ->capture_default_str();
   app.add_option("--index-units", request.store.index_format.unit_count, "maxIndexNum")
-      ->check(CLI::Range(2, 100'000'000))
+      ->check(CLI::Range(2, 500'000'000))
       ->capture_default_str();
   app.add_flag("--json", request.json, "One JSON object a line");
 }

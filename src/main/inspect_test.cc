@@ -125,6 +125,11 @@ TEST_F(InspectCommand, TellsDamageByItsExitCodeAndRepairsOnlyWhenAsked) {
   EXPECT_EQ(run({"check", root_}).out, damaged.out);
 }
 
+TEST_F(InspectCommand, TakesEveryFormatOfAnIndexThatABrokerMayHave) {
+  const Ran largest = run({root_, "--index-slots", "500000000", "--index-units", "500000000"});
+  EXPECT_EQ(largest.code, 0) << largest.err;
+}
+
 TEST_F(InspectCommand, RefusesWhatItCannotDo) {
   for (const std::vector<std::string>& words : {std::vector<std::string>{},
                                                 {"records"},
