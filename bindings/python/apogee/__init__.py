@@ -1,4 +1,5 @@
-"""RocketMQ from Python, on top of libapogee.so. Times are seconds, bodies are bytes."""
+"""RocketMQ from Python, on top of libapogee.so. Times are seconds, but for those of settings, which
+are whole milliseconds. Bodies are bytes."""
 import ctypes
 import itertools
 import threading
