@@ -5,6 +5,8 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <utility>
+#include <vector>
 
 #include "base/clock.h"
 
@@ -33,10 +35,21 @@ class Gate {
       std::lock_guard lock{state_->mutex};
       if (state_->closed) return;
       state_->closed = true;
-      state_->last = std::move(last);
+      state_->last.push_back(std::move(last));
       ++state_->inside;  // ours, so that `last` runs outside the lock in any case
     }
     state_->leave();
+  }
+  /// Behind what close() was given; here if that has run.
+  void when_over(std::function<void()> work) {
+    {
+      std::lock_guard lock{state_->mutex};
+      if (!state_->over) {
+        state_->last.push_back(std::move(work));
+        return;
+      }
+    }
+    work();
   }
   bool closed() const {
     std::lock_guard lock{state_->mutex};
@@ -55,18 +68,18 @@ class Gate {
     std::condition_variable changed;
     std::size_t inside = 0;
     bool closed = false, over = false;
-    std::function<void()> last;
+    std::vector<std::function<void()>> last;
 
     void leave() {
-      std::function<void()> run;
-      {
-        std::lock_guard lock{mutex};
-        if (--inside > 0 || !closed) return;
-        run = std::move(last);
+      std::unique_lock lock{mutex};
+      if (--inside > 0 || !closed) return;
+      while (!last.empty()) {
+        auto run = std::exchange(last, {});
+        lock.unlock();
+        for (const auto& each : run) each();
+        run.clear();
+        lock.lock();
       }
-      if (run) run();
-      run = nullptr;
-      std::lock_guard lock{mutex};
       over = true;
       changed.notify_all();
     }

@@ -23,15 +23,12 @@ void GroupMember::end(Clock::Duration limit) {
   gate_.close([self = shared_from_this()] { self->finish(); });
   // Inside a callback of its own it would wait for itself.
   if (CallbackScope::inside()) return;
-  if (!gate_.wait(limit)) {
-    store_offsets();
-    left_ = true;
-  }
+  if (!gate_.wait(limit)) leave_queues();
   store_->settle();
 }
 
-void GroupMember::store_last_offsets() {
-  if (!left_) store_offsets();
+void GroupMember::leave_queues() {
+  std::call_once(left_, [this] { hand_over(); });
 }
 
 void GroupMember::shutdown() {
@@ -68,14 +65,14 @@ void GroupMember::rebalance_soon() {
 }
 
 /// Holds no pass: it waits for brokers, and shutdown need not wait for them. So it cleans up after
-/// itself if the end came meanwhile.
+/// itself if the end came meanwhile, behind the calls that the end waits for.
 void GroupMember::rebalance_round() {
   round_planned_ = false;
   const std::uint64_t round = ++round_;
   if (ended()) return;
   const auto names = topics();
   const bool balanced = rebalance_.run({names.begin(), names.end()});
-  if (ended()) return finish();
+  if (ended()) return gate_.when_over([self = shared_from_this()] { self->finish(); });
   after(balanced ? Clock::Duration{kRebalanceInterval} : settings_.divide_again, [this, round] {
     if (round == round_) rebalance_soon();
   });

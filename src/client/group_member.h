@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -65,10 +66,11 @@ class GroupMember : public ConsumerRole,
 
   /// Closes the gate; waits for what is under way, unless that is what calls.
   void end(Clock::Duration limit);
-  virtual void finish() = 0;         ///< Nothing is under way any more. More than once.
-  virtual void store_offsets() = 0;  ///< With the last word.
-  /// Not once the end did not wait any longer: the queues are others' by then, who are further on.
-  void store_last_offsets();
+  virtual void finish() = 0;  ///< Nothing is under way any more. More than once.
+  /// Stores the offsets, with the last word, and gives back the locks.
+  virtual void hand_over() = 0;
+  /// hand_over(), once: the queues are others' afterwards, who are further on.
+  void leave_queues();
 
   /// A topic that was just subscribed to: its queues are divided once brokers know of it.
   void introduce(const std::string& topic);
@@ -92,7 +94,7 @@ class GroupMember : public ConsumerRole,
  private:
   void rebalance_round();
 
-  std::atomic<bool> left_{false};        // the end did not wait for what was under way
+  std::once_flag left_;
   std::atomic<std::uint64_t> round_{0};  // of dividing queues: what was planned before is void
   std::atomic<bool> round_planned_{false};
 };

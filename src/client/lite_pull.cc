@@ -88,7 +88,7 @@ void LitePullCore::stop() {
   end(kShutdownWait);
 }
 
-void LitePullCore::store_offsets() {
+void LitePullCore::hand_over() {
   if (config_.auto_commit) commit();
   std::set<MessageQueue> names;
   {
@@ -103,7 +103,7 @@ void LitePullCore::finish() {
     std::lock_guard lock{mutex_};
     for (const auto& [queue, each] : pulls_) each->messages->dropped = true;
   }
-  store_last_offsets();
+  leave_queues();
   rebalance_.drop_all();
 }
 

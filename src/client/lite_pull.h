@@ -110,7 +110,7 @@ class LitePullCore final : public GroupMember {
   bool divides() const override;
   void commit_if_due();
   void finish() override;
-  void store_offsets() override;
+  void hand_over() override;
 
   const LitePullConsumerConfig config_;
 

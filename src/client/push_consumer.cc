@@ -95,7 +95,7 @@ PushConsumerCore::PushConsumerCore(std::shared_ptr<Instance> instance, PushConsu
                  {.group = group_,
                   .max_reconsume_times = most_reconsume_times(config_),
                   .unit_mode = config_.unit_mode}},
-      locks_{instance_, group_},
+      locks_{instance_, *this},
       statistics_{instance_->env().clock},
       consumption_{orderly() ? make_orderly(*this) : make_concurrent(*this)} {
   count_thresholds(1);
@@ -179,14 +179,14 @@ void PushConsumerCore::stop() {
   end(config_.shutdown_wait);
 }
 
-void PushConsumerCore::store_offsets() {
+void PushConsumerCore::hand_over() {
   const auto queues = rebalance_.names();
   if (!queues.empty()) store_->persist_finally(queues);
+  locks_.give_back();
 }
 
 void PushConsumerCore::finish() {
-  store_last_offsets();
-  if (orderly() && clustering()) locks_.unlock(rebalance_.names());
+  leave_queues();
   rebalance_.drop_all();
   if (trace_) trace_->flush();
 }

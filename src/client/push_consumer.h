@@ -62,7 +62,7 @@ class PushConsumerCore final : public GroupMember {
   Gate& gate() { return gate_; }
   OffsetStore& offset_store() { return *store_; }
   const SendBack& send_back() const { return send_back_; }
-  const QueueLocks& locks() const { return locks_; }
+  QueueLocks& locks() { return locks_; }
   ConsumeStatistics& consume_statistics() { return statistics_; }
   const Rebalance& table() const { return rebalance_; }
   bool orderly() const { return static_cast<bool>(config_.on_messages_orderly); }
@@ -92,7 +92,7 @@ class PushConsumerCore final : public GroupMember {
   void learn_missing_routes(Clock::Duration delay);
   Result<Ok> check_filters();
   void finish() override;
-  void store_offsets() override;
+  void hand_over() override;
   template <class Outcome, class Call>
   Outcome observed(std::span<const ReceivedMessage> messages, const MessageQueue& queue,
                    Outcome failure, const Call& call);
@@ -110,7 +110,7 @@ class PushConsumerCore final : public GroupMember {
   const std::string retry_topic_;
   const std::shared_ptr<Executor> consume_threads_;
   const SendBack send_back_;
-  const QueueLocks locks_;
+  QueueLocks locks_;
   ConsumeStatistics statistics_;
   std::unique_ptr<Consumption> consumption_;
   PopConsumption popping_{*this};

@@ -17,13 +17,13 @@ std::map<std::string, protocol::LockBatchBody> QueueLocks::by_broker(
   for (const MessageQueue& each : queues) {
     protocol::LockBatchBody& body = bodies[each.broker];
     body.client_id = instance_->id();
-    body.consumer_group = group_;
+    body.consumer_group = owner_.group();
     body.mq_set.insert({each.broker, each.queue_id, each.topic});
   }
   return bodies;
 }
 
-QueueLocks::Answer QueueLocks::lock(const std::set<MessageQueue>& queues) const {
+QueueLocks::Answer QueueLocks::ask(const std::set<MessageQueue>& queues) const {
   Answer result;
   for (const auto& [broker, body] : by_broker(queues)) {
     const std::string address = instance_->routes().master(broker);
@@ -32,8 +32,9 @@ QueueLocks::Answer QueueLocks::lock(const std::set<MessageQueue>& queues) const 
     const auto answer = instance_->call_and_wait(
         address, request::kLockBatchMq, protocol::NoFields{}, as_bytes(text), kLockTimeout);
     if (!answer || answer->code != response::kSuccess) {
-      instance_->env().log.warn("queues not locked: group={} broker={} reason=\"{}\"", group_,
-                                broker, answer ? answer->remark : answer.error().detail);
+      instance_->env().log.warn("queues not locked: group={} broker={} reason=\"{}\"",
+                                owner_.group(), broker,
+                                answer ? answer->remark : answer.error().detail);
       continue;
     }
     const auto locked =
@@ -47,13 +48,48 @@ QueueLocks::Answer QueueLocks::lock(const std::set<MessageQueue>& queues) const 
   return result;
 }
 
-void QueueLocks::unlock(const std::set<MessageQueue>& queues) const {
+QueueLocks::Answer QueueLocks::lock(const std::set<MessageQueue>& queues) {
+  {
+    std::lock_guard lock{mutex_};
+    if (given_back_) return {};
+    asked_.insert(queues.begin(), queues.end());
+  }
+  Answer answer = ask(queues);
+  {
+    std::lock_guard lock{mutex_};
+    if (!given_back_) return answer;
+  }
+  unlock(queues);
+  return {};
+}
+
+void QueueLocks::unlock(const std::set<MessageQueue>& queues) {
+  {
+    std::lock_guard lock{mutex_};
+    for (const MessageQueue& each : queues) asked_.erase(each);
+  }
+  if (followed()) return;
   for (const auto& [broker, body] : by_broker(queues)) {
     const std::string address = instance_->routes().master(broker);
     if (address.empty()) continue;
     const Buffer text = protocol::encode_body(body);
     instance_->oneway(address, request::kUnlockBatchMq, protocol::NoFields{}, as_bytes(text));
   }
+}
+
+void QueueLocks::give_back() {
+  std::set<MessageQueue> all;
+  {
+    std::lock_guard lock{mutex_};
+    given_back_ = true;
+    all.swap(asked_);
+  }
+  unlock(all);
+}
+
+bool QueueLocks::followed() const {
+  const auto now = instance_->consumer(owner_.group());
+  return now && now.get() != &owner_;
 }
 
 }  // namespace apogee::client

@@ -28,6 +28,7 @@ bool Rebalance::run(const std::set<std::string>& topics) {
     if (owner_.ended()) return true;
     balanced = (ask_brokers_ ? by_broker(topic) : by_client(topic)) && balanced;
   }
+  if (owner_.ended()) return true;
   for (const auto& [queue, messages] : queues()) {  // of topics that are not wanted any more
     if (topics.contains(queue.topic)) continue;
     messages->dropped = true;
@@ -170,6 +171,7 @@ bool Rebalance::let_go_of_others(const std::string& topic, const std::set<Messag
 }
 
 bool Rebalance::take(const std::string& topic, const std::set<MessageQueue>& mine, bool& balanced) {
+  if (owner_.ended()) return false;
   bool changed = let_go_of_others(topic, mine);
   std::set<MessageQueue> missing;
   for (const MessageQueue& each : mine)

@@ -1,0 +1,154 @@
+#include <atomic>
+#include <future>
+
+#include "client/group_member.h"
+#include "protocol/codes.h"
+#include "testing/consumer_fixture.h"
+
+/// What the next member of a group gets from one that leaves.
+namespace apogee {
+namespace {
+
+using ::testing::ElementsAre;
+namespace request = protocol::request_code;
+
+/// Somebody waits here until it is opened.
+class Door {
+ public:
+  void pass() {
+    if (!reached_.exchange(true)) arrival_.set_value();
+    open_.wait_for(30s);
+  }
+  bool wait_for_somebody() {
+    return arrival_.get_future().wait_for(15s) == std::future_status::ready;
+  }
+  void open() { opened_.set_value(); }
+
+ private:
+  std::atomic<bool> reached_{false};
+  std::promise<void> arrival_, opened_;
+  std::shared_future<void> open_ = opened_.get_future().share();
+};
+
+class Leaving : public ConsumerFixture {
+ protected:
+  bool has_ended(Client& of) {
+    const auto role = of.instance()->consumer("billing");
+    const auto* const member = dynamic_cast<const client::GroupMember*>(role.get());
+    return member == nullptr || member->ended();
+  }
+  /// The group is another client's from now on.
+  PushConsumer follow() {
+    next_client_.emplace(client());
+    return consumer_of(*next_client_, {.from = StartFrom::kFirst, .on_messages = next_.keep()});
+  }
+  /// Of the queues of "orders" and of the retry topic.
+  std::size_t locks_another_gets() {
+    protocol::LockBatchBody body;
+    body.client_id = "another";
+    body.consumer_group = "billing";
+    body.mq_set.insert({"broker-a", 0, "%RETRY%billing"});
+    for (std::int32_t queue = 0; queue < 4; ++queue)
+      body.mq_set.insert({"broker-a", queue, "orders"});
+    const auto answer =
+        ask_broker(request::kLockBatchMq, protocol::NoFields{}, protocol::encode_body(body));
+    if (!answer) return 0;
+    const auto locked =
+        protocol::decode_body<protocol::LockBatchAnswer>(std::string_view{answer->body});
+    return locked ? locked->lock_ok_mq_set.size() : 0;
+  }
+
+  std::optional<Client> next_client_;
+  Received next_;
+};
+
+TEST_F(Leaving, CommitsWhatIsConsumedWhileQueuesAreStillDivided) {
+  Door dividing, consuming;
+  std::atomic<bool> slow{false};
+  Allocation allocation = average();
+  allocation.divide = [&, divide = allocation.divide](const auto&... given) {
+    if (slow) dividing.pass();
+    return divide(given...);
+  };
+  PushConsumer c = consumer({.from = StartFrom::kFirst,
+                             .on_messages =
+                                 [&](auto batch) {
+                                   received_.add(batch.front());
+                                   consuming.pass();
+                                   return Consumed::kDone;
+                                 },
+                             .allocation = allocation});
+  send_to(0, "done");
+  ASSERT_TRUE(received_.wait_for(1));
+  slow = true;
+  c.resume();  // divides anew
+  ASSERT_TRUE(dividing.wait_for_somebody());
+  const auto end = std::async(std::launch::async, [&] { c.shutdown(); });
+  ASSERT_TRUE(eventually([&] { return has_ended(*client_); }));
+  dividing.open();
+  EXPECT_FALSE(eventually([&] { return c.queues().empty(); }, 300ms)) << "one is consumed from";
+  consuming.open();
+  end.wait();
+  const PushConsumer after = follow();
+  send_to(0, "next");
+  ASSERT_TRUE(next_.wait_for(1));
+  EXPECT_THAT(next_.bodies(), ElementsAre("next"));
+}
+
+OnMessagesOrderly in_order(Received& to) {
+  return [&to](std::span<const ReceivedMessage> batch) {
+    for (const auto& each : batch) to.add(each);
+    return ConsumedOrderly::kDone;
+  };
+}
+
+TEST_F(Leaving, GivesBackLocksThatItIsGivenAfterItsEnd) {
+  Door locking;
+  std::atomic<bool> locked{false};
+  ClientConfig config;
+  config.before_request = [&](const RpcEvent& event) {
+    if (event.code == request::kLockBatchMq) locking.pass();
+    return ExtFields{};
+  };
+  config.after_response = [&](const RpcEvent& event) {
+    if (event.code == request::kLockBatchMq) locked = true;
+  };
+  Client first = client(config);
+  PushConsumer c =
+      consumer_of(first, {.from = StartFrom::kFirst, .on_messages_orderly = in_order(received_)});
+  ASSERT_TRUE(locking.wait_for_somebody());
+  c.shutdown();
+  locking.open();
+  ASSERT_TRUE(eventually([&] { return locked.load(); }));
+  EXPECT_TRUE(eventually([&] { return locks_another_gets() == 5; }))
+      << "what nobody gives back is locked for a minute";
+}
+
+TEST_F(Leaving, TakesNoLockFromAConsumerOfItsClientThatFollows) {
+  Door consuming;
+  PushConsumer c = consumer({.from = StartFrom::kFirst,
+                             .on_messages_orderly =
+                                 [&](auto batch) {
+                                   received_.add(batch.front());
+                                   consuming.pass();
+                                   return ConsumedOrderly::kDone;
+                                 },
+                             .shutdown_wait = 100ms});
+  send_to(0, "held");
+  ASSERT_TRUE(received_.wait_for(1));
+  const std::weak_ptr<client::ConsumerRole> ended = client_->instance()->consumer("billing");
+  c.shutdown();
+  const PushConsumer after =
+      consumer({.from = StartFrom::kFirst, .on_messages_orderly = in_order(next_)});
+  ASSERT_TRUE(next_.wait_for(1));
+  ASSERT_TRUE(eventually([&] { return after.queues().size() == 5; }));
+  consuming.open();
+  {
+    const PushConsumer destroyed = std::move(c);
+  }
+  ASSERT_TRUE(eventually([&] { return ended.expired(); }));
+  EXPECT_EQ(locks_another_gets(), 0u);
+}
+
+}  // namespace
+}  // namespace apogee
