@@ -24,6 +24,16 @@ class ConsumerRules : public ConsumerFixture {
     config.name_servers = {broker_->name_server()};
     movable_.emplace(std::move(config));
   }
+  /// The group gets "orders" by POP.
+  void pop() {
+    protocol::MessageRequestModeBody mode;
+    mode.topic = "orders";
+    mode.consumer_group = "billing";
+    mode.mode = "POP";
+    const auto set = ask_broker(request::kSetMessageRequestMode, protocol::NoFields{},
+                                protocol::encode_body(mode));
+    ASSERT_TRUE(set && set->code == 0);
+  }
   std::optional<MovableClient> movable_;
 };
 
@@ -276,13 +286,7 @@ TEST_F(ConsumerRules, LeavesTheDivisionToTheBroker) {
 }
 
 TEST_F(ConsumerRules, PopsWhenTheBrokerSaysSo) {
-  protocol::MessageRequestModeBody mode;
-  mode.topic = "orders";
-  mode.consumer_group = "billing";
-  mode.mode = "POP";
-  const auto set = ask_broker(request::kSetMessageRequestMode, protocol::NoFields{},
-                              protocol::encode_body(mode));
-  ASSERT_TRUE(set && set->code == 0);
+  pop();
   std::atomic<bool> fail{true};
   PushConsumer c =
       consumer_of(**movable_, {.from = StartFrom::kFirst,
@@ -315,6 +319,36 @@ TEST_F(ConsumerRules, PopsWhenTheBrokerSaysSo) {
     advance();
     EXPECT_FALSE(received_.wait_for(4, 10ms)) << "the rest is acked";
   }
+}
+
+TEST_F(ConsumerRules, GoesOnPoppingWhenTheBrokerHangsForSomeQuestions) {
+  pop();
+  std::atomic<int> unanswered{0};
+  ClientConfig config;
+  config.api_timeout = 300ms;
+  config.after_response = [&](const RpcEvent& event) {
+    if (event.code == request::kQueryAssignment && !event.response) ++unanswered;
+  };
+  Client hasty = client(config);
+  PushConsumer c = consumer_of(
+      hasty,
+      {.from = StartFrom::kFirst, .on_messages = received_.keep(), .client_rebalance = false});
+  send({.body = "first"});
+  ASSERT_TRUE(received_.wait_for(1));
+  broker_->freeze(true);
+  ASSERT_TRUE(eventually([&] {
+    c.resume();  // divides anew
+    return unanswered >= 5;
+  }));
+  broker_->freeze(false);
+  ASSERT_TRUE(eventually([&] {
+    c.resume();
+    return !c.queues().empty();
+  }));
+  eventually([] { return false; }, 1s);  // for queues that are pulled from to begin
+  for (int i = 0; i < 20; ++i) send({.body = std::to_string(i)});
+  ASSERT_TRUE(received_.wait_for(21));
+  EXPECT_FALSE(received_.wait_for(22, 1s)) << "twice";
 }
 
 TEST_F(ConsumerRules, WritesTraces) {

@@ -90,7 +90,8 @@ bool Rebalance::by_client(const std::string& topic) {
 }
 
 /// Java's getRebalanceResultFromBroker, with the way back to the client's own algorithm that its
-/// last versions have lost: a broker of version 4 does not know the question.
+/// last versions have lost: a broker of version 4 does not know the question. One that has answered
+/// before and is silent now only hangs.
 bool Rebalance::by_broker(const std::string& topic) {
   if (!instance_->routes().subscribe(topic)) return true;
   const auto assigned = ask_broker(topic);
@@ -98,16 +99,17 @@ bool Rebalance::by_broker(const std::string& topic) {
     const Error& why = assigned.error();
     instance_->env().log.warn("no assignment: group={} topic={} reason=\"{}\"", settings_.group,
                               topic, why.detail);
-    const bool silent = why.code == Errc::kTimeout;
+    const bool silent = why.code == Errc::kTimeout && !answered_;
     if (why.response_code == response::kRequestCodeNotSupported ||
         (silent && ++unanswered_[topic] >= kQuestionsInVainMax)) {
       instance_->env().log.warn("queues are divided by clients from now on: group={}",
                                 settings_.group);
       ask_brokers_ = false;
+      for (const std::string& each : popped_) owner_.pop_from(each, {});
+      popped_.clear();
     }
     return false;
   }
-  unanswered_.erase(topic);
   bool balanced = true;
   const bool changed = take(topic, assigned->pull, balanced);
   if (!assigned->pop.empty() || popped_.contains(topic)) {
@@ -140,6 +142,7 @@ Result<Rebalance::Assigned> Rebalance::ask_broker(const std::string& topic) {
   if (!answer) return answer.error();
   if (answer->code != response::kSuccess)
     return Error{Errc::kRefused, answer->remark, answer->code};
+  answered_ = true;
   const auto decoded =
       protocol::decode_body<protocol::QueryAssignmentAnswer>(std::string_view{answer->body});
   if (!decoded) return decoded.error();

@@ -92,6 +92,7 @@ class Rebalance {
   const Settings settings_;
   QueueOwner& owner_;
   bool ask_brokers_;                       // run()'s thread: until they prove too old
+  bool answered_ = false;                  // run()'s thread: a broker knows the question
   std::map<std::string, int> unanswered_;  // run()'s thread: topic -> questions in vain
   std::set<std::string> popped_;           // run()'s thread: topics popped from
 
