@@ -258,8 +258,8 @@ void PopConsumption::run(const Batch& batch) {
   const Popped& popped = *batch.popped;
   const auto pass = consumer_.gate().enter();
   Clock& clock = consumer_.instance().env().clock;
-  const bool too_late = clock.wall_ms() - popped.pop_time >= popped.invisible_ms;
-  if (!pass || popped.queue->dropped || too_late) {  // somebody else gets them
+  const auto too_late = [&] { return clock.wall_ms() - popped.pop_time >= popped.invisible_ms; };
+  if (!pass || popped.queue->dropped || too_late()) {  // somebody else gets them
     popped.queue->waiting -= static_cast<std::int64_t>(batch.count);
     return;
   }
@@ -272,7 +272,8 @@ void PopConsumption::run(const Batch& batch) {
   const bool good = result == Consumed::kDone;
   consumer_.consume_statistics().consumed(popped.queue->name.topic, good ? batch.count : 0,
                                           good ? 0 : batch.count, took);
-  if (popped.queue->dropped || took >= std::chrono::milliseconds{popped.invisible_ms}) {
+  // They may have waited for a thread before: an old handle that is hidden anew revives once more.
+  if (popped.queue->dropped || too_late()) {
     popped.queue->waiting -= static_cast<std::int64_t>(batch.count);
     return;
   }

@@ -351,6 +351,45 @@ TEST_F(ConsumerRules, GoesOnPoppingWhenTheBrokerHangsForSomeQuestions) {
   EXPECT_FALSE(received_.wait_for(22, 1s)) << "twice";
 }
 
+TEST_F(ConsumerRules, HidesNothingAnewThatIsVisibleAgain) {
+  pop();
+  std::atomic<int> acked{0}, hidden{0}, calls{0};
+  ClientConfig config;
+  config.name_servers = {broker_->name_server()};
+  config.after_response = [&](const RpcEvent& event) {
+    if (event.code == request::kAckMessage) ++acked;
+    if (event.code == request::kChangeMessageInvisibleTime) ++hidden;
+  };
+  MovableClient movable{std::move(config)};
+  const auto advance = [&](std::chrono::seconds by) {
+    movable.advance(by);
+    broker_->advance(by);
+  };
+  const auto consume = [&](auto batch) {
+    received_.add(batch.front());
+    const int call = ++calls;
+    if (call == 1) advance(50s);
+    if (call != 2) return Consumed::kDone;
+    eventually([&] { return acked > 0; });
+    advance(15s);
+    return Consumed::kRetryLater;
+  };
+  send_to(0, "first");
+  send_to(0, "second");
+  PushConsumer c = consumer_of(*movable, {.from = StartFrom::kFirst,
+                                          .on_messages = consume,
+                                          .client_rebalance = false,
+                                          .consume_thread_min = 1,
+                                          .consume_thread_max = 1});
+  ASSERT_TRUE(received_.wait_for(2));
+  for (int second = 0; second < 150; ++second) {
+    advance(1s);
+    received_.wait_for(4, 10ms);
+  }
+  EXPECT_THAT(received_.bodies(), ElementsAre("first", "second", "second"));
+  EXPECT_EQ(hidden, 0);
+}
+
 TEST_F(ConsumerRules, WritesTraces) {
   ASSERT_TRUE(broker_->create_topic({"traces", 1}));
   Received traces;
