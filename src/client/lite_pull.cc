@@ -200,19 +200,20 @@ void LitePullCore::drop_ready(const QueuePull& of) {
   });
 }
 
-/// What was polled of it is kept, the rest is for whoever has the queue next.
+/// What the program is through with is kept, the rest is for whoever has the queue next: it may
+/// still work on what it polled last.
 void LitePullCore::remove(const MessageQueue& queue) {
-  std::int64_t consumed = kUnknown;
+  std::int64_t done = kUnknown;
   {
     std::lock_guard lock{mutex_};
     const auto found = pulls_.find(queue);
     if (found == pulls_.end()) return;
     found->second->messages->dropped = true;
-    consumed = found->second->consume_offset;
+    done = found->second->done_offset;
     drop_ready(*found->second);
     pulls_.erase(found);
   }
-  if (config_.auto_commit && consumed != kUnknown) store_->update(queue, consumed, false);
+  if (config_.auto_commit && done != kUnknown) store_->update(queue, done, false);
   store_->persist(queue);
   if (clustering()) store_->forget(queue);
   puller_.forget(queue);
@@ -330,6 +331,7 @@ void LitePullCore::poll(std::chrono::milliseconds timeout, Polled done) {
   bool over = false, plan = false;
   {
     std::lock_guard lock{mutex_};
+    for (const auto& [queue, each] : pulls_) each->done_offset = each->consume_offset;
     over = over_;
     if (!over && !ready_.empty()) {
       messages = take_ready();
@@ -453,7 +455,7 @@ void LitePullCore::restart(const QueuePullPtr& next, std::int64_t offset) {
     round = ++next->round;
     drop_ready(*next);
     next->messages->clear();
-    next->next_offset = next->consume_offset = offset;
+    next->next_offset = next->consume_offset = next->done_offset = offset;
   }
   pull(next, round);
 }
@@ -484,8 +486,11 @@ void LitePullCore::commit_if_due() {
 
 void LitePullCore::commit() {
   std::lock_guard lock{mutex_};
-  for (const auto& [queue, each] : pulls_)
-    if (each->consume_offset != kUnknown) store_->update(queue, each->consume_offset, false);
+  for (const auto& [queue, each] : pulls_) {
+    if (each->consume_offset == kUnknown) continue;
+    each->done_offset = each->consume_offset;
+    store_->update(queue, each->consume_offset, false);
+  }
 }
 
 void LitePullCore::commit(const std::set<MessageQueue>& queues, bool persist) {
@@ -503,9 +508,14 @@ void LitePullCore::commit(const std::set<MessageQueue>& queues, bool persist) {
 
 void LitePullCore::commit(const std::map<MessageQueue, std::int64_t>& offsets, bool persist) {
   for (const auto& [queue, offset] : offsets) {
-    if (auto found = find(queue); !found) {
+    const auto found = find(queue);
+    if (!found) {
       instance_->env().log.error("offset not committed: reason=\"{}\"", found.error().detail);
       continue;
+    }
+    {
+      std::lock_guard lock{mutex_};
+      (*found)->done_offset = offset;
     }
     store_->update(instance_->wire(queue), offset, false);
     if (persist) store_->persist(instance_->wire(queue));

@@ -75,6 +75,7 @@ class LitePullCore final : public GroupMember {
     ProcessQueuePtr messages;
     std::int64_t next_offset = kUnknown;     // of the next pull
     std::int64_t consume_offset = kUnknown;  // behind what was polled
+    std::int64_t done_offset = kUnknown;     // behind what the program is through with
     bool paused = false;
     std::uint64_t round = 0;  // of pulls; those of a former one are nobody's: somebody sought
   };

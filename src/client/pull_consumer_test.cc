@@ -22,6 +22,7 @@ using namespace std::chrono_literals;
 using ::testing::ElementsAre;
 using testing::eventually;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
 constexpr auto kLong = 10s;
@@ -200,6 +201,33 @@ TEST_F(Pulling, SharesATopicWithinAGroup) {
   EXPECT_NE(one.assignment(), two.assignment());
   two.shutdown();
   EXPECT_TRUE(eventually([&] { return one.assignment().size() == 2; }));
+}
+
+TEST_F(Pulling, LeavesWhatWasPolledLastToTheNextOwnerOfItsQueue) {
+  send(0, 5);
+  Client second = client();
+  std::atomic<bool> taken_on{false};
+  Allocation to_the_second = average();
+  to_the_second.divide = [&, heir = second.id()](const auto&, const auto& me, const auto& all,
+                                                 const auto& members) {
+    const bool mine = members.size() == 1 || (me == heir && taken_on);
+    std::vector<MessageQueue> queues;
+    if (mine) queues.assign(all.begin(), all.end());
+    return Result<std::vector<MessageQueue>>{std::move(queues)};
+  };
+  LitePullConsumer one = lite({.allocation = to_the_second});
+  ASSERT_TRUE(one.subscribe("orders"));
+  ASSERT_THAT(take(one, 5), SizeIs(5));
+  LitePullConsumer two = lite_of(second, {.allocation = to_the_second});
+  ASSERT_TRUE(two.subscribe("orders"));
+  ASSERT_TRUE(eventually([&] { return one.assignment().empty(); }));
+  taken_on = true;
+  two.unsubscribe("nothing");  // divides anew
+  EXPECT_THAT(take(two, 5), SizeIs(5)) << "nobody knows whether the first is through with them";
+  EXPECT_THAT(two.poll(0ms), IsEmpty());
+  two.shutdown();
+  ASSERT_TRUE(eventually([&] { return one.assignment().size() == 2; }));
+  EXPECT_THAT(one.poll(1s), IsEmpty()) << "the second is through with them";
 }
 
 TEST_F(Pulling, GivesEverythingToEveryMemberWhenBroadcasting) {
