@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <atomic>
 #include <future>
 #include <set>
@@ -248,6 +249,50 @@ TEST_F(ConsumerRules, PassesAQueueOnInOrder) {
   EXPECT_EQ(most, 1);
   std::lock_guard lock{mutex};
   EXPECT_TRUE(std::ranges::is_sorted(order)) << "what was committed did not come again";
+}
+
+TEST_F(ConsumerRules, GoesOnWithAQueueThatWentAndCameBackWhileACallRan) {
+  Barrier barrier;
+  std::atomic<int> rounds_alone{0};
+  Allocation counted = average();
+  counted.divide = [&, divide = counted.divide](const auto& group, const auto& me, const auto& all,
+                                                const auto& members) {
+    if (members.size() == 1) ++rounds_alone;
+    return divide(group, me, all, members);
+  };
+  PushConsumer c = consumer({.from = StartFrom::kFirst,
+                             .on_messages_orderly =
+                                 [&](auto batch) {
+                                   received_.add(batch.front());
+                                   barrier.wait();
+                                   return ConsumedOrderly::kDone;
+                                 },
+                             .allocation = counted});
+  send_to(0, "held");
+  send_to(3, "held");
+  ASSERT_TRUE(received_.wait_for(2));  // one of the two will be given away
+  {
+    Client other = client();
+    const PushConsumer second =
+        consumer_of(other, {.from = StartFrom::kFirst,
+                            .on_messages_orderly = [](auto) { return ConsumedOrderly::kSuspend; }});
+    const auto role = client_->instance()->consumer("billing");
+    const auto& core = dynamic_cast<client::PushConsumerCore&>(*role);
+    ASSERT_TRUE(eventually([&] {
+      return std::ranges::any_of(core.table().queues(),
+                                 [](const auto& each) { return each.second->dropped.load(); });
+    }));
+  }
+  rounds_alone = 0;
+  ASSERT_TRUE(eventually([&] {
+    c.resume();               // divides anew
+    return rounds_alone > 4;  // of two topics: two rounds have ended
+  }));
+  barrier.opened.set_value();
+  send_to(0, "next");
+  send_to(3, "next");
+  const auto next = [&] { return std::ranges::count(received_.bodies(), "next"); };
+  EXPECT_TRUE(eventually([&] { return next() == 2; })) << next();
 }
 
 TEST_F(ConsumerRules,

@@ -156,17 +156,21 @@ Result<Rebalance::Assigned> Rebalance::ask_broker(const std::string& topic) {
   return assigned;
 }
 
-bool Rebalance::let_go_of_others(const std::string& topic, const std::set<MessageQueue>& mine) {
+bool Rebalance::let_go_of_others(const std::string& topic, const std::set<MessageQueue>& mine,
+                                 bool& balanced) {
   bool changed = false;
   for (const auto& [queue, messages] : queues()) {
     if (queue.topic != topic) continue;
     const bool idle = settings_.drop_idle && messages->pull_expired();
-    if (mine.contains(queue) && !idle) continue;
+    if (mine.contains(queue) && !idle && !messages->dropped) continue;
     if (idle)
       instance_->env().log.error("a queue was not pulled from for two minutes: queue={}",
                                  to_string(queue));
     messages->dropped = true;
-    if (!owner_.let_go(queue, *messages)) continue;
+    if (!owner_.let_go(queue, *messages)) {
+      balanced = false;
+      continue;
+    }
     drop(queue);
     changed = true;
   }
@@ -175,7 +179,7 @@ bool Rebalance::let_go_of_others(const std::string& topic, const std::set<Messag
 
 bool Rebalance::take(const std::string& topic, const std::set<MessageQueue>& mine, bool& balanced) {
   if (owner_.ended()) return false;
-  bool changed = let_go_of_others(topic, mine);
+  bool changed = let_go_of_others(topic, mine, balanced);
   std::set<MessageQueue> missing;
   for (const MessageQueue& each : mine)
     if (!find(each)) missing.insert(each);

@@ -40,7 +40,8 @@ class QueueOwner {
   /// It is in the table by now.
   virtual void begin(const MessageQueue& queue, const ProcessQueuePtr& messages,
                      std::int64_t offset) = 0;
-  /// It is not this member's any more, and dropped. False: keep it until the next round.
+  /// It is not this member's any more, and dropped. False: keep it until the next round, soon;
+  /// also if it is this member's again by then: what was pulled of it is void.
   virtual bool let_go(const MessageQueue& queue, ProcessQueue& messages) = 0;
   /// These queues are to be popped from, and no others of this topic.
   virtual void pop_from(const std::string& /*topic*/, const std::set<MessageQueue>& /*queues*/) {}
@@ -84,9 +85,10 @@ class Rebalance {
   Result<Assigned> ask_broker(const std::string& topic);
   bool by_client(const std::string& topic);
   bool by_broker(const std::string& topic);
-  /// True if a queue came or went; `balanced` becomes false if one should have come and could not.
+  /// True if a queue came or went; `balanced` becomes false if one should have and could not.
   bool take(const std::string& topic, const std::set<MessageQueue>& mine, bool& balanced);
-  bool let_go_of_others(const std::string& topic, const std::set<MessageQueue>& mine);
+  bool let_go_of_others(const std::string& topic, const std::set<MessageQueue>& mine,
+                        bool& balanced);
 
   const std::shared_ptr<Instance> instance_;
   const Settings settings_;
