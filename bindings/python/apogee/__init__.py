@@ -3,6 +3,7 @@ are whole milliseconds. Bodies are bytes."""
 import ctypes
 import itertools
 import threading
+import traceback
 from dataclasses import dataclass, field
 from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Union
 
@@ -362,18 +363,20 @@ def _subscribe(out: _library.Subscription, topic: str, expression: str) -> None:
 
 
 def _consumed(function, messages) -> int:
-    """0: done. False and exceptions: deliver them again later."""
+    """0: done. False and whatever is raised: deliver them again later."""
     try:
         return 1 if function(messages()) is False else 0
-    except Exception:
+    except BaseException:  # also CancelledError and SystemExit: ctypes would answer 0 for them
+        traceback.print_exc()
         return 1
 
 
 def _outcome(function, argument) -> int:
-    """An exception must not cross the library: the broker asks again."""
+    """Nothing that is raised may cross the library: the broker asks again."""
     try:
         return int(function(argument()))
-    except Exception:
+    except BaseException:
+        traceback.print_exc()
         return UNKNOWN
 
 

@@ -1,5 +1,6 @@
 """python3 -m unittest discover bindings/python/tests, with APOGEE_LIBRARY (libapogee.so) and APOGEE_PROGRAM (the apogee binary) set,
 or with an optimised build in build/release."""
+import asyncio
 import os
 import socket
 import subprocess
@@ -102,6 +103,37 @@ class WithABroker(unittest.TestCase):
         one = next(message for message in got if message.body == b"one")
         self.assertEqual((one.message_id, one.tag, one.keys, one.property("region"), one.property("none")), (sent[0].message_id, "wanted", ["a", "b"], "eu", None))
         self.assertEqual(next(message for message in got if message.body == b"hard").reconsume_times, 1)
+
+    def escaped(self):
+        """What leaves a callback: the library is answered with chance then."""
+        all_of_it = []
+        self.addCleanup(setattr, sys, "unraisablehook", sys.unraisablehook)
+        sys.unraisablehook = lambda raised: all_of_it.append(raised.exc_type)
+        return all_of_it
+
+    def test_what_was_cancelled_comes_again(self):
+        deliveries, again, escaped = [], threading.Event(), self.escaped()
+
+        def consume(messages):
+            deliveries.append(messages[0].message_id)
+            if len(deliveries) == 1:
+                raise asyncio.CancelledError
+            again.set()
+
+        with self.client.push_consumer("cancelled", {"orders": "cancelled"}, consume, **{"from": "first"}):
+            sent = self.producer.send(apogee.Message("orders", b"once more", tag="cancelled"))
+            self.assertTrue(again.wait(60), deliveries)
+        self.assertEqual((deliveries, escaped), ([sent.message_id] * 2, []))
+
+    def test_a_local_part_that_exits_decides_nothing(self):
+        escaped = self.escaped()
+
+        def local(_):
+            raise SystemExit
+
+        with self.client.transactional_producer("ledger", lambda _: apogee.UNKNOWN) as producer:
+            _, outcome = producer.send_in_transaction(apogee.Message("orders", b"half"), local)
+        self.assertEqual((outcome, escaped), (apogee.UNKNOWN, []))
 
     def polled(self, consumer, count):
         got = []
