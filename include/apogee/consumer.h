@@ -233,7 +233,8 @@ struct PushConsumerStatistics {
 };
 
 /// Movable; ends its work when destroyed. Threads: every member from any thread, also from inside
-/// the consuming function (then shutdown() does not wait for it).
+/// the consuming function (then shutdown() does not wait for it, and the group is left once calls
+/// that run have returned, or after shutdown_wait).
 class APOGEE_API PushConsumer {
  public:
   PushConsumer(PushConsumer&&) noexcept;

@@ -19,11 +19,11 @@ GroupMember::GroupMember(std::shared_ptr<Instance> instance, Settings settings)
       rebalance_{instance_, settings_.division, *this},
       puller_{instance_} {}
 
-void GroupMember::end(Clock::Duration limit) {
+void GroupMember::end() {
   gate_.close([self = shared_from_this()] { self->finish(); });
   // Inside a callback of its own it would wait for itself.
   if (CallbackScope::inside()) return;
-  if (!gate_.wait(limit)) leave_queues();
+  if (!gate_.wait(settings_.end_wait)) leave_queues();
   store_->settle();
 }
 
@@ -32,8 +32,23 @@ void GroupMember::leave_queues() {
 }
 
 void GroupMember::shutdown() {
+  const bool inside = CallbackScope::inside();
+  if (inside) persist_offsets();  // another member may have a queue before calls under way end
   stop();
-  instance_->remove(*this);
+  if (!inside) return instance_->remove(*this);
+  // Nobody has waited for the calls: the group is left behind what they commit.
+  gate_.when_over([self = shared_from_this()] { self->leave_soon(); });
+  instance_->env().clock.run_after(settings_.end_wait, [weak = weak_from_this()] {
+    if (const auto self = weak.lock()) self->leave_soon();
+  });
+}
+
+void GroupMember::leave_soon() {
+  on_waiting_thread([self = shared_from_this()] {
+    self->leave_queues();
+    self->store_->settle();
+    self->instance_->remove(*self);
+  });
 }
 
 void GroupMember::after(Clock::Duration delay, std::function<void()> work) {

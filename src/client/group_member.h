@@ -30,7 +30,8 @@ class GroupMember : public ConsumerRole,
                     public QueueOwner,
                     public std::enable_shared_from_this<GroupMember> {
  public:
-  void shutdown();  ///< By its owner: leaves the instance too.
+  /// By its owner: leaves the instance too, inside a callback once calls under way have ended.
+  void shutdown();
   void unsubscribe(const std::string& topic);
   Instance& instance() { return *instance_; }
   bool clustering() const { return settings_.division.model == MessageModel::kClustering; }
@@ -54,6 +55,7 @@ class GroupMember : public ConsumerRole,
   struct Settings {
     Rebalance::Settings division;
     Clock::Duration divide_again;  // after a round that could not do all it should
+    Clock::Duration end_wait;      // of the end for what is under way, at most
     StartFrom from = StartFrom::kLast;
     std::optional<std::chrono::system_clock::time_point> from_time;
     std::string offset_directory;
@@ -65,7 +67,7 @@ class GroupMember : public ConsumerRole,
   GroupMember(std::shared_ptr<Instance> instance, Settings settings);
 
   /// Closes the gate; waits for what is under way, unless that is what calls.
-  void end(Clock::Duration limit);
+  void end();
   virtual void finish() = 0;  ///< Nothing is under way any more. More than once.
   /// Stores the offsets, with the last word, and gives back the locks.
   virtual void hand_over() = 0;
@@ -92,6 +94,7 @@ class GroupMember : public ConsumerRole,
   Gate gate_;
 
  private:
+  void leave_soon();
   void rebalance_round();
 
   std::once_flag left_;

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <atomic>
 #include <future>
 
@@ -93,6 +94,49 @@ TEST_F(Leaving, CommitsWhatIsConsumedWhileQueuesAreStillDivided) {
   send_to(0, "next");
   ASSERT_TRUE(next_.wait_for(1));
   EXPECT_THAT(next_.bodies(), ElementsAre("next"));
+}
+
+TEST_F(Leaving, LeavesFromInsideItsFunctionBehindTheCommit) {
+  Door asleep;
+  std::optional<PushConsumer> c;
+  std::atomic<int> calls{0};
+  c.emplace(consumer({.from = StartFrom::kFirst, .on_messages = [&](auto batch) {
+                        if (batch.front().body == "last") {
+                          c->shutdown();
+                          asleep.pass();
+                        }
+                        ++calls;
+                        return Consumed::kDone;
+                      }}));
+  for (int i = 0; i < 20; ++i) send_to(1, "done");
+  ASSERT_TRUE(eventually([&] { return calls == 20; }));
+  send_to(0, "last");
+  ASSERT_TRUE(asleep.wait_for_somebody());
+  const PushConsumer after = follow();
+  EXPECT_FALSE(next_.wait_for(2, 1500ms)) << "the one whose call still runs, at most";
+  asleep.open();
+  ASSERT_TRUE(eventually([&] { return after.queues().size() == 5; }));
+  send_to(1, "next");
+  ASSERT_TRUE(eventually([&] { return std::ranges::count(next_.bodies(), "next") == 1; }));
+  EXPECT_EQ(std::ranges::count(next_.bodies(), "done"), 0);
+}
+
+TEST_F(Leaving, LeavesFromInsideItsFunctionHoweverLongThatTakes) {
+  Door asleep;
+  std::optional<PushConsumer> c;
+  c.emplace(consumer({.from = StartFrom::kFirst,
+                      .on_messages =
+                          [&](auto) {
+                            c->shutdown();
+                            asleep.pass();
+                            return Consumed::kDone;
+                          },
+                      .shutdown_wait = 100ms}));
+  send_to(0, "held");
+  ASSERT_TRUE(asleep.wait_for_somebody());
+  const PushConsumer after = follow();
+  EXPECT_TRUE(next_.wait_for(1));
+  asleep.open();
 }
 
 OnMessagesOrderly in_order(Received& to) {

@@ -65,6 +65,7 @@ GroupMember::Settings LitePullCore::member_of(const Instance& instance,
                        .allocation = config.allocation,
                        .drop_idle = false},
           .divide_again = kRebalanceAgain,
+          .end_wait = kShutdownWait,
           .from = config.from,
           .from_time = config.from_time,
           .offset_directory = config.offset_directory};
@@ -85,7 +86,7 @@ void LitePullCore::stop() {
     waiting.swap(waiting_);
   }
   for (const Waiting& each : waiting) each.done(stopped());
-  end(kShutdownWait);
+  end();
 }
 
 void LitePullCore::hand_over() {

@@ -80,6 +80,7 @@ GroupMember::Settings PushConsumerCore::member_of(const Instance& instance,
                        .allocation = config.allocation,
                        .client_side = config.client_rebalance || orderly},
           .divide_again = orderly ? Clock::Duration{kLockAgain} : Clock::Duration{kRebalanceAgain},
+          .end_wait = config.shutdown_wait,
           .from = config.from,
           .from_time = config.from_time,
           .offset_directory = config.offset_directory};
@@ -176,7 +177,7 @@ Result<Ok> PushConsumerCore::check_filters() {
 }
 
 void PushConsumerCore::stop() {
-  end(config_.shutdown_wait);
+  end();
 }
 
 void PushConsumerCore::hand_over() {
