@@ -85,7 +85,7 @@ void GroupMember::rebalance_round() {
   round_planned_ = false;
   const std::uint64_t round = ++round_;
   if (ended()) return;
-  const auto names = topics();
+  const auto names = subscriptions_.topics();
   const bool balanced = rebalance_.run({names.begin(), names.end()});
   if (ended()) return gate_.when_over([self = shared_from_this()] { self->finish(); });
   after(balanced ? Clock::Duration{kRebalanceInterval} : settings_.divide_again, [this, round] {

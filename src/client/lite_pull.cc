@@ -590,8 +590,7 @@ std::vector<std::string> LitePullCore::topics() const {
   const auto subscribed = subscriptions_.topics();
   std::set<std::string> names{subscribed.begin(), subscribed.end()};
   std::lock_guard lock{mutex_};
-  if (kind_ != Kind::kSubscribed)
-    for (const auto& [topic, watch] : watches_) names.insert(topic);
+  for (const auto& [topic, watch] : watches_) names.insert(topic);
   return {names.begin(), names.end()};
 }
 

@@ -37,8 +37,9 @@ class Pulling : public ::testing::Test {
     client_.emplace(client());
     producer_.emplace(*client_->producer({.group = "checkout"}));
   }
-  Client client() {
-    auto made = Client::start({.name_servers = {broker_->name_server()}});
+  Client client(std::chrono::milliseconds poll_name_servers = 30s) {
+    auto made = Client::start(
+        {.name_servers = {broker_->name_server()}, .poll_name_server_interval = poll_name_servers});
     EXPECT_TRUE(made) << made.error().detail;
     return *std::move(made);
   }
@@ -280,6 +281,20 @@ TEST_F(Pulling, TellsOfTheQueuesOfATopic) {
   EXPECT_EQ(told.get(), 2u);
   send(0, 1);
   EXPECT_EQ(*consumer.offset_for_time(kQueue, std::chrono::system_clock::time_point{}), 0);
+}
+
+TEST_F(Pulling, TellsOfTheQueuesOfATopicItDoesNotSubscribeTo) {
+  ASSERT_TRUE(broker_->create_topic({"watched", 1}));
+  Client curious = client(50ms);
+  LitePullConsumer consumer = lite_of(curious);
+  ASSERT_TRUE(consumer.subscribe("orders"));
+  std::atomic<std::size_t> seen{0};
+  consumer.on_queues_changed("watched",
+                             [&](const std::set<MessageQueue>& queues) { seen = queues.size(); });
+  ASSERT_TRUE(eventually([&] { return seen == 1; }));
+  ASSERT_TRUE(broker_->create_topic({"watched", 3}));
+  EXPECT_TRUE(eventually([&] { return seen == 3; }));
+  EXPECT_TRUE(eventually([&] { return consumer.assignment().size() == 2; })) << "of orders alone";
 }
 
 TEST_F(Pulling, EndsAPollThatWaits) {
