@@ -366,6 +366,20 @@ TEST_F(ConsumerRules, PopsWhenTheBrokerSaysSo) {
   }
 }
 
+TEST_F(ConsumerRules, TellsOfQueuesItPopsFrom) {
+  pop();
+  std::atomic<std::size_t> mine{0};
+  PushConsumer c =
+      consumer({.from = StartFrom::kFirst,
+                .on_messages = received_.keep(),
+                .client_rebalance = false,
+                .queues_changed = [&](const std::string& topic, std::span<const MessageQueue>,
+                                      std::span<const MessageQueue> now) {
+                  if (topic == "orders") mine = now.size();
+                }});
+  EXPECT_TRUE(eventually([&] { return mine > 0; }));
+}
+
 TEST_F(ConsumerRules, GoesOnPoppingWhenTheBrokerHangsForSomeQuestions) {
   pop();
   std::atomic<int> unanswered{0};

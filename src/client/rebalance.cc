@@ -34,9 +34,9 @@ bool Rebalance::run(const std::set<std::string>& topics) {
     messages->dropped = true;
     if (owner_.let_go(queue, *messages)) drop(queue);
   }
-  std::erase_if(popped_, [&](const std::string& topic) {
-    if (topics.contains(topic)) return false;
-    owner_.pop_from(topic, {});
+  std::erase_if(popped_, [&](const auto& popped) {
+    if (topics.contains(popped.first)) return false;
+    owner_.pop_from(popped.first, {});
     return true;
   });
   return balanced;
@@ -105,19 +105,20 @@ bool Rebalance::by_broker(const std::string& topic) {
       instance_->env().log.warn("queues are divided by clients from now on: group={}",
                                 settings_.group);
       ask_brokers_ = false;
-      for (const std::string& each : popped_) owner_.pop_from(each, {});
+      for (const auto& [each, queues] : popped_) owner_.pop_from(each, {});
       popped_.clear();
     }
     return false;
   }
   bool balanced = true;
-  const bool changed = take(topic, assigned->pull, balanced);
+  bool changed = take(topic, assigned->pull, balanced);
   if (!assigned->pop.empty() || popped_.contains(topic)) {
     owner_.pop_from(topic, assigned->pop);
+    changed = changed || popped_[topic] != assigned->pop;
     if (assigned->pop.empty())
       popped_.erase(topic);
     else
-      popped_.insert(topic);
+      popped_[topic] = assigned->pop;
   }
   if (assigned->pop.empty() && !assigned->pull.empty()) owner_.pull_from(topic);
   Division division;

@@ -96,7 +96,7 @@ class Rebalance {
   bool ask_brokers_;                       // run()'s thread: until they prove too old
   bool answered_ = false;                  // run()'s thread: a broker knows the question
   std::map<std::string, int> unanswered_;  // run()'s thread: topic -> questions in vain
-  std::set<std::string> popped_;           // run()'s thread: topics popped from
+  std::map<std::string, std::set<MessageQueue>> popped_;  // run()'s thread: by topic
 
   mutable std::mutex mutex_;
   std::map<MessageQueue, ProcessQueuePtr> queues_;
