@@ -147,8 +147,7 @@ struct ServerWords {
   }
   /// A word that was given beats the file, and the file beats a default.
   void settle(const CLI::App& app, broker::BrokerSetup& setup) const {
-    if (app.count("--store") > 0 || setup.store.root == store::StoreConfig{}.root)
-      setup.store.root = store;
+    if (app.count("--store") > 0 || setup.store.root.empty()) setup.store.root = store;
     setup.store.root = absolute(setup.store.root);
     if (app.count("--broker-port") > 0 || setup.server.listen_port == 0)
       setup.server.listen_port = broker_port;
@@ -218,8 +217,7 @@ int run_broker(std::span<const std::string> args) {
   if (const char* const env = std::getenv("NAMESRV_ADDR");
       setup->broker.name_servers.empty() && env != nullptr)
     setup->broker.name_servers = env;
-  if (setup->store.root == store::StoreConfig{}.root)
-    setup->store.root = home_directory() + "/store";
+  if (setup->store.root.empty()) setup->store.root = home_directory() + "/store";
   setup->store.root = absolute(setup->store.root);
   if (setup->server.listen_port == 0) setup->server.listen_port = kBrokerPort;
   if (common.print || common.print_important) {

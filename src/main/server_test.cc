@@ -137,6 +137,18 @@ TEST_F(ServerCommand, LeavesAloneWhatItsFileSays) {
   EXPECT_FALSE(std::filesystem::exists(at_ + "/data"));
 }
 
+TEST_F(ServerCommand, TakesTheDirectoryOfItsFileAlsoWhenThatIsCalledStore) {
+  std::ofstream{file_} << "storePathRootDir=./store\n";
+  const auto directory = [](const std::vector<std::string>& words) {
+    const Ran ran = run_kept([&] { return run_broker(words); });
+    const std::size_t at = ran.out.find("storePathRootDir=");
+    return at == std::string::npos ? ran.err : ran.out.substr(at, ran.out.find('\n', at) - at);
+  };
+  EXPECT_EQ(directory({"-c", file_, "-p"}),
+            "storePathRootDir=" + (std::filesystem::current_path() / "store").string());
+  EXPECT_EQ(directory({"-p"}), "storePathRootDir=" + std::string{std::getenv("HOME")} + "/store");
+}
+
 TEST_F(ServerCommand, NeverPrintsAPassword) {
   std::ofstream{file_, std::ios::app} << "tls.server.keyPassword=hush\n";
   for (const char* each : {"-p", "-m"}) {

@@ -40,7 +40,7 @@ namespace apogee::store {
 
 /// Keys of Apache's MessageStoreConfig. Defaults are Apache's.
 struct StoreConfig {
-  std::string root = "./store";
+  std::string root;
   std::string commit_log_path;
   std::int32_t commit_log_file_bytes = 1 << 30;
   std::int32_t consume_queue_file_bytes = 6'000'000;
@@ -105,7 +105,7 @@ struct StoreConfig {
   std::size_t queues_synced_together_from = 32;  // no key: tests set it
   using Self = StoreConfig;
   static constexpr auto kOptions = MemberList{
-      PlainOption{"storePathRootDir", &Self::root, "Directory of the store."},
+      PlainOption{"storePathRootDir", &Self::root, "Directory of the store; empty: ~/store."},
       PlainOption{"storePathCommitLog", &Self::commit_log_path,
                   "Directory of the commit log; empty: <root>/commitlog."},
       Option{"mappedFileSizeCommitLog", &Self::commit_log_file_bytes, 4'096, 2'147'483'647,
