@@ -147,6 +147,7 @@ lint:  ## Format check, architecture and house rules
 docs: build  ## Regenerate the reference pages from the declarations
 	@build/release/apogee reference configuration > docs/configuration.md
 	@build/release/apogee reference codes > docs/request-codes.md
+	@build/release/apogee reference commands > docs/admin.md
 
 .PHONY: clean
 clean:  ## Remove everything that was built

@@ -242,11 +242,19 @@ std::string options_reference(const std::vector<OptionView>& options) {
             (option.value.empty() ? "" : "`" + cell(option.value) + "`") + " | " + option.range +
             " | " + (option.at_run_time ? "yes" : "") + " | " + cell(option.doc) + " |\n";
   }
-  std::string ignored;
+  std::string ignored, refused;
   for (const OptionView& option : options) {
-    if (option.ignored)
-      ignored += "| `" + std::string{option.name} + "` | " + cell(option.doc) + " |\n";
+    if (!option.ignored) continue;
+    const std::string key = "| `" + std::string{option.name} + "` | ";
+    if (!option.refused())
+      ignored += key + cell(option.doc) + " |\n";
+    else
+      refused += key + option.range + " |\n";
   }
+  if (!refused.empty())
+    page +=
+        "\nRefused at start with any other value than this one:\n\n| Key | Value |\n|---|---|\n" +
+        refused;
   if (!ignored.empty())
     page +=
         "\nAccepted, because existing configuration files have them, and without effect:\n\n| Key "

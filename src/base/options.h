@@ -77,6 +77,8 @@ struct OptionView {
   bool ignored = false;
   /// Written to the process's own files, never told to anybody who asks.
   bool secret() const { return name.ends_with("Password"); }
+  /// Ignored, but only with the value that `range` is: any other asks for what does not exist here.
+  bool refused() const { return ignored && !range.empty(); }
   std::function<Result<Ok>(std::string_view text)>
       set;  ///< Parses, checks, assigns. kInvalidArgument names key, value, what is allowed.
 };

@@ -424,7 +424,8 @@ std::vector<OptionView> options_of(BrokerSetup& setup) {
   }
   for (const auto& [name, fine] : kRefusedKeys) {
     all.push_back({.name = name,
-                   .doc = "Only the default is supported.",
+                   .range = fine.empty() ? "empty" : std::string{fine},
+                   .doc = "Nothing else is supported.",
                    .ignored = true,
                    .set = [name, fine](std::string_view value) -> Result<Ok> {
                      if (value == fine) return Ok{};
@@ -464,7 +465,7 @@ Result<Ok> apply_at_run_time(const std::vector<Property>& properties,
                                              " cannot be changed while the broker runs; change its "
                                              "configuration file and restart it"};
       if (auto set = option.set(property.value); !set) return set;
-      if (option.ignored && !says(file, property))
+      if (option.ignored && !option.refused() && !says(file, property))
         return Error{Errc::kUnsupported,
                      property.key + " has no effect here: " + std::string{option.doc}};
     }

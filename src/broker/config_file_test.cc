@@ -64,6 +64,8 @@ TEST(ChangesAtRunTime, AreRefusedForKeysWithoutEffect) {
   EXPECT_EQ(refused.error().code, Errc::kUnsupported);
   EXPECT_NE(refused.error().detail.find("useEpollNativeSelector has no effect here: "),
             std::string::npos);
+  EXPECT_TRUE(change(setup, "aclEnable=false"));
+  EXPECT_FALSE(change(setup, "aclEnable=true"));
   // A tool may send the whole file back.
   const std::vector<Property> file{{"useEpollNativeSelector", "true"}};
   EXPECT_TRUE(apply_at_run_time(file, options_of(setup), file));

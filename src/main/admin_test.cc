@@ -2,9 +2,7 @@
 
 #include <condition_variable>
 #include <cstdlib>
-#include <fstream>
 #include <optional>
-#include <sstream>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -207,13 +205,6 @@ TEST(AdminUsage, AServerThatIsNotThereEndsWithFour) {
   EXPECT_EQ(ran.code, 4);
   EXPECT_THAT(ran.out, IsEmpty());
   EXPECT_THAT(ran.err, HasSubstr("127.0.0.1:1"));
-}
-
-TEST(AdminUsage, TheReferencePageIsTheOneThatIsMadeNow) {
-  std::ifstream file{APOGEE_SOURCE_DIR "/docs/admin.md"};
-  std::stringstream page;
-  page << file.rdbuf();
-  EXPECT_EQ(page.str(), admin_reference()) << "`apogee reference commands` > docs/admin.md";
 }
 
 // ---- Clusters and name servers
