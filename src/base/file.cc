@@ -1,7 +1,10 @@
 #include "base/file.h"
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <mutex>
 #include <set>
 #include <system_error>
@@ -21,6 +24,7 @@ Error error_of(int number, const std::string& what) {
   const Errc code = number == ENOENT                       ? Errc::kNotFound
                     : number == ENOSPC || number == EDQUOT ? Errc::kNoSpace
                     : number == EEXIST                     ? Errc::kExists
+                    : number == EMFILE || number == ENFILE ? Errc::kBusy
                                                            : Errc::kIo;
   return Error{code, what + ": " + std::generic_category().message(number)};
 }
@@ -123,11 +127,54 @@ std::size_t page_size() {
   return size;
 }
 
+/// Where a page that cannot be read may be replaced: a signal handler looks through these, so there
+/// is a fixed number of places and no lock. A mapping that finds none is not looked after.
+struct ReadMapping {
+  std::atomic<std::uintptr_t> begin{0};  // 0: free; 1: being taken
+  std::atomic<std::size_t> length{0};
+};
+constexpr std::size_t kReadMappings = 4'096;
+std::array<ReadMapping, kReadMappings> read_mappings;
+
+ReadMapping* look_after(const std::byte* address, std::size_t length) {
+  for (ReadMapping& each : read_mappings) {
+    std::uintptr_t free = 0;
+    if (each.begin.load(std::memory_order_relaxed) != 0 ||
+        !each.begin.compare_exchange_strong(free, 1))
+      continue;
+    each.length.store(length);
+    each.begin.store(reinterpret_cast<std::uintptr_t>(address));
+    return &each;
+  }
+  return nullptr;
+}
+
+void replace_bad_page(int, siginfo_t* info, void*) {
+  const int kept = errno;
+  const auto at = reinterpret_cast<std::uintptr_t>(info->si_addr);
+  for (const ReadMapping& each : read_mappings) {
+    const std::uintptr_t begin = each.begin.load();
+    if (begin <= 1 || at < begin || at - begin >= each.length.load()) continue;
+    void* const page = reinterpret_cast<void*>(at - at % page_size());
+    const void* const zeros =
+        ::mmap(page, page_size(), PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    errno = kept;
+    if (zeros != MAP_FAILED) return;
+  }
+  std::signal(SIGBUS, SIG_DFL);  // somebody else's: the instruction comes again, and ends it
+}
+
 class PosixMapping final : public Mapping {
  public:
-  PosixMapping(std::byte* address, std::size_t length, std::string path)
-      : address_{address}, length_{length}, path_{std::move(path)} {}
-  ~PosixMapping() override { ::munmap(address_, length_); }
+  PosixMapping(std::byte* address, std::size_t length, Access access, std::string path)
+      : address_{address},
+        length_{length},
+        path_{std::move(path)},
+        looked_after_{access == Access::kRead ? look_after(address, length) : nullptr} {}
+  ~PosixMapping() override {
+    if (looked_after_) looked_after_->begin.store(0);
+    ::munmap(address_, length_);
+  }
 
   MutableBytes bytes() override { return {address_, length_}; }
   Result<Ok> sync(std::size_t offset, std::size_t length) override {
@@ -164,6 +211,7 @@ class PosixMapping final : public Mapping {
   std::byte* const address_;
   const std::size_t length_;
   const std::string path_;
+  ReadMapping* const looked_after_;
 };
 
 class PosixFile final : public File {
@@ -235,7 +283,7 @@ class PosixFile final : public File {
         ::mmap(nullptr, length, protection, MAP_SHARED, descriptor_, static_cast<off_t>(offset));
     if (address == MAP_FAILED) return error_of(errno, "map " + path_);
     return std::unique_ptr<Mapping>{
-        std::make_unique<PosixMapping>(static_cast<std::byte*>(address), length, path_)};
+        std::make_unique<PosixMapping>(static_cast<std::byte*>(address), length, access, path_)};
   }
 
  private:
@@ -475,6 +523,15 @@ Result<Ok> replace_file(FileSystem& files, const std::string& path, std::string_
   }
   if (auto done = files.rename(next, path); !done) return done;
   return files.sync_directory(parent_of(path));
+}
+
+void read_bad_pages_as_zeros() {
+  (void)page_size();  // asked for before a handler needs it
+  struct sigaction action{};
+  action.sa_sigaction = replace_bad_page;
+  action.sa_flags = SA_SIGINFO;
+  ::sigemptyset(&action.sa_mask);
+  ::sigaction(SIGBUS, &action, nullptr);
 }
 
 Result<Ok> remove_tree(FileSystem& files, const std::string& path) {

@@ -32,6 +32,11 @@ class Mapping {
 
 enum class Access { kRead, kWrite };
 
+/// What the disk cannot read of a mapping ends a process (SIGBUS). From now on it is a page of
+/// zeros, if the mapping is one with Access::kRead: no record, which whoever reads it finds and
+/// tells. It stays so until the file is mapped anew. For main() alone: sets a signal handler.
+void read_bad_pages_as_zeros();
+
 /// One open file. Threads: any member from any thread; writes to overlapping ranges are the
 /// caller's to order.
 class File {

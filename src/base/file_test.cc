@@ -1,6 +1,8 @@
 #include "base/file.h"
 
+#include <cstdlib>
 #include <filesystem>
+#include <utility>
 
 #include <gtest/gtest.h>
 
@@ -56,6 +58,25 @@ TEST_F(PosixFileSystem, ListsMoreThanOneCallOfTheSystemTells) {
   ASSERT_EQ(entries->size(), static_cast<std::size_t>(kFiles));
   for (int i = 0; i < kFiles; ++i)
     EXPECT_EQ((*entries)[static_cast<std::size_t>(i)].name, long_name + std::to_string(1'000 + i));
+}
+
+TEST_F(PosixFileSystem, APageThatCannotBeReadIsZerosAndNotTheEndOfTheProcess) {
+  read_bad_pages_as_zeros();
+  constexpr std::size_t kPage = 64 << 10;  // of any system
+  make("log", std::string(3 * kPage, 'x'));
+  auto file = files_->open(root_ + "/log", FileSystem::Open::kExisting);
+  ASSERT_TRUE(file);
+  const auto mapping = (*file)->map(0, 3 * kPage, Access::kRead);
+  ASSERT_TRUE(mapping);
+  // What lies behind a file's end fails as a bad sector does.
+  ASSERT_TRUE((*file)->resize(kPage));
+  const Bytes bytes = std::as_const(**mapping).bytes();
+  EXPECT_EQ(bytes[2 * kPage + 5], std::byte{0});
+  EXPECT_EQ(bytes[5], std::byte{'x'});
+  const auto writable = (*file)->map(0, 3 * kPage, Access::kWrite);
+  ASSERT_TRUE(writable);
+  EXPECT_DEATH(std::exit(std::to_integer<int>((*writable)->bytes()[2 * kPage])), "")
+      << "what would be written there is not lost without a word";
 }
 
 TEST_F(PosixFileSystem, SaysWhyItCannotList) {

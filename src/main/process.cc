@@ -29,6 +29,7 @@ Signals::Signals() {
   ::pthread_sigmask(SIG_BLOCK, &set_, nullptr);
   std::signal(SIGPIPE,
               SIG_IGN);  // a peer that is gone is an error value, not the end of the process
+  read_bad_pages_as_zeros();
 }
 
 void Signals::wait() {
