@@ -58,6 +58,17 @@ TEST_F(Clients, OfTheOldCppLibraryWriteEnumsAsNumbers) {
   EXPECT_EQ(group->mode.from_where, protocol::ConsumeFromWhere::kFirstOffset);
 }
 
+TEST_F(Clients, MayWriteTheNamesOfMembersInAnotherCase) {
+  heartbeat(a_,
+            R"({"ClientID":"c","ConsumerDataSet":[{"ConsumeFromWhere":"CONSUME_FROM_FIRST_OFFSET",)"
+            R"("ConsumeType":"CONSUME_ACTIVELY","GroupName":"g","MessageModel":"CLUSTERING",)"
+            R"("SubscriptionDataSet":[{"ExpressionType":"TAG","SubString":"*","SubVersion":7,)"
+            R"("Topic":"t"}]}],"ProducerDataSet":[{"GroupName":"p"}]})");
+  EXPECT_EQ(consumers_.client_ids("g"), std::vector<std::string>{"c"});
+  EXPECT_TRUE(consumers_.subscription("g", "t"));
+  EXPECT_EQ(producers_.find_client("c"), a_);
+}
+
 TEST_F(Clients, AreRefusedWithGarbage) {
   EXPECT_EQ(heartbeat(a_, "{not json").code, 1);
   EXPECT_EQ(heartbeat(a_, "").code, 1);

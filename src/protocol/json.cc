@@ -279,6 +279,22 @@ class Writer {
   const JsonStyle style_;
 };
 
+/// Mostly told by the first letter.
+bool are_alike(std::string_view a, std::string_view b) {
+  const auto next = [](std::string_view& text) {
+    while (!text.empty() && (text.front() == '_' || text.front() == '-')) text.remove_prefix(1);
+    if (text.empty()) return '\0';
+    const char c = text.front();
+    text.remove_prefix(1);
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  };
+  for (;;) {
+    const char one = next(a), other = next(b);
+    if (one != other) return false;
+    if (one == '\0') return true;
+  }
+}
+
 }  // namespace
 
 const Json* Json::find(std::string_view key) const {
@@ -287,6 +303,14 @@ const Json* Json::find(std::string_view key) const {
   for (const Member& member : *object) {
     if (member.key == key) return &member.value.front();
   }
+  return nullptr;
+}
+const Json* Json::find_alike(std::string_view key) const {
+  if (const Json* exact = find(key)) return exact;
+  const Object* object = members();
+  if (!object) return nullptr;
+  for (const Member& member : *object)
+    if (are_alike(member.key, key)) return &member.value.front();
   return nullptr;
 }
 void Json::add(Member member, Json value) {

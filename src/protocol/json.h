@@ -44,6 +44,9 @@ class Json {
   const Object* members() const { return std::get_if<Object>(&value_); }
   const std::string* text() const { return std::get_if<std::string>(&value_); }
   const Json* find(std::string_view key) const;
+  /// As fastjson looks for a bean's member: failing its exact name, one that differs in case, '_'
+  /// and '-' only. Clients that are not Java's write "GroupName".
+  const Json* find_alike(std::string_view key) const;
   void set(std::string key, Json value) { add({std::move(key), false, {}}, std::move(value)); }
   void set_bare(std::string key, Json value) { add({std::move(key), true, {}}, std::move(value)); }
   void push(Json value);
@@ -225,7 +228,7 @@ bool from_json(const Json& json, T& value) {
       if (!json.members()) return false;
       bool good = true;
       const auto read = [&](const auto& field) {
-        if (const Json* member = json.find(field.wire_name))
+        if (const Json* member = json.find_alike(field.wire_name))
           good = from_json(*member, value.*field.member) && good;
       };
       T::kFields.for_each(read);
