@@ -358,11 +358,11 @@ Result<Ok> Broker::State::listen() {
   transactions =
       std::make_unique<Transactions>(*context, sending, config_path("transactionMetrics"));
   if (auto loaded = transactions->load(); !loaded) return loaded;
-  routes = std::make_unique<TopicRoutes>(*context, config.now().name_servers,
-                                         remoting::make_client(env, {}));
-  processors = std::make_unique<Handler>(*this);
   auto tls = make_outgoing_tls(env, outgoing_tls);
   if (!tls) return tls.error();
+  routes = std::make_unique<TopicRoutes>(*context, config.now().name_servers,
+                                         remoting::make_client(env, {.tls = *tls}));
+  processors = std::make_unique<Handler>(*this);
   registration = std::make_unique<Registration>(
       *context, config.now().name_servers,
       config.now().broker_ip2 + ":" + std::to_string(server_config.listen_port + 1),

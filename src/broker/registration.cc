@@ -126,6 +126,7 @@ void Registration::advance(NameServer& server) {
 /// nothing.
 std::optional<protocol::TopicConfigTable> Registration::next_topics(NameServer& server) {
   server.sending_change = false;
+  server.completing.reset();
   if (server.whole_wanted) {
     server.whole_wanted = false;
     server.changes.clear();  // they are in the table
@@ -138,10 +139,15 @@ std::optional<protocol::TopicConfigTable> Registration::next_topics(NameServer& 
     while (!rest.empty() && part.topic_config_table.size() < kTopicsMax)
       part.topic_config_table.insert(rest.extract(rest.begin()));
     // A name server ignores topics that come with the version it has: each part needs its own, and
-    // the last one the true one.
-    part.data_version.timestamp -=
-        static_cast<std::int64_t>((rest.size() + kTopicsMax - 1) / kTopicsMax);
-    if (rest.empty()) server.rest.reset();
+    // the last one the true one. Of a table that it has, the true one: what it was told of these
+    // topics since, such as that nobody may write, stays.
+    if (server.has_whole != part.data_version)
+      part.data_version.timestamp -=
+          static_cast<std::int64_t>((rest.size() + kTopicsMax - 1) / kTopicsMax);
+    if (rest.empty()) {
+      server.rest.reset();
+      server.completing = part.data_version;
+    }
     return part;
   }
   for (; !server.changes.empty(); server.changes.pop_front()) {
@@ -200,12 +206,14 @@ void Registration::finished(NameServer& server, const Result<remoting::OwnedComm
     order_counts = good && is_first_reachable(server);
     if (good) {
       if (server.sending_change) server.changes.pop_front();
+      if (server.completing) server.has_whole = server.completing;
       advance(server);
     } else {
       // A name server that has restarted refuses a single topic: it hears of all of them at once.
       // One that refuses that as well, or is not there, is asked again a little later.
       server.whole_wanted = true;
       server.rest.reset();
+      server.has_whole.reset();
       if (server.sending_change)
         advance(server);
       else
@@ -236,8 +244,9 @@ bool Registration::is_first_reachable(const NameServer& server) const {
   return false;
 }
 
-/// Which topics are ordered is configured at the name servers. One of them is listened to: two that
-/// differ must not play ping-pong with a topic.
+/// Which topics are ordered is configured at the name servers, but not only there: a topic they do
+/// not name stays as it is, such as the retry topic of a group that consumes in order
+/// (TopicConfigManager.updateOrderTopicConfig). One name server is listened to.
 void Registration::adopt_order(const remoting::OwnedCommand& answer) {
   const auto order = protocol::decode_body<protocol::KvTable>(std::string_view{answer.body});
   if (!order) return;
@@ -247,9 +256,9 @@ void Registration::adopt_order(const remoting::OwnedCommand& answer) {
       [&context = context_, ordered = std::move(ordered), token = context_.in_flight.enter()] {
         if (!token) return;
         for (const TopicPtr& topic : context.topics.all()) {
-          if (topic->order == ordered.contains(topic->topic_name)) continue;
+          if (topic->order || !ordered.contains(topic->topic_name)) continue;
           protocol::TopicConfig changed = *topic;
-          changed.order = !changed.order;
+          changed.order = true;
           context.topics.update(std::move(changed));
         }
       });

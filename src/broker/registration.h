@@ -58,9 +58,11 @@ class Registration {
     Clock::Instant due{};    // of the next registration of everything
     bool under_way = false;  // a registration is being made or waits for its answer
     bool whole_wanted = true;
-    bool settled = false;                            // the first attempt has ended
-    std::optional<bool> reachable;                   // nullopt: never tried
-    std::optional<protocol::TopicConfigTable> rest;  // of a whole table that goes out in parts
+    bool settled = false;                             // the first attempt has ended
+    std::optional<bool> reachable;                    // nullopt: never tried
+    std::optional<protocol::TopicConfigTable> rest;   // of a whole table that goes out in parts
+    std::optional<protocol::DataVersion> completing;  // under way is the last part of it
+    std::optional<protocol::DataVersion> has_whole;   // it took that table
     std::deque<Change> changes;
     bool sending_change = false;  // under way is changes.front()
   };

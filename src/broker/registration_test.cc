@@ -147,6 +147,10 @@ TEST_F(RegistrationTest, TellsAChangedTopicAloneWithItsVersion) {
   const auto second = take();
   EXPECT_TRUE(second.body().topics.topic_config_table.contains("b"));
   EXPECT_EQ(second.body().topics.data_version, topics_.version());
+
+  advance(31s);
+  const auto again = take();
+  EXPECT_EQ(again.body().topics.data_version, topics_.version()) << "nothing has changed";
 }
 
 TEST_F(RegistrationTest, LeavesNothingBehindWhileOneIsUnderWay) {
@@ -251,6 +255,19 @@ TEST_F(RegistrationTest, TakesTheOrderOfTopicsFromOneNameServer) {
   EXPECT_TRUE(topics_.find("t")->order);
   answer(from_second, 0, R"({"table":{"other":"broker-a:2"}})");
   EXPECT_TRUE(topics_.find("t")->order) << "two that differ would never come to rest";
+}
+
+TEST_F(RegistrationTest, ATopicThatNameServersDoNotCallOrderedStaysAsItIs) {
+  protocol::TopicConfig retry;
+  retry.topic_name = "%RETRY%g";
+  retry.read_queue_nums = retry.write_queue_nums = 1;
+  retry.order = true;  // as a group that consumes in order makes it
+  topics_.update(std::move(retry));
+  start("ns");
+  const auto version = topics_.version();
+  answer(take("ns"), 0, R"({"table":{"other":"broker-a:2"}})");
+  EXPECT_TRUE(topics_.find("%RETRY%g")->order);
+  EXPECT_EQ(topics_.version(), version) << "or each heartbeat would turn it back";
 }
 
 TEST_F(RegistrationTest, UnregistersWhereItIsKnown) {

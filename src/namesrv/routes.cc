@@ -125,7 +125,9 @@ void Routes::take_topics(const protocol::RegisterBrokerRequest& header,
                          const protocol::RegisterBrokerBody& body, bool first, bool version_changed,
                          bool prime_slave) {
   const auto& table = body.topics;
-  if (rules_.delete_topic_with_registration && version_changed && !first)
+  // One topic is a change of it, and says nothing of the others.
+  if (rules_.delete_topic_with_registration && version_changed && !first &&
+      table.topic_config_table.size() > 1)
     remove_from_topics(header.broker_name, [&](const std::string& name) {
       return !table.topic_config_table.contains(name);
     });

@@ -66,6 +66,16 @@ TEST_F(RouteTable, RefusesOneTopicFromABrokerItDoesNotKnow) {
   EXPECT_TRUE(has("v"));
 }
 
+TEST_F(RouteTable, DeletesWhatANewTableLacksButNotForAChangeOfOneTopic) {
+  Routes routes{clock_, {.delete_topic_with_registration = true}};
+  routes.register_broker(header("a", 0, "h:1"), topics({"t", "u"}), peer());
+  routes.register_broker(header("a", 0, "h:1"), topics({"v"}, 2), peer());
+  EXPECT_TRUE(routes.route("t") && routes.route("u") && routes.route("v"));
+  routes.register_broker(header("a", 0, "h:1"), topics({"t", "v"}, 3), peer());
+  EXPECT_TRUE(routes.route("t") && routes.route("v"));
+  EXPECT_FALSE(routes.route("u"));
+}
+
 TEST_F(RouteTable, ForgetsABrokerSilentForTwoMinutes) {
   routes_.register_broker(header("a", 0, "h:1"), topics({"t", "u"}), peer());
   clock_.advance(120s);
