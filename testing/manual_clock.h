@@ -52,6 +52,12 @@ class ManualClock final : public Clock {
     }
     now_ = end;
   }
+  /// Somebody sets the wall clock; now() goes on.
+  void set_wall_ms(std::int64_t wall_ms) {
+    std::lock_guard lock{mutex_};
+    wall_start_ =
+        wall_ms - std::chrono::duration_cast<std::chrono::milliseconds>(now_ - kStart).count();
+  }
   std::size_t pending() const {
     std::lock_guard lock{mutex_};
     return timers_.size();
@@ -67,7 +73,7 @@ class ManualClock final : public Clock {
   static constexpr Instant kStart{std::chrono::hours{1}};
   mutable std::mutex mutex_;
   Instant now_ = kStart;
-  const std::int64_t wall_start_;
+  std::int64_t wall_start_;  // guarded by mutex_
   std::map<std::pair<Instant, TimerId>, std::function<void()>> timers_;
   TimerId last_id_ = 0;
 };

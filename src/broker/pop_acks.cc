@@ -62,13 +62,22 @@ void answer_when_safe(Context& context, const Responder& responder, std::int64_t
   });
 }
 
+/// What is consumed in order waits for a pop that is at the queue, which may wait for the disk: no
+/// io thread does that.
+template <class Work>
+void on_worker(Context& context, Work work) {
+  auto token = context.in_flight.enter();
+  if (!token) return;
+  context.env.workers.post([token = std::move(token), work = std::move(work)] { work(); });
+}
+
 struct OrderedAck {
   std::string topic, group;
   std::int32_t queue_id;
   std::int64_t offset, pop_time, invisible_ms;
 };
 
-/// nullopt: fine, or of no more interest (AckMessageProcessor.ackOrderly).
+/// nullopt: fine, or of no more interest (AckMessageProcessor.ackOrderly). May block.
 std::optional<PopRefusal> ack_in_order(Popping& popping, const OrderedAck& ack) {
   Context& context = popping.context;
   std::lock_guard lock{popping.queue_mutex(ack.topic, ack.group, ack.queue_id)};
@@ -112,14 +121,16 @@ void ack_one(Popping& popping, const AckMessageRequest& header, const Responder&
         code::kNoMessage, illegal_offset(header.topic, header.queue_id, header.offset, least, end));
   const auto handle = protocol::parse_handle(header.extra_info);
   if (!handle) return responder.reply(code::kSystemError, handle.error().detail);
-  if (handle->is_orderly()) {
-    const auto refusal =
-        ack_in_order(popping, {header.topic, header.consumer_group, header.queue_id, header.offset,
-                               handle->pop_time, handle->invisible_ms});
-    if (refusal) return responder.reply(refusal->code, refusal->remark);
-    context.stats.count_acks(header.topic, header.consumer_group, 1);
-    return responder.reply(code::kSuccess);
-  }
+  if (handle->is_orderly())
+    return on_worker(context,
+                     [&popping, responder,
+                      ack = OrderedAck{header.topic, header.consumer_group, header.queue_id,
+                                       header.offset, handle->pop_time, handle->invisible_ms}] {
+                       if (const auto refusal = ack_in_order(popping, ack))
+                         return responder.reply(refusal->code, refusal->remark);
+                       popping.context.stats.count_acks(ack.topic, ack.group, 1);
+                       responder.reply(code::kSuccess);
+                     });
   if (!popping.log.has(handle->revive_queue))
     return responder.reply(code::kMessageIllegal,
                            fmt::format("there is no revive queue {}", handle->revive_queue));
@@ -171,25 +182,33 @@ Result<std::int64_t> ack_several(Popping& popping, const std::string& broker_nam
   return put.end();
 }
 
-void ack_batch(Popping& popping, const remoting::Request& request) {
-  Context& context = popping.context;
-  const Responder& responder = request.responder;
-  if (request.command.body.empty()) return responder.reply(code::kNoMessage);
-  const auto body = protocol::parse_batch_ack(as_text(request.command.body));
-  if (!body) return responder.reply(code::kSystemError, body.error().detail);
-  if (body->entries.empty()) return responder.reply(code::kNoMessage);
+void ack_all(Popping& popping, const protocol::BatchAckBody& body, const Responder& responder) {
   std::int64_t end = 0;
   std::optional<PopRefusal> refusal;
-  for (const protocol::BatchAckEntry& each : body->entries) {
-    const auto put = ack_several(popping, body->broker_name, each, refusal);
+  for (const protocol::BatchAckEntry& each : body.entries) {
+    const auto put = ack_several(popping, body.broker_name, each, refusal);
     if (!put) return responder.reply(code::kSystemError, put.error().detail);
     end = std::max(end, *put);
   }
   if (refusal) return responder.reply(refusal->code, refusal->remark);
-  answer_when_safe(context, responder, end);
+  answer_when_safe(popping.context, responder, end);
 }
 
-/// An orderly batch keeps its pop time: the answer's invisible time is counted from it.
+void ack_batch(Popping& popping, const remoting::Request& request) {
+  const Responder& responder = request.responder;
+  if (request.command.body.empty()) return responder.reply(code::kNoMessage);
+  auto body = protocol::parse_batch_ack(as_text(request.command.body));
+  if (!body) return responder.reply(code::kSystemError, body.error().detail);
+  if (body->entries.empty()) return responder.reply(code::kNoMessage);
+  const bool orderly = std::ranges::any_of(body->entries, [](const auto& each) {
+    return each.revive_queue == protocol::kOrderReviveQueue;
+  });
+  if (!orderly) return ack_all(popping, *body, responder);
+  on_worker(popping.context,
+            [&popping, responder, body = *std::move(body)] { ack_all(popping, body, responder); });
+}
+
+/// An orderly batch keeps its pop time: the answer's invisible time is counted from it. May block.
 ChangeInvisibleTimeResponse change_in_order(Popping& popping,
                                             const ChangeInvisibleTimeRequest& header,
                                             const protocol::ReceiptHandle& handle) {
@@ -222,7 +241,9 @@ void change_invisible_time(Popping& popping, const ChangeInvisibleTimeRequest& h
   const auto handle = protocol::parse_handle(header.extra_info);
   if (!handle) return refuse(code::kSystemError, handle.error().detail);
   if (handle->is_orderly())
-    return responder.reply(code::kSuccess, {}, change_in_order(popping, header, *handle));
+    return on_worker(context, [&popping, header, handle = *handle, responder] {
+      responder.reply(code::kSuccess, {}, change_in_order(popping, header, handle));
+    });
   if (!popping.log.has(handle->revive_queue))
     return refuse(code::kMessageIllegal,
                   fmt::format("there is no revive queue {}", handle->revive_queue));

@@ -193,8 +193,12 @@ void Pop::go_on(bool on_worker) {
 /// say (PopMessageProcessor.getInitOffset).
 std::int64_t Pop::start_offset(const QueueRef& queue) {
   const std::string& group = header_.consumer_group;
-  if (context_.offsets.take_reset(group, queue.topic, queue.queue_id))
+  if (const auto reset = context_.offsets.take_reset(group, queue.topic, queue.queue_id)) {
     popping_.order.clear({queue.topic, group, queue.queue_id});
+    // A pop that was under way when the offset was reset may have committed its own since.
+    context_.offsets.commit(group, queue.topic, queue.queue_id, *reset);
+    return *reset;
+  }
   if (const auto known = popping_.offset(queue.topic, group, queue.queue_id)) return *known;
   const std::int64_t least =
       std::max<std::int64_t>(context_.store.min_offset(queue.topic, queue.queue_id), 0);

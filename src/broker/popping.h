@@ -37,7 +37,8 @@
 /// popping_model_test.cc tries to break it.
 ///
 /// Threads: requests run on io threads; what has to wait (a filter that reads records, records that
-/// are not in memory, a queue another pop is at) goes on on a worker. One mutex of a fixed number
+/// are not in memory, a queue another pop is at, acks of what is consumed in order) goes on on a
+/// worker. One mutex of a fixed number
 /// stands for each queue of a group; it is held while messages are read and their check point is
 /// written. Revive runs on the workers, one run at a time.
 namespace apogee::broker {

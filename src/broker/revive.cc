@@ -71,12 +71,14 @@ std::size_t Revive::run() {
     // The time first: an ack that was given before it is read below, or within the grace.
     const std::int64_t now_ms = context_.env.clock.wall_ms();
     if (queue.next < 0) begin(id, queue);
-    read(id, queue);
-    while (const std::size_t some = bring_back(id, queue, now_ms)) {
-      came_back += some;
-      if (stopping_) break;
+    // What is not read yet may be acks.
+    if (read(id, queue)) {
+      while (const std::size_t some = bring_back(id, queue, now_ms)) {
+        came_back += some;
+        if (stopping_) break;
+      }
+      carry_over(id, queue);
     }
-    carry_over(id, queue);
     commit(id, queue);
     points += queue.points.size();
     std::lock_guard lock{oldest_mutex_};
@@ -114,7 +116,8 @@ void Revive::begin(std::int32_t id, Queue& queue) {
   context_.offsets.commit(protocol::kReviveGroup, log_.topic(), id, end - 1);
 }
 
-void Revive::read(std::int32_t id, Queue& queue) {
+/// To the queue's end, as far as one run goes. False: there is more, or it cannot be read now.
+bool Revive::read(std::int32_t id, Queue& queue) {
   for (std::int32_t count = 0; count < kReadMax && !stopping_;) {
     const store::GetResult result = context_.store.get(
         {.topic = log_.topic(), .queue_id = id, .offset = queue.next, .max_messages = 256});
@@ -122,7 +125,7 @@ void Revive::read(std::int32_t id, Queue& queue) {
       queue.next = result.min_offset;  // retention took records, and the messages before them
       continue;
     }
-    if (result.next_offset <= queue.next) return;
+    if (result.next_offset <= queue.next) return result.status != store::GetStatus::kUnreadable;
     for (const Bytes each : result.records) {
       for (Bytes rest = each; !rest.empty();) {
         const auto record = protocol::decode_message(rest);
@@ -133,8 +136,8 @@ void Revive::read(std::int32_t id, Queue& queue) {
       }
     }
     queue.next = result.next_offset;
-    if (result.records.empty()) return;
   }
+  return false;
 }
 
 void Revive::apply(std::int32_t id, Queue& queue, const protocol::Message& record) {
@@ -145,6 +148,12 @@ void Revive::apply(std::int32_t id, Queue& queue, const protocol::Message& recor
       return context_.env.log.warn("not a check point: offset={} why={}", record.queue_offset,
                                    what.error().detail);
     log_.counts.count_out(what->group, what->topic, ReviveCounts::kCheckPoint, id);
+    const auto copy = queue.copies.extract(record.queue_offset);
+    if (!copy.empty() && !queue.points.contains(copy.mapped())) {
+      // Acked while it was copied. The next start may read the copy alone.
+      (void)log_.put(id, ack_of(*what, all_of(what->count)), what->due());
+      return;
+    }
     const bool by_timer = record.property(protocol::property::kTimerDequeueMs).has_value();
     if (by_timer)
       for (const protocol::Ack& ack : queue.early)
@@ -281,6 +290,13 @@ void Revive::collect(Point& point, std::int64_t offset, Round& round) {
       continue;
     }
     const store::RecordBytes record = context_.store.record_at(what.topic, what.queue_id, at);
+    if (!record && !record.unreadable) {
+      context_.env.log.error(
+          "a message that should come again is gone: topic={} queue={} offset={} group={}",
+          what.topic, what.queue_id, at, what.group);
+      round.settled[offset] |= bit(i);
+      continue;
+    }
     const auto original = protocol::decode_message(record.bytes);
     auto back = original ? return_of(what, *original) : std::nullopt;
     if (!back) {
@@ -403,7 +419,9 @@ void Revive::carry_over(std::int32_t id, Queue& queue) {
     if (queue.next - offset <= span_max || carried++ == kRoundMessages || stopping_) return;
     protocol::CheckPoint same = point.what;
     same.acked_bits = static_cast<std::int32_t>(~point.open & all_of(same.count));
-    if (!log_.put(id, same)) return;
+    const RecordPut copy = log_.put(id, same);
+    if (!copy) return;
+    queue.copies.emplace(copy.queue_offset, offset);
   }
 }
 

@@ -68,7 +68,8 @@ class Revive {
     Points points;
     std::unordered_multimap<std::string, std::int64_t> by_key;
     std::set<std::pair<std::int64_t, std::int64_t>> by_due;  // due, offset
-    std::deque<protocol::Ack> early;  // of check points that may still be in the timer
+    std::deque<protocol::Ack> early;              // of check points that may still be in the timer
+    std::map<std::int64_t, std::int64_t> copies;  // not read yet, and what each is a copy of
   };
   /// One message on its way back.
   struct Return {
@@ -87,7 +88,7 @@ class Revive {
   };
 
   void begin(std::int32_t id, Queue& queue);
-  void read(std::int32_t id, Queue& queue);
+  bool read(std::int32_t id, Queue& queue);
   void apply(std::int32_t id, Queue& queue, const protocol::Message& record);
   void add(Queue& queue, std::int64_t offset, protocol::CheckPoint what, std::int64_t grace_ms);
   void acked(Queue& queue, protocol::Ack ack, std::int64_t offset);

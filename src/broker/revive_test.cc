@@ -86,5 +86,31 @@ TEST_F(Reviving, AnEarlyAckIsOfItsOwnCheckPointAlone) {
   EXPECT_EQ(revive_.outstanding(), 1u) << "both of its messages were acked";
 }
 
+TEST_F(Reviving, BringsNothingBackWhileItCannotReadTheAcks) {
+  for (const char* body : {"a", "b", "c", "d", "e", "f", "g"}) store_.put({.body = body});
+  const protocol::CheckPoint what = point();
+  ASSERT_TRUE(log_.put(0, what));
+  revive_.run();
+  ASSERT_EQ(revive_.outstanding(), 1u);
+  for (const std::int64_t offset : {5, 6})
+    ASSERT_TRUE(log_.put(0, ack_of(what, offset), what.due()));
+  disk_.clock.advance(120s);
+  store_.unreadable = true;
+  EXPECT_EQ(revive_.run(), 0u);
+  EXPECT_EQ(revive_.outstanding(), 1u);
+  store_.unreadable = false;
+  EXPECT_EQ(revive_.run(), 0u);
+  EXPECT_EQ(revive_.outstanding(), 0u);
+}
+
+TEST_F(Reviving, WhatIsGoneIsSettled) {
+  const protocol::CheckPoint what = point();  // of messages the queue has not: the log lost them
+  for (const char* body : {"a", "b", "c", "d", "e"}) store_.put({.body = body});
+  ASSERT_TRUE(log_.put(0, what));
+  disk_.clock.advance(120s);
+  revive_.run();
+  EXPECT_EQ(revive_.outstanding(), 0u);
+}
+
 }  // namespace
 }  // namespace apogee::broker

@@ -172,6 +172,7 @@ void Stats::Table<Items>::erase_if(auto&& matches) {
 Stats::Stats(const Clock& clock, std::string cluster)
     : clock_{clock},
       cluster_{std::move(cluster)},
+      started_{clock.now()},
       started_ms_{clock.wall_ms()},
       singles_{{"BROKER_PUT_NUMS", cluster_, &broker_put_},
                {"BROKER_GET_NUMS", cluster_, &broker_get_},
@@ -185,7 +186,7 @@ Stats::Stats(const Clock& clock, std::string cluster)
                {"CHANNEL_ACTIVITY", "CLOSE", &channels_[1]},
                {"CHANNEL_ACTIVITY", "EXCEPTION", &channels_[2]}} {
   next_midnight_ms_ = next_midnight(started_ms_);
-  next_minute_ms_ = started_ms_ + 60'000;
+  next_minute_ms_ = 60'000;
 }
 
 void Stats::count_put(std::string_view topic, std::int64_t messages, std::int64_t bytes,
@@ -450,7 +451,9 @@ void Stats::sample_midnight(std::int64_t now_ms) {
 }
 
 void Stats::sample() {
-  const std::int64_t now_ms = clock_.wall_ms();
+  // Since the start: a wall clock that is put right must not stop the samples, or stretch them.
+  const std::int64_t now_ms =
+      std::chrono::duration_cast<std::chrono::milliseconds>(clock_.now() - started_).count();
   constexpr std::size_t kSecondsMax = 601;
   std::lock_guard lock{sample_mutex_};
   seconds_.push_back({now_ms, totals()});
@@ -474,7 +477,7 @@ void Stats::sample() {
     for (std::size_t i = 0; i < put_fine_now_.size(); ++i)
       put_fine_last_[i] = put_fine_now_[i].exchange(0, memory_order_relaxed);
   }
-  sample_midnight(now_ms);
+  sample_midnight(clock_.wall_ms());
 }
 
 void Stats::remove_topic(std::string_view topic) {

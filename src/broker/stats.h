@@ -220,6 +220,7 @@ class Stats {
 
   const Clock& clock_;
   const std::string cluster_;
+  const Clock::Instant started_;
   const std::int64_t started_ms_;
   Table<TopicItems> topics_;
   Table<GroupItems> groups_;  // topic@group

@@ -93,6 +93,17 @@ TEST_F(Traffic, HasRatesOverTheirWindow) {
   EXPECT_NEAR(ten, 50, 10);
 }
 
+TEST_F(Traffic, IsSampledOnWhileTheWallClockIsPutRight) {
+  run(20s);
+  clock_.set_wall_ms(clock_.wall_ms() - 3'600'000);
+  for (int i = 0; i < 20; ++i) {
+    stats_.count_put("t", 1, 100);
+    run(1s);
+  }
+  EXPECT_GT(stats_.view("TOPIC_PUT_NUMS", "t")->minute.sum, 5);
+  EXPECT_LT(std::stod(stats_.rates(Stats::Rate::kPut)), 2.1) << "messages a second";
+}
+
 TEST_F(Traffic, HasNoRateBeforeItsWindowHasPassed) {
   run(1s);
   EXPECT_EQ(stats_.rates(Stats::Rate::kPut), "  ");

@@ -85,8 +85,8 @@ Result<Ok> TimerMessages::recover() {
   // A clock that has gone back must not hold messages; some come twice.
   // What is due before it goes out at once, and asks for no recall: without files, too, only a
   // timer without messages begins now.
-  catch_up_ = store_.max_offset(protocol::kTimerTopic, 0);
-  const bool is_new = said == 0 && log_.end() == 0 && catch_up_ == 0;
+  const bool is_new =
+      said == 0 && log_.end() == 0 && store_.max_offset(protocol::kTimerTopic, 0) == 0;
   read_time_ms_ = is_new ? now : std::clamp(said, earliest, now);
   queue_offset_ = checkpoint_.queue_offset;
   if (log_.end() < checkpoint_.log_position) {
@@ -236,28 +236,60 @@ std::int64_t TimerMessages::floor_now() const {
 
 std::size_t TimerMessages::run() {
   std::size_t moved = 0;
-  for (int rounds = 0; rounds < kEnqueueRounds && !stopping_; ++rounds) {
-    std::lock_guard lock{mutex_};
-    if (!refused_.empty()) moved += append(std::exchange(refused_, {}));
-    if (!refused_.empty()) return moved;
-    const std::size_t some = enqueue_some();
-    if (some == 0) break;
-    moved += some;
-  }
   while (!stopping_) {
+    const std::size_t in = take_in_new(), out = give_out();
+    moved += in + out;
+    if (in + out == 0) break;
     std::lock_guard lock{mutex_};
-    if (recalls_may_wait()) return moved;
-    const std::size_t some = dequeue_some();
-    moved += some;
-    if (some == 0 || !refused_.empty()) break;
+    if (!refused_.empty()) break;
   }
   return moved;
 }
 
-/// Does the timer topic hold what could not be taken in yet? It may take back what is due.
+/// What is new in the timer topic, and before it what the store has refused.
+std::size_t TimerMessages::take_in_new() {
+  std::size_t moved = 0;
+  for (int rounds = 0; rounds < kEnqueueRounds && !stopping_; ++rounds) {
+    std::lock_guard lock{mutex_};
+    if (!refused_.empty()) moved += append(std::exchange(refused_, {}));
+    if (!refused_.empty()) break;
+    look_ahead();
+    const std::size_t some = enqueue_some();
+    look_ahead();
+    if (some == 0) break;
+    moved += some;
+  }
+  return moved;
+}
+
+/// Of one slot: before the next one is opened, what has come meanwhile is taken in.
+std::size_t TimerMessages::give_out() {
+  std::size_t moved = 0;
+  while (!stopping_) {
+    std::lock_guard lock{mutex_};
+    if (!refused_.empty() || recalls_may_wait()) break;
+    const std::size_t some = dequeue_some();
+    moved += some;
+    if (some == 0 || !due_) break;
+  }
+  return moved;
+}
+
+/// A slot is opened once all is taken in that was in the log when it was over: a recall that was
+/// answered by then holds.
+void TimerMessages::look_ahead() {
+  if (!horizon_) horizon_ = {floor_now(), store_.status().commit_log_max_offset, std::nullopt};
+  if (!horizon_->queue_end && store_.status().dispatched_offset >= horizon_->log_end)
+    horizon_->queue_end = store_.max_offset(protocol::kTimerTopic, 0);
+  const bool taken_in = horizon_->queue_end && queue_offset_ >= *horizon_->queue_end;
+  if (!taken_in && !store_.config().timer_stop_enqueue) return;
+  open_until_ms_ = horizon_->over_ms;
+  horizon_.reset();
+}
+
+/// Does the timer topic hold what cannot be taken in now? It may take back what is due.
 bool TimerMessages::recalls_may_wait() const {
-  if (log_failing_) return true;
-  return !store_.config().timer_stop_enqueue && (unreadable_ || queue_offset_ < catch_up_);
+  return log_failing_ || (unreadable_ && !store_.config().timer_stop_enqueue);
 }
 
 /// One round. Returns how many messages were taken in.
@@ -392,7 +424,7 @@ std::size_t TimerMessages::dequeue_some() {
 
 /// Finds the next slot that is over. False: there is none.
 bool TimerMessages::open_slot() {
-  const std::int64_t end = floor_now();
+  const std::int64_t end = std::min(floor_now(), open_until_ms_);
   std::optional<TimerSlot> found;
   auto read = wheel_->each(read_time_ms_, end, [&](const TimerSlot& slot) {
     found = slot;
@@ -581,7 +613,8 @@ struct TimerMessages::Flush {
 std::optional<TimerMessages::Flush> TimerMessages::begin_flush() {
   std::lock_guard lock{mutex_};
   if (!refused_.empty() || broken_) return std::nullopt;
-  if (!changed_ && read_time_ms_ - checkpoint_.read_time_ms < kIdleFlushMs) return std::nullopt;
+  if (!changed_ && !counts_behind_ && read_time_ms_ - checkpoint_.read_time_ms < kIdleFlushMs)
+    return std::nullopt;
   changed_ = false;
   Flush flush;
   flush.checkpoint = {.read_time_ms = read_time_ms_,
@@ -603,7 +636,12 @@ Result<Ok> TimerMessages::write(const Flush& flush) {
     if (auto synced = file->sync(); !synced) return synced;
   if (auto written = wheel_->write_flush(); !written) return written;
   if (auto written = checkpoint_file_.write(flush.checkpoint); !written) return written;
-  return replace_file(env_.files, root_ + "/config/timermetrics", encode_body(flush.counts));
+  // Numbers for operators: what has become of the messages does not hang on them.
+  auto counted =
+      replace_file(env_.files, root_ + "/config/timermetrics", encode_body(flush.counts));
+  if (!counted) env_.log.warn("the timer's counts were not written: {}", counted.error().detail);
+  counts_behind_ = !counted;
+  return Ok{};
 }
 
 void TimerMessages::end_flush(const Flush& flush, const Result<Ok>& written) {
@@ -617,8 +655,8 @@ void TimerMessages::end_flush(const Flush& flush, const Result<Ok>& written) {
     return;
   }
   changed_ = true;
-  // After a failed sync nobody knows what is on disk: the next start goes on from the check point
-  // that is there.
+  // After a failed write or sync nobody knows what is on disk: the next start goes on from the
+  // check point that is there. Without a descriptor or room nothing was begun.
   broken_ = written.error().code == Errc::kIo;
   env_.log.warn("the timer's files were not written{}: {}",
                 broken_ ? " and stay as they are until the next start" : "",

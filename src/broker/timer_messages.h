@@ -119,6 +119,9 @@ class TimerMessages {
     return due_ ? read_time_ms_ + precision_ms_ : read_time_ms_;
   }
   std::int64_t last_slot() const;
+  std::size_t take_in_new();
+  std::size_t give_out();
+  void look_ahead();
   std::size_t enqueue_some();
   bool recalls_may_wait() const;
   bool take_in(const protocol::Message& message, Deliveries& direct);
@@ -155,16 +158,24 @@ class TimerMessages {
   store::TimerCheckpoint checkpoint_;           // as it was written last
   std::int64_t read_time_ms_ = 0;               // the slot to be delivered next
   std::int64_t queue_offset_ = 0;               // of the timer topic
-  std::int64_t catch_up_ = 0;                   // where the timer topic ended at the start
-  bool unreadable_ = false;                     // the timer topic, when it was last looked at
+  std::int64_t open_until_ms_ = 0;              // slots before it may be opened
+  /// What has to be taken in before later ones may. The end of the timer topic is known once the
+  /// dispatcher has got to the log's.
+  struct Horizon {
+    std::int64_t over_ms, log_end;
+    std::optional<std::int64_t> queue_end;
+  };
+  std::optional<Horizon> horizon_;
+  bool unreadable_ = false;  // the timer topic, when it was last looked at
   /// After the log was lost: messages below this offset and due before this time are delivered.
   struct {
     std::int64_t queue_offset = 0, read_time_ms = 0;
   } known_;
   std::optional<Due> due_;
-  Deliveries refused_;    // by the store: tried again before all else
-  bool failing_ = false;  // so that it is said once
-  bool changed_ = false;  // since the last flush began
+  Deliveries refused_;                      // by the store: tried again before all else
+  bool failing_ = false;                    // so that it is said once
+  bool changed_ = false;                    // since the last flush began
+  std::atomic<bool> counts_behind_{false};  // timermetrics could not be written
   bool log_failing_ = false;
   bool broken_ = false;          // a sync failed: what is on disk stays as it is
   std::int64_t needed_end_ = 0;  // of the commit log: what units and deliveries stand for

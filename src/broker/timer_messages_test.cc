@@ -228,6 +228,40 @@ TEST_F(TimerMessagesTest, ARecallHoldsAlthoughTheTimersFilesAreGone) {
   EXPECT_EQ(delivered(), Bodies{"wanted"});
 }
 
+TEST_F(TimerMessagesTest, ARecallHoldsThatComesWhileAnEarlierSlotIsDelivered) {
+  struct DuringDelivery : store::StoreEvents {
+    std::function<void()> then;
+    void on_arrivals(std::span<const store::Arrival> arrivals) override {
+      if (arrivals.front().topic == "t" && then) std::exchange(then, nullptr)();
+    }
+  } events;
+  store_.set_events(&events);
+  const std::int64_t due = now() + 7'000;
+  put("first", 2'000);
+  put("unwanted", 7'000);
+  events.then = [&] {
+    recall("unwanted", due - now());
+    disk_.clock.set_wall_ms(now() + 10'000);  // so long does the slot take
+  };
+  disk_.clock.advance(15s);
+  EXPECT_EQ(delivered(), Bodies{"first"});
+  store_.set_events(nullptr);
+}
+
+TEST_F(TimerMessagesTest, CountsThatCannotBeWrittenMakeNothingComeTwice) {
+  put("one", 2'000);
+  disk_.disk.inject({.operation = testing::ForgetfulDisk::Operation::kOpen,
+                     .times = testing::ForgetfulDisk::kForever,
+                     .path_part = "timermetrics"});
+  disk_.clock.advance(10s);
+  disk_.disk.clear_faults();
+  put("two", 2'000);
+  disk_.clock.advance(10s);
+  restart();
+  disk_.clock.advance(10s);
+  EXPECT_EQ(delivered(), (Bodies{"one", "two"}));
+}
+
 TEST_F(TimerMessagesTest, ARecallThatComesTooLateDoesNothing) {
   put("m", 2'000);
   disk_.clock.advance(3s);

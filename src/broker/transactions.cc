@@ -23,12 +23,17 @@ constexpr auto kPersist = 10s;     // between two writes of the counts, if they 
 constexpr auto kQuestionMax = 3s;  // an end waits so long for a question to be stored
 /// Asked about by one append.
 constexpr std::size_t kRoundHalves = 256;
+constexpr std::size_t kGivenUpMax = 10'000;  // of a queue, whose late commits are waited for
 constexpr std::int64_t kHourMs = 3'600'000;
 
-/// Calls `visit` with each record from `from` on; returns the offset behind the last one.
+struct RecordsRead {
+  std::int64_t next;  // behind the last one
+  bool complete;      // false: the queue cannot be read now
+};
+/// Calls `visit` with each record from `from` on.
 template <class Visit>
-std::int64_t for_each_record(store::MessageStore& store, std::string_view topic, std::int32_t id,
-                             std::int64_t from, const std::atomic<bool>& stopping, Visit visit) {
+RecordsRead for_each_record(store::MessageStore& store, std::string_view topic, std::int32_t id,
+                            std::int64_t from, const std::atomic<bool>& stopping, Visit visit) {
   while (!stopping) {
     const store::GetResult result =
         store.get({.topic = topic, .queue_id = id, .offset = from, .max_messages = 256});
@@ -36,7 +41,7 @@ std::int64_t for_each_record(store::MessageStore& store, std::string_view topic,
       from = result.min_offset;  // retention took the records before
       continue;
     }
-    if (result.next_offset <= from) break;
+    if (result.next_offset <= from) return {from, result.status != store::GetStatus::kUnreadable};
     for (const Bytes each : result.records) {
       for (Bytes rest = each; !rest.empty();) {
         const auto record = protocol::decode_message(rest);
@@ -47,7 +52,7 @@ std::int64_t for_each_record(store::MessageStore& store, std::string_view topic,
     }
     from = result.next_offset;
   }
-  return from;
+  return {from, false};
 }
 
 std::optional<std::int64_t> number_of(std::optional<std::string_view> text) {
@@ -152,6 +157,7 @@ void Transactions::begin(std::int32_t id, Queue& queue) {
 
 void Transactions::follow() {
   std::lock_guard one_at_a_time{run_mutex_};
+  bool complete = true;
   for (const store::QueueInfo& each : context_.store.queues(protocol::kHalfTopic)) {
     const std::int32_t id = each.queue_id;
     std::int64_t next_half, next_op;
@@ -163,23 +169,24 @@ void Transactions::follow() {
       next_op = queue.next_op;
     }
     // Halves first: an end always lies behind its half, so its half is known when it is read.
-    next_half = for_each_record(context_.store, protocol::kHalfTopic, id, next_half, stopping_,
-                                [&](const Message& half) {
-                                  std::lock_guard lock{mutex_};
-                                  add(queues_[id], half);
-                                });
-    next_op = for_each_record(context_.store, protocol::kOpHalfTopic, id, next_op, stopping_,
-                              [&](const Message& op) {
-                                std::lock_guard lock{mutex_};
-                                apply_op(queues_[id], op);
-                              });
+    const RecordsRead halves = for_each_record(context_.store, protocol::kHalfTopic, id, next_half,
+                                               stopping_, [&](const Message& half) {
+                                                 std::lock_guard lock{mutex_};
+                                                 add(queues_[id], half);
+                                               });
+    const RecordsRead ops = for_each_record(context_.store, protocol::kOpHalfTopic, id, next_op,
+                                            stopping_, [&](const Message& op) {
+                                              std::lock_guard lock{mutex_};
+                                              apply_op(queues_[id], op);
+                                            });
+    complete = complete && halves.complete && ops.complete;
     std::lock_guard lock{mutex_};
     Queue& queue = queues_[id];
-    queue.next_half = std::max(queue.next_half, next_half);
-    queue.next_op = next_op;
+    queue.next_half = std::max(queue.next_half, halves.next);
+    queue.next_op = ops.next;
     commit_offsets(id, queue);
   }
-  caught_up_.store(true, std::memory_order_release);
+  if (complete) caught_up_.store(true, std::memory_order_release);
 }
 
 /// Unix ms from which on a half may be asked about: transactionTimeOut, or the immunity it brings
@@ -269,6 +276,9 @@ Result<std::optional<Transactions::Claim>> Transactions::claim(std::int32_t id, 
                                                                By by) {
   // What has ended before this start must be known: what is not read from here on is new.
   if (!caught_up_.load(std::memory_order_acquire)) follow();
+  if (!caught_up_.load(std::memory_order_acquire))
+    return Error{Errc::kBusy,
+                 "the topics of transactions cannot be read now: end it again, or when asked"};
   std::unique_lock lock{mutex_};
   Queue& queue = queues_[id];
   if (queue.next_half < 0) begin(id, queue);
@@ -407,10 +417,7 @@ Answer Transactions::end(const EndTransactionRequest& request) {
   const auto claim_made = claim(half->queue_id, request.tran_state_table_offset, By::kEnd);
   if (!claim_made) return Answer::error(code::kSystemBusy, claim_made.error().detail);
   const auto& claimed = *claim_made;
-  if (!claimed) return {};  // it has ended before: an end may come twice, its effect must not
-
-  store::PutStatus status = store::PutStatus::kOk;
-  if (commit) {
+  const auto deliver = [&] {
     Message final = *half;
     final.topic = topic;
     final.queue_id = queue_id;
@@ -419,8 +426,18 @@ Answer Transactions::end(const EndTransactionRequest& request) {
     final.properties = properties;
     const RecordPut put = put_record(context_.store, final);
     if (put) context_.stats.count_put(final.topic, 1, put.size);
-    status = put.status;
+    return put.status;
+  };
+  if (!claimed) {
+    auto given_up = take_given_up(half->queue_id, request.tran_state_table_offset);
+    // Else it has ended before: an end may come twice, its effect must not.
+    if (!given_up || !commit) return {};
+    const store::PutStatus status = deliver();
+    if (!is_stored(status)) keep_given_up(half->queue_id, *given_up);
+    return commit_answer(status, context_);
   }
+
+  store::PutStatus status = commit ? deliver() : store::PutStatus::kOk;
   // Only what is stored has an end; without this record the half is open again after a restart, and
   // asked about.
   if (is_stored(status)) {
@@ -439,6 +456,34 @@ Answer Transactions::end(const EndTransactionRequest& request) {
   return commit_answer(status, context_);
 }
 
+Transactions::GivenUp Transactions::given_up(const Claim& claim) {
+  std::lock_guard lock{mutex_};
+  const Queue& queue = queues_[claim.queue_id];
+  const auto before = queue.before.find(claim.offset);
+  const Earlier itself{claim.offset, claim.offset};
+  return {claim.offset, before == queue.before.end() ? itself : before->second};
+}
+
+void Transactions::keep_given_up(std::int32_t id, const GivenUp& half) {
+  std::lock_guard lock{mutex_};
+  std::deque<GivenUp>& all = queues_[id].given_up;
+  if (all.size() == kGivenUpMax) all.pop_front();
+  all.push_back(half);
+}
+
+std::optional<Transactions::GivenUp> Transactions::take_given_up(std::int32_t id,
+                                                                 std::int64_t offset) {
+  std::lock_guard lock{mutex_};
+  std::deque<GivenUp>& all = queues_[id].given_up;
+  const auto found = std::ranges::find_if(all, [&](const GivenUp& each) {
+    return offset == each.present || offset == each.known.first || offset == each.known.last;
+  });
+  if (found == all.end()) return std::nullopt;
+  const GivenUp half = *found;
+  all.erase(found);
+  return half;
+}
+
 // ---- Questions ---------------------------------------------------------------------------------
 
 /// A half on its way to being asked about (its renewed copy), or given up.
@@ -452,6 +497,7 @@ struct Transactions::Question {
 
 std::size_t Transactions::check() {
   follow();
+  if (!caught_up_.load(std::memory_order_acquire)) return 0;  // what is open is not known yet
   std::lock_guard one_at_a_time{run_mutex_};
   std::vector<std::int32_t> ids;
   {
@@ -563,6 +609,7 @@ std::size_t Transactions::ask_round(std::int32_t id, std::span<const std::int64_
     const bool stored = is_stored(question.copy.status);
     done += stored;
     if (!stored || question.give_up) {
+      if (stored) keep_given_up(id, given_up(question.claim));
       settle(question.claim, stored);
       continue;
     }

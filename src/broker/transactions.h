@@ -107,6 +107,11 @@ class Transactions {
   struct Earlier {
     std::int64_t first, last;
   };
+  /// One that was given up. Its producer may still commit it, and is right to think it delivered.
+  struct GivenUp {
+    std::int64_t present;
+    Earlier known;
+  };
   struct Queue {
     std::int64_t next_half = -1, next_op = -1;         // of the next record to read; -1: not begun
     std::map<std::int64_t, Half> open;                 // by queue offset
@@ -114,6 +119,7 @@ class Transactions {
     std::unordered_map<std::int64_t, Present> moved;   // by earlier offset
     std::unordered_map<std::int64_t, Earlier> before;  // by present offset
     std::deque<std::pair<std::int64_t, std::int64_t>> ops;  // offset, highest half it ends
+    std::deque<GivenUp> given_up;                           // since the start, the last ones
   };
   /// A half that an end may be stored for, by nobody else at the same time.
   struct Claim {
@@ -135,6 +141,9 @@ class Transactions {
   void move(const Claim& claim, std::int64_t to);
   std::size_t ask_about_old(std::int32_t id);
   std::size_t ask_round(std::int32_t id, std::span<const std::int64_t> due);
+  GivenUp given_up(const Claim& claim);
+  void keep_given_up(std::int32_t id, const GivenUp& half);
+  std::optional<GivenUp> take_given_up(std::int32_t id, std::int64_t offset);
   std::optional<Question> question_of(std::int32_t id, std::int64_t offset);
   void ask_producer(const Question& question);
   std::int64_t due_of(const protocol::Message& half) const;

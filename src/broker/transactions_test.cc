@@ -396,6 +396,33 @@ TEST_F(TransactionsTest, GivesUpAfterTheLastQuestionAndTakesItBackWhenResumed) {
   EXPECT_EQ(delivered(), Bodies{"pay"});
 }
 
+TEST_F(TransactionsTest, DeliversWhatIsCommittedAfterItWasGivenUp) {
+  configure([](BrokerConfig& config) { config.transaction_check_max = 1; });
+  const Known half = send_half("pay"), other = send_half("other");
+  disk_.clock.advance(30s);
+  EXPECT_EQ(transactions_->check(), 2);
+  const Known asked_by = asked().at("pay");
+  disk_.clock.advance(30s);
+  EXPECT_EQ(transactions_->check(), 2);
+  EXPECT_EQ(transactions_->open(), 0);
+  EXPECT_EQ(end(half, kCommit).code, 0);
+  EXPECT_EQ(end(asked_by, kCommit, true).code, 0) << "once";
+  EXPECT_EQ(end(other, kRollback).code, 0);
+  EXPECT_EQ(end(other, kCommit).code, 0);
+  EXPECT_EQ(delivered(), Bodies{"pay"});
+}
+
+TEST_F(TransactionsTest, DecidesNothingWhileItCannotReadWhatHasEnded) {
+  const Known half = send_half("pay");
+  store_.unreadable = true;
+  EXPECT_EQ(end(half, kCommit).code, protocol::response_code::kSystemBusy);
+  disk_.clock.advance(30s);
+  EXPECT_EQ(transactions_->check(), 0);
+  store_.unreadable = false;
+  EXPECT_EQ(end(half, kCommit).code, 0);
+  EXPECT_EQ(delivered(), Bodies{"pay"});
+}
+
 TEST_F(TransactionsTest, WaitsForTheImmunityAMessageBringsAlong) {
   Buffer immunity;
   protocol::append_property(immunity, "CHECK_IMMUNITY_TIME_IN_SECONDS", "60");

@@ -1,0 +1,85 @@
+#include "broker/popping.h"
+
+#include <future>
+
+#include "broker/broker_fixture.h"
+
+namespace apogee::broker {
+namespace {
+
+namespace code = protocol::response_code;
+
+class PoppingTest : public BrokerFixture {
+ protected:
+  protocol::PopMessageRequest pop(bool orderly = false) const {
+    protocol::PopMessageRequest header{.consumer_group = "g",
+                                       .topic = "t",
+                                       .queue_id = 0,
+                                       .max_messages = 32,
+                                       .invisible_ms = 60'000,
+                                       .born_time = disk_.clock.wall_ms(),
+                                       .expression_type = "TAG",
+                                       .expression = "*"};
+    if (orderly) header.order = true;
+    return header;
+  }
+  static std::string first_body(const testing::FakePeer::Sent& answer) {
+    const auto message = protocol::decode_message(as_bytes(answer.body));
+    return message ? std::string{as_text(message->body)} : std::string{};
+  }
+
+  testing::ManualLoop workers_;  // runs what waits when the test says so
+  Env busy_{disk_.clock, env_.files, disk_.network, workers_, disk_.random, disk_.log};
+  Context busy_context_{busy_,      config_,          store_,     topics_,      groups_,
+                        consumers_, producers_,       offsets_,   queue_locks_, long_polling_,
+                        stats_,     "10.0.0.1:10911", in_flight_, nullptr,      &cold_reads_};
+  Popping popping_{busy_context_, send_settings_, "/store/config/consumerOrderInfo.json"};
+  std::shared_ptr<testing::FakePeer> peer_ = connect();
+
+  void SetUp() override {
+    add_popping(processors_, popping_);
+    add_pop_acks(processors_, popping_);
+  }
+};
+
+TEST_F(PoppingTest, BeginsWhereItsOffsetWasResetThoughAnotherPopHasCommittedSince) {
+  for (const char* body : {"a", "b", "c", "d", "e", "f"}) store_.put({.body = body});
+  offsets_.reset("g", "t", 0, 1);
+  offsets_.commit("g", "t", 0, 5);  // by a pop that had begun before
+  const auto answer = ask(peer_, protocol::PopMessageRequest::kCode, pop());
+  EXPECT_EQ(answer.code, code::kSuccess) << answer.remark;
+  EXPECT_EQ(first_body(answer), "b");
+}
+
+TEST_F(PoppingTest, AnOrderedAckWaitsForAPopAtTheQueueOnAWorker) {
+  store_.put({.body = "a"});
+  const auto popped = ask(peer_, protocol::PopMessageRequest::kCode, pop(/*orderly=*/true));
+  ASSERT_EQ(popped.code, code::kSuccess) << popped.remark;
+  std::int64_t pop_time = 0;
+  ASSERT_TRUE(protocol::from_text(popped.field("popTime"), pop_time));
+  const protocol::ReceiptHandle handle{.start_offset = 0,
+                                       .pop_time = pop_time,
+                                       .invisible_ms = 60'000,
+                                       .revive_queue = protocol::kOrderReviveQueue,
+                                       .broker_name = "broker-a",
+                                       .queue_id = 0,
+                                       .queue_offset = 0};
+  const protocol::AckMessageRequest ack{.consumer_group = "g",
+                                        .topic = "t",
+                                        .queue_id = 0,
+                                        .extra_info = to_text(handle),
+                                        .offset = 0};
+  std::unique_lock another_pop{popping_.queue_mutex("t", "g", 0)};
+  auto io_thread = std::async(std::launch::async,
+                              [&] { return send(peer_, protocol::AckMessageRequest::kCode, ack); });
+  EXPECT_EQ(io_thread.wait_for(10s), std::future_status::ready);
+  another_pop.unlock();
+  workers_.run();
+  const auto answer = answer_to(peer_, io_thread.get());
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->code, code::kSuccess) << answer->remark;
+  EXPECT_EQ(offsets_.find("g", "t", 0), 1);
+}
+
+}  // namespace
+}  // namespace apogee::broker
