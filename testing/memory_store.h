@@ -65,6 +65,7 @@ class MemoryStore final : public store::MessageStore {
   bool deletes = true;                                   ///< Topics; or its disk refuses.
   bool resident = true;                                  ///< What get() says about its records.
   store::PutStatus next_status = store::PutStatus::kOk;  ///< What append() answers.
+  std::string refused_topic;                             ///< Only for this topic; empty: for all.
 
   void start() override {}
   void stop() override {}
@@ -248,8 +249,10 @@ class MemoryStore final : public store::MessageStore {
   }
 
   void append_one(store::Append& append) {
-    append.status = next_status;
-    if (next_status != store::PutStatus::kOk && next_status != store::PutStatus::kFlushDiskTimeout)
+    append.status = refused_topic.empty() || append.topic == refused_topic ? next_status
+                                                                           : store::PutStatus::kOk;
+    if (append.status != store::PutStatus::kOk &&
+        append.status != store::PutStatus::kFlushDiskTimeout)
       return;
     std::vector<std::pair<StoredPtr, std::int64_t>> stored;
     {

@@ -3,6 +3,8 @@
 #include "broker/clients.h"
 #include "protocol/codes.h"
 #include "protocol/headers.h"
+#include "protocol/message.h"
+#include "protocol/names.h"
 
 namespace apogee::broker {
 namespace {
@@ -271,8 +273,33 @@ void answer(Context& context, const Pull& pull, const Accepted& accepted, GetRes
   send(pull.responder, answer_code, name_of(result.status), header, result, copy);
 }
 
-/// The store's answer, or that of a reset that waited for this pull.
-GetResult read(Context& context, const Pull& pull, const SubscriptionFilter& filter,
+/// Of a retry topic: each message is asked what the group wants of the topic it came from first
+/// (ExpressionForRetryMessageFilter).
+class RetryFilter final : public store::MessageFilter {
+ public:
+  RetryFilter(const Consumers& consumers, std::string_view group)
+      : consumers_{consumers}, group_{group} {}
+
+  bool matches_tags_code(std::int64_t) const override { return true; }
+  bool needs_record() const override { return true; }
+  bool matches_record(Bytes record) const override {
+    const auto message = protocol::decode_message(record);
+    const auto topic = message ? message->property(protocol::property::kRetryTopic) : std::nullopt;
+    const auto wanted = topic ? consumers_.subscription(group_, *topic) : nullptr;
+    return !wanted || !wanted->sql || wanted->sql->matches(RecordProperties{message->properties});
+  }
+
+ private:
+  const Consumers& consumers_;
+  const std::string_view group_;
+};
+
+bool filters_retries(const Context& context, const Pull& pull) {
+  return context.settings().filter_support_retry && protocol::is_retry_topic(pull.header.topic);
+}
+
+/// The store's answer, or that of a reset that waited for this pull. No filter: all is wanted.
+GetResult read(Context& context, const Pull& pull, const store::MessageFilter* filter,
                bool only_resident) {
   const PullMessageRequest& header = pull.header;
   if (context.settings().server_side_reset_offset) {
@@ -290,7 +317,7 @@ GetResult read(Context& context, const Pull& pull, const SubscriptionFilter& fil
                             .queue_id = header.queue_id,
                             .offset = header.queue_offset,
                             .max_messages = header.max_messages,
-                            .filter = filter.takes_all() ? nullptr : &filter,
+                            .filter = filter,
                             .only_resident = only_resident});
 }
 
@@ -333,7 +360,10 @@ void slow_down(Context& context, const Pull& pull) {
 
 /// On a thread that may wait for the disk, unless the group is to wait itself.
 void read_cold(Context& context, const Pull& pull, const Accepted& accepted) {
-  const SubscriptionFilter filter = by_expression(context, pull, accepted.subscription);
+  const SubscriptionFilter of_topic = by_expression(context, pull, accepted.subscription);
+  const RetryFilter of_first_topic{context.consumers, pull.header.consumer_group};
+  const store::MessageFilter* filter = of_topic.takes_all() ? nullptr : &of_topic;
+  if (filters_retries(context, pull)) filter = &of_first_topic;
   const bool limited = !pull.slowed && context.cold_reads &&
                        context.cold_reads->is_over_limit(pull.header.consumer_group);
   GetResult result = read(context, pull, filter, /*only_resident=*/limited);
@@ -352,8 +382,8 @@ void run(Context& context, const Pull& pull) {
   }
   const auto& accepted = std::get<Accepted>(checked);
   const SubscriptionFilter filter{accepted.subscription};
-  if (!filter.needs_record()) {
-    GetResult result = read(context, pull, filter, true);
+  if (!filter.needs_record() && !filters_retries(context, pull)) {
+    GetResult result = read(context, pull, filter.takes_all() ? nullptr : &filter, true);
     if (result.resident) return answer(context, pull, accepted, result, /*copy=*/false);
   }
   on_worker(context, pull, [accepted](Context& on, const Pull& kept) {

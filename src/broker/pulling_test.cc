@@ -255,6 +255,29 @@ TEST_F(Pulling, ServesSqlOnlyWhereItIsSwitchedOn) {
   EXPECT_EQ(pull(at(0)).code, 27);
 }
 
+TEST_F(Pulling, AsksRetriedMessagesWhatIsWantedOfTheirTopicOnlyWhenToldTo) {
+  make_topic("%RETRY%g", 1);
+  configure([](BrokerConfig& config) { config.property_filter = true; });
+  protocol::HeartbeatData heartbeat{.client_id = "client"};
+  protocol::ConsumerData data{.group_name = "g"};
+  data.subscription_data_set = {*protocol::subscription_from("t", "price > 10", "SQL92", 2),
+                                *protocol::subscription_from("%RETRY%g", "*", "TAG", 2)};
+  heartbeat.consumer_data_set.push_back(std::move(data));
+  ASSERT_EQ(ask(peer_, protocol::request_code::kHeartBeat, protocol::NoFields{},
+                as_bytes(encode_body(heartbeat)))
+                .code,
+            0);
+  for (const char* price : {"5", "50"})
+    store_.put({.topic = "%RETRY%g",
+                .body = price,
+                .properties = {{"RETRY_TOPIC", "t"}, {"price", price}}});
+  PullMessageRequest request = at(0);
+  request.topic = "%RETRY%g";
+  EXPECT_EQ(bodies(pull(request).body), (Texts{"5", "50"}));
+  configure([](BrokerConfig& config) { config.filter_support_retry = true; });
+  EXPECT_EQ(bodies(pull(request).body), Texts{"50"});
+}
+
 // ---- Waiting -----------------------------------------------------------------------------------
 
 TEST_F(Pulling, WaitsForAMessage) {

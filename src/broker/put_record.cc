@@ -11,7 +11,8 @@ RecordPut::operator bool() const {
 store::Append append_of(std::string_view topic, std::int32_t queue_id, Buffer& record) {
   return {.topic = topic,
           .queue_id = queue_id,
-          .records = std::as_writable_bytes(std::span{record.data(), record.size()})};
+          .records = std::as_writable_bytes(std::span{record.data(), record.size()}),
+          .accepted = true};
 }
 
 RecordPut put_record(store::MessageStore& store, std::string_view topic, std::int32_t queue_id,

@@ -12,7 +12,8 @@
 /// Threads: any that may append. Nothing is kept.
 namespace apogee::broker {
 
-/// An append of one encoded record; `topic` and `record` outlive it.
+/// An append of one encoded record, which nobody waits for any more who could be told that it is
+/// one too many; `topic` and `record` outlive it.
 store::Append append_of(std::string_view topic, std::int32_t queue_id, Buffer& record);
 
 /// How the append of one record went.

@@ -157,8 +157,9 @@ std::size_t ScheduledMessages::deliver_level(std::int32_t level) {
     first = std::clamp(table_.offset_table[level], begin, end);
   }
   Deliveries due;
-  const std::int64_t next = append(due, collect(level, first, end, due));
-  if (next == first) return 0;
+  const std::int64_t next = append(level, due, collect(level, first, end, due));
+  std::erase_if(ahead_[level], [&](std::int64_t offset) { return offset < next; });
+  if (next == first && due.empty()) return 0;
   settle(level, next, next - first, due);
   return static_cast<std::size_t>(next - first);
 }
@@ -193,6 +194,7 @@ std::int64_t ScheduledMessages::collect(std::int32_t level, std::int64_t offset,
   end = std::min(end, offset + kRoundMessages);
   std::size_t bytes = 0;
   for (; offset < end && bytes < kRoundBytes; ++offset) {
+    if (ahead_[level].contains(offset)) continue;
     const store::RecordBytes record = store_.record_at(protocol::kScheduleTopic, level - 1, offset);
     if (record.unreadable) break;  // the next round tries again
     const auto message = protocol::decode_message(record.bytes);
@@ -201,9 +203,12 @@ std::int64_t ScheduledMessages::collect(std::int32_t level, std::int64_t offset,
       continue;
     }
     // A clock that went back must not hold messages for longer than their delay
-    // (ScheduleMessageService.correctDeliverTimestamp).
-    const std::int64_t when = levels_.deliver_time(level, message->store_timestamp);
-    if (when > now && when <= now + levels_.delay_ms(level)) break;
+    // (ScheduleMessageService.correctDeliverTimestamp). The times of those stored since are not the
+    // clock's until it has caught up; their queue entries know it.
+    const std::int64_t latest = now + levels_.delay_ms(level);
+    std::int64_t when = levels_.deliver_time(level, message->store_timestamp);
+    if (when > latest) when = record.tags_code;
+    if (when > now && when <= latest) break;
     auto delivery = delivery_of(*message);
     if (!delivery) continue;
     delivery->offset = offset;
@@ -240,8 +245,9 @@ std::optional<ScheduledMessages::Delivery> ScheduledMessages::delivery_of(
   return delivery;
 }
 
-/// Stores what is due. Returns `next`, or the first offset that has to be tried again.
-std::int64_t ScheduledMessages::append(Deliveries& due, std::int64_t next) {
+/// Stores what is due. Returns `next`, or the first offset that has to be tried again; what was
+/// stored behind that one must not be stored once more.
+std::int64_t ScheduledMessages::append(std::int32_t level, Deliveries& due, std::int64_t next) {
   if (due.empty()) return next;
   std::vector<store::Append*> batch;
   for (Delivery& each : due) {
@@ -249,20 +255,24 @@ std::int64_t ScheduledMessages::append(Deliveries& due, std::int64_t next) {
     batch.push_back(&each.append);
   }
   store_.append(batch);
+  const Delivery* refused = nullptr;
   for (const Delivery& each : due) {
-    if (each.append.status == store::PutStatus::kOk) continue;
-    if (each.append.status == store::PutStatus::kMessageIllegal) {
+    const bool illegal = each.append.status == store::PutStatus::kMessageIllegal;
+    if (illegal)
       env_.log.error("a delayed message is illegal and is dropped: topic={} offset={}", each.topic,
                      each.offset);
-      continue;
+    if (illegal || each.append.status == store::PutStatus::kOk) {
+      if (refused) ahead_[level].insert(each.offset);
+    } else if (!refused) {
+      refused = &each;
     }
-    if (!std::exchange(failing_, true))
-      env_.log.warn("delayed messages wait, the store refuses them: status={}",
-                    name_of(each.append.status));
-    return each.offset;
   }
-  if (std::exchange(failing_, false)) env_.log.info("delayed messages are delivered again");
-  return next;
+  if (refused && !std::exchange(failing_, true))
+    env_.log.warn("delayed messages wait, the store refuses them: status={}",
+                  name_of(refused->append.status));
+  if (!refused && std::exchange(failing_, false))
+    env_.log.info("delayed messages are delivered again");
+  return refused ? refused->offset : next;
 }
 
 }  // namespace apogee::broker

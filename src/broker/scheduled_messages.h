@@ -1,12 +1,15 @@
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -25,11 +28,14 @@ class DelayLevels {
   /// kInvalidArgument names the part that is not a number with a unit s, m, h or d.
   static Result<DelayLevels> parse(std::string_view text);
   std::int32_t highest() const { return static_cast<std::int32_t>(delays_ms_.size()); }
-  /// When a message stored at `store_timestamp` is due. An unknown level waits a second, as in
+  /// One beyond the last is the last.
+  std::int32_t cut(std::int32_t level) const { return std::min(level, highest()); }
+  /// When a message stored at `store_timestamp` is due. What is no level waits a second, as in
   /// Java.
   std::int64_t deliver_time(std::int32_t level, std::int64_t store_timestamp) const {
-    const bool known = level >= 1 && level <= highest();
-    return store_timestamp + (known ? delays_ms_[static_cast<std::size_t>(level - 1)] : 1'000);
+    const std::int64_t delay =
+        level >= 1 ? delays_ms_[static_cast<std::size_t>(cut(level) - 1)] : 1'000;
+    return store_timestamp + delay;
   }
   std::int64_t delay_ms(std::int32_t level) const { return deliver_time(level, 0); }
 
@@ -64,7 +70,7 @@ class ScheduledMessages {
   std::size_t deliver_level(std::int32_t level);
   std::int64_t collect(std::int32_t level, std::int64_t offset, std::int64_t end, Deliveries& due);
   std::optional<Delivery> delivery_of(const protocol::Message& message);
-  std::int64_t append(Deliveries& due, std::int64_t next);
+  std::int64_t append(std::int32_t level, Deliveries& due, std::int64_t next);
   void settle(std::int32_t level, std::int64_t next, std::int64_t settled, const Deliveries& due);
   void persist();
   bool save(const protocol::DelayOffsetTable& table);
@@ -80,6 +86,8 @@ class ScheduledMessages {
   std::atomic<bool> stopping_{false};
   std::mutex deliver_mutex_;
   bool failing_ = false;  // guarded by deliver_mutex_: so that it is said once
+  // By level, delivered though one before them was refused. Guarded by deliver_mutex_.
+  std::map<std::int32_t, std::set<std::int64_t>> ahead_;
   mutable std::mutex mutex_;
   protocol::DelayOffsetTable table_;  // guarded by mutex_
   std::int64_t deliveries_ = 0;       // guarded by mutex_: since the last data version

@@ -78,7 +78,8 @@ TEST(DelayLevels, AreReadWithTheirUnits) {
   EXPECT_EQ(levels->highest(), 4);
   EXPECT_EQ(levels->delay_ms(2), 300'000);
   EXPECT_EQ(levels->delay_ms(4), 86'400'000);
-  EXPECT_EQ(levels->delay_ms(5), 1'000) << "an unknown level waits a second";
+  EXPECT_EQ(levels->delay_ms(5), 86'400'000) << "one beyond the last is the last";
+  EXPECT_EQ(levels->delay_ms(0), 1'000) << "what is no level waits a second";
   EXPECT_EQ(levels->deliver_time(1, 50), 1'050);
 }
 
@@ -168,6 +169,23 @@ TEST_F(Scheduled, TriesAgainWhenTheStoreRefuses) {
   disk_.clock.advance(1s);
   store_.next_status = store::PutStatus::kMessageIllegal;
   EXPECT_EQ(messages_->deliver_due(), 1U) << "it would hold up the others for ever";
+}
+
+TEST_F(Scheduled, WhatIsBehindARefusedMessageIsDeliveredOnceAllTheSame) {
+  put(1, "a");
+  put(1, "refused", "full");
+  put(1, "b");
+  disk_.clock.advance(1s);
+  store_.next_status = store::PutStatus::kLmqNumberExceeded;
+  store_.refused_topic = "full";
+  for (int round = 0; round < 3; ++round) messages_->deliver_due();
+  EXPECT_EQ(delivered(), (Bodies{"a", "b"}));
+  EXPECT_EQ(messages_->offsets().offset_table.at(1), 1);
+  store_.next_status = store::PutStatus::kOk;
+  messages_->deliver_due();
+  EXPECT_EQ(delivered(), (Bodies{"a", "b"}));
+  EXPECT_EQ(delivered("full"), Bodies{"refused"});
+  EXPECT_EQ(messages_->offsets().offset_table.at(1), 3);
 }
 
 TEST_F(Scheduled, GoesOnWhereItWasAfterARestart) {

@@ -9,6 +9,7 @@
 #include "protocol/names.h"
 #include "protocol/recall_handle.h"
 #include "store/compaction_log.h"
+#include "store/offset_texts.h"
 
 namespace apogee::broker {
 namespace {
@@ -345,7 +346,7 @@ class Sending {
     if (wishes.delay && !protocol::from_text(*wishes.delay, delay_level))
       return refuse(send, code::kMessageIllegal,
                     "the delay level '" + std::string{*wishes.delay} + "' is not a number");
-    if (dead) delay_level = 0;
+    delay_level = dead ? 0 : settings_.levels.cut(delay_level);
     const bool half =
         wishes.prepared && !(send.header.reconsume_times.value_or(0) > 0 && delay_level > 0);
     if (half && context_.settings().reject_transaction_message)
@@ -367,6 +368,9 @@ class Sending {
     else
       copy_properties(send.properties, given, dead, delay_level);
     add_properties(send, wishes);
+    const bool waits = half || delay_level > 0 || time.verdict == TimerVerdict::kLater;
+    if (waits && !may_be_in_its_lmqs(send))
+      return refuse_put(send, store::PutStatus::kMessageIllegal);
     if (half)
       make_half(send);  // its time begins when it is committed
     else if (delay_level > 0)
@@ -379,6 +383,13 @@ class Sending {
       return refuse_put(send, store::PutStatus::kMessageIllegal);
     place(send, 1);
     return Verdict::kReady;
+  }
+
+  /// Nobody can be told any more when the message gets to its topic.
+  bool may_be_in_its_lmqs(const Send& send) const {
+    const store::StoreConfig& config = context_.store.config();
+    return !config.lmq || !config.multi_dispatch || !store::may_name_lmqs(send.topic) ||
+           store::check_lmqs(send.properties);
   }
 
   /// The message waits where no consumer sees it until its transaction ends.
@@ -396,7 +407,8 @@ class Sending {
       if (Wishes::is_brokers(name) || (dead && name == property::kDelay) ||
           (delay_level > 0 && TimerWish::is_wish(name)))
         return;
-      protocol::append_property(out, name, value);
+      const bool level = delay_level > 0 && name == property::kDelay;
+      protocol::append_property(out, name, level ? std::to_string(delay_level) : value);
     });
     if (dead) protocol::append_property(out, property::kDelay, "-1");
   }
@@ -415,8 +427,7 @@ class Sending {
 
   /// HookUtils.transformDelayLevelMessage: the message waits in the queue of its level.
   void delay(Send& send, std::int32_t level) {
-    wait_in(protocol::kScheduleTopic, std::min(level, settings_.levels.highest()) - 1, send.topic,
-            send.queue_id, send.properties);
+    wait_in(protocol::kScheduleTopic, level - 1, send.topic, send.queue_id, send.properties);
   }
 
   /// HookUtils.transformTimerMessage: the message waits for its time, and can be recalled until

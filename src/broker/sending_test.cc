@@ -166,6 +166,14 @@ TEST_F(SendingTest, RefusesPropertiesThatDoNotFitARecord) {
   EXPECT_EQ(stored_count("t"), 0);
 }
 
+TEST_F(SendingTest, RefusesWrongNamesOfLmqsThoughTheMessageWaitsElsewhereFirst) {
+  store_.mutable_config().lmq = store_.mutable_config().multi_dispatch = true;
+  for (const auto& [waits, value] : {std::pair{"DELAY", "3"}, std::pair{"TRAN_MSG", "true"}}) {
+    EXPECT_EQ(put("t", {{waits, value}, {"INNER_MULTI_DISPATCH", "%LMQ%a,other"}}).code, 13);
+    EXPECT_EQ(put("t", {{waits, value}, {"INNER_MULTI_DISPATCH", "%LMQ%a"}}).code, 0);
+  }
+}
+
 TEST_F(SendingTest, RefusesInnerBatchesInTopicsThatHaveNone) {
   SendMessageV2 header = to("t");
   header.sys_flag = protocol::sys_flag::kInnerBatch | protocol::sys_flag::kNeedUnwrap;
@@ -280,7 +288,9 @@ TEST_F(SendingTest, PutsADelayedMessageIntoTheQueueOfItsLevel) {
 
 TEST_F(SendingTest, CutsADelayBeyondTheLastLevel) {
   EXPECT_EQ(put("t", {{"DELAY", "99"}}).code, 0);
-  EXPECT_EQ(stored("SCHEDULE_TOPIC_XXXX", 17).property("REAL_TOPIC"), "t");
+  const protocol::Message message = stored("SCHEDULE_TOPIC_XXXX", 17);
+  EXPECT_EQ(message.property("REAL_TOPIC"), "t");
+  EXPECT_EQ(message.property("DELAY"), "18") << "which its queue's entry is made of";
 }
 
 TEST_F(SendingTest, PrefersADelayLevelToATimer) {

@@ -114,14 +114,17 @@ std::optional<PutAnswer> put_off(std::string& topic, std::int32_t& queue_id, Buf
   std::int32_t level = 0;
   Buffer without_wishes;
   protocol::for_each_property(properties, [&](std::string_view name, std::string_view value) {
-    if (name == property::kDelay) (void)protocol::from_text(value, level);
     wish.note(name, value);
-    if (!TimerWish::is_wish(name)) protocol::append_property(without_wishes, name, value);
+    if (name == property::kDelay)
+      (void)protocol::from_text(value, level);
+    else if (!TimerWish::is_wish(name))
+      protocol::append_property(without_wishes, name, value);
   });
   if (level > 0) {
+    level = settings.levels.cut(level);
     properties = std::move(without_wishes);
-    wait_in(protocol::kScheduleTopic, std::min(level, settings.levels.highest()) - 1, topic,
-            queue_id, properties);
+    protocol::append_property(properties, property::kDelay, std::to_string(level));
+    wait_in(protocol::kScheduleTopic, level - 1, topic, queue_id, properties);
     return std::nullopt;
   }
   if (!wish.any()) return std::nullopt;

@@ -79,12 +79,18 @@ Result<std::vector<QueueEntry>> BatchConsumeQueue::read(std::int64_t offset,
 
 /// The number of the first entry that ends behind `offset`.
 Result<std::int64_t> BatchConsumeQueue::find(std::int64_t offset) const {
-  std::int64_t low = first_unit(), high = end_unit();
+  std::int64_t first = first_unit(), low = first, high = end_unit();
   while (low < high) {
     const std::int64_t middle = low + (high - low) / 2;
     const auto entry = read_units(middle, 1);
+    const bool gone = entry ? entry->empty() : entry.error().code == Errc::kNotFound;
+    if (gone && first_unit() > first) {  // its file has expired since, not what is looked for
+      low = first = first_unit();
+      high = end_unit();
+      continue;
+    }
     if (!entry) return entry.error();
-    if (entry->empty()) return Error{Errc::kNotFound, topic() + ": a queue file has gone"};
+    if (gone) return Error{Errc::kNotFound, topic() + ": a queue file has gone"};
     if (entry->front().queue_offset + entry->front().messages <= offset)
       low = middle + 1;
     else

@@ -205,6 +205,25 @@ TEST_F(ManyOffsets, LmqsAreLimited) {
   EXPECT_EQ(send("T", "2", {{"INNER_MULTI_DISPATCH", "%LMQ%c"}}).status,
             PutStatus::kLmqNumberExceeded);
   EXPECT_EQ(send("T", "3", {{"INNER_MULTI_DISPATCH", "%LMQ%b"}}).status, PutStatus::kOk);
+  Buffer record = encoded("T", "4", {{"INNER_MULTI_DISPATCH", "%LMQ%c"}});
+  Append accepted{.topic = "T",
+                  .records = std::as_writable_bytes(std::span{record.data(), record.size()}),
+                  .accepted = true};
+  Append* batch[] = {&accepted};
+  store_->append(batch);
+  EXPECT_EQ(accepted.status, PutStatus::kOk) << "it was promised before it waited elsewhere";
+}
+
+TEST(LmqNames, AreCheckedWhileAMessageCanStillBeRefused) {
+  const auto check = [](const std::string& names, std::size_t other = 0) {
+    Buffer properties;
+    if (other > 0) protocol::append_property(properties, "x", std::string(other, 'y'));
+    protocol::append_property(properties, "INNER_MULTI_DISPATCH", names);
+    return check_lmqs(properties).has_value();
+  };
+  EXPECT_TRUE(check_lmqs("") && check("%LMQ%a,%LMQ%b"));
+  EXPECT_FALSE(check("other") || check("%LMQ%a,%LMQ%a"));
+  EXPECT_FALSE(check("%LMQ%a", 32'700)) << "no room for its offset";
 }
 
 TEST_F(ManyOffsets, WithoutLmqTheNamesOfQueuesAreAPropertyLikeAnyOther) {

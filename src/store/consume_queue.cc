@@ -243,6 +243,8 @@ Result<Ok> ConsumeQueue::truncate_behind(std::int64_t physical_offset) {
 
 Result<Ok> ConsumeQueue::correct_min_offset(std::int64_t physical_offset) {
   if (!extension_ && first_physical_ >= physical_offset && min_offset() < max_offset()) return Ok{};
+  // Asked for first: what arrives from now on is behind the entries looked at, and stays.
+  const std::int64_t max = max_offset();
   // Whole files first: a file goes when its last entry's record has left the log. The last file
   // stays.
   auto bases = files_.bases();
@@ -267,7 +269,7 @@ Result<Ok> ConsumeQueue::correct_min_offset(std::int64_t physical_offset) {
   }
   auto real = first_real(low, end);
   if (!real) return real.error();
-  min_.store(real->second ? real->second->queue_offset : max_offset(), std::memory_order_release);
+  min_.store(real->second ? real->second->queue_offset : max, std::memory_order_release);
   if (extension_ && real->second && real->second->tags_elsewhere())
     return extension_->remove_before(real->second->tags_code);
   return Ok{};
@@ -510,34 +512,33 @@ std::vector<std::shared_ptr<ConsumeQueue>> ConsumeQueues::take_unsynced() {
   return std::exchange(unsynced_, {});
 }
 
-bool ConsumeQueues::sync(std::int64_t least_bytes) {
+Result<Ok> ConsumeQueues::sync(std::int64_t least_bytes) {
   std::vector<std::shared_ptr<ConsumeQueue>> due, later;
   for (auto& queue : take_unsynced()) {
     if (find(queue->topic(), queue->queue_id()) != queue) continue;  // deleted meanwhile
     (queue->unsynced_bytes() >= least_bytes ? due : later).push_back(std::move(queue));
   }
-  const bool good =
-      due.size() < layout_.synced_together_from ? sync_one_by_one(due) : sync_together(due);
+  auto done = due.size() < layout_.synced_together_from ? sync_one_by_one(due) : sync_together(due);
   std::ranges::copy_if(due, std::back_inserter(later),
                        [](const auto& queue) { return queue->needs_sync(); });
   note_unsynced(later);
-  return good;
+  return done;
 }
 
-bool ConsumeQueues::sync_one_by_one(std::span<const std::shared_ptr<ConsumeQueue>> queues) {
-  bool good = true;
+Result<Ok> ConsumeQueues::sync_one_by_one(std::span<const std::shared_ptr<ConsumeQueue>> queues) {
+  Result<Ok> all = Ok{};
   for (const auto& queue : queues) {
-    if (auto done = queue->sync(); !done) {
-      good = false;
-      env_.log.error("a consume queue was not flushed: topic={} queue={} reason={}", queue->topic(),
-                     queue->queue_id(), done.error().detail);
-    }
+    auto done = queue->sync();
+    if (done) continue;
+    env_.log.error("a consume queue was not flushed: topic={} queue={} reason={}", queue->topic(),
+                   queue->queue_id(), done.error().detail);
+    if (all || all.error().code == Errc::kBusy) all = done.error();
   }
-  return good;
+  return all;
 }
 
 /// One commit of the file system's journal instead of one a queue.
-bool ConsumeQueues::sync_together(std::span<const std::shared_ptr<ConsumeQueue>> queues) {
+Result<Ok> ConsumeQueues::sync_together(std::span<const std::shared_ptr<ConsumeQueue>> queues) {
   std::set<std::string> directories;
   for (const auto& queue : queues) {
     queue->sync_begins();
@@ -549,10 +550,10 @@ bool ConsumeQueues::sync_together(std::span<const std::shared_ptr<ConsumeQueue>>
   for (const std::string& directory : directories)
     if (done) done = env_.files.sync_tree(directory);
   for (const auto& queue : queues) queue->sync_ended(done.has_value());
-  if (done) return true;
+  if (done) return done;
   if (done.error().code == Errc::kUnsupported) return sync_one_by_one(queues);
   env_.log.error("{} consume queues were not flushed: {}", queues.size(), done.error().detail);
-  return false;
+  return done;
 }
 
 std::size_t ConsumeQueues::topic_count(std::string_view prefix) const {

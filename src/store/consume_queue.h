@@ -198,8 +198,9 @@ class ConsumeQueues {
   /// Those written to: of a million queues the few to sync.
   void note_unsynced(std::span<const std::shared_ptr<ConsumeQueue>> queues);
   /// Makes the entries of each queue durable that has at least `least_bytes` of them that are not.
-  /// False: not all are; the log says why. One thread at a time.
-  bool sync(std::int64_t least_bytes);
+  /// An error: not all are, the log says why. kBusy: what is not could not be begun, and is later.
+  /// One thread at a time.
+  Result<Ok> sync(std::int64_t least_bytes);
   std::size_t topic_count(std::string_view prefix) const;  ///< Topics whose name begins so.
   /// While it is held no entry is written and no queue is taken away, so that a queue's files are
   /// gone before another of its name writes its own.
@@ -216,9 +217,9 @@ class ConsumeQueues {
   std::shared_ptr<ConsumeQueue> find_or_create(std::string_view topic, std::int32_t queue_id,
                                                QueueKind kind);
   std::vector<std::shared_ptr<ConsumeQueue>> take_unsynced();
-  bool sync_one_by_one(std::span<const std::shared_ptr<ConsumeQueue>> queues);
+  Result<Ok> sync_one_by_one(std::span<const std::shared_ptr<ConsumeQueue>> queues);
   void remove_topic_directories(const std::string& topic);
-  bool sync_together(std::span<const std::shared_ptr<ConsumeQueue>> queues);
+  Result<Ok> sync_together(std::span<const std::shared_ptr<ConsumeQueue>> queues);
   const std::string& directory_of(QueueKind kind) const {
     return kind == QueueKind::kBatch ? layout_.batch.directory : layout_.simple.directory;
   }

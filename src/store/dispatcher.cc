@@ -88,7 +88,9 @@ std::int64_t Dispatcher::tags_code(const protocol::Message& message, const Wante
     // (CommitLog.checkMessageAndReturnSize).
     std::int32_t level = 0;
     std::from_chars(wanted.delay->data(), wanted.delay->data() + wanted.delay->size(), level);
-    if (level > 0) return events_.deliver_time(level, message.store_timestamp);
+    // Times of a store never go back. If its clock did, the message waits from now on.
+    if (level > 0)
+      return events_.deliver_time(level, std::min(message.store_timestamp, env_.clock.wall_ms()));
   }
   return protocol::tags_code(wanted.tags);
 }
@@ -244,10 +246,10 @@ bool Dispatcher::round() {
   write_patiently(still);
   for (const auto& queue : touched_)
     if (queue->is_compacted && !queue->is_removed) compaction_.follow(*queue);
-  touched_.clear();
   still.unlock();
   position_.store(position + static_cast<std::int64_t>(at), std::memory_order_release);
   if (!arrivals_.empty()) events_.on_arrivals(arrivals_);
+  touched_.clear();  // now: arrivals name the topics of queues that may be deleted meanwhile
   return true;
 }
 

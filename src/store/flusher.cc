@@ -105,9 +105,11 @@ Result<Ok> Flusher::flush() {
   const auto began = env_.clock.now();
   for (std::int64_t at = flushed_offset(); at < end;) {
     const auto segment = log_.segment_of(at);
-    if (!segment) break;  // retention was faster
-    if (auto done = segment->sync(); !done) return done;
-    at = segment->end();
+    if (!segment && log_.min_offset() <= at) break;
+    if (segment) {
+      if (auto done = segment->sync(); !done) return done;
+    }
+    at = segment ? segment->end() : log_.min_offset();  // retention was faster
   }
   last_flush_ = env_.clock.now();
   events_.on_synced(last_flush_ - began);

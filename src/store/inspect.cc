@@ -209,6 +209,10 @@ Result<Inspection> Inspection::open(FileSystem& files, InspectOptions options) {
 
 Inspection::Inspection(std::unique_ptr<State> state) : state_{std::move(state)} {}
 Inspection::~Inspection() = default;
+
+const std::vector<SegmentFile>& Inspection::segments() const {
+  return state_->log.segments();
+}
 Inspection::Inspection(Inspection&&) noexcept = default;
 
 namespace {

@@ -119,6 +119,8 @@ struct CheckReport {
   std::uint64_t damages = 0, notes = 0;
 };
 
+struct SegmentFile;
+
 class Inspection {
  public:
   struct State;
@@ -128,6 +130,8 @@ class Inspection {
   Inspection(Inspection&&) noexcept;
 
   Result<StoreSummary> summary();
+  /// Files of the log in their order, without those a broker had only made ahead of use.
+  const std::vector<SegmentFile>& segments() const;
   /// In the order of the log or logs; `each` returns false to end. Damaged stretches are skipped.
   Result<Ok> for_each_record(const RecordFilter& filter,
                              const std::function<bool(const InspectedRecord&)>& each);

@@ -135,7 +135,7 @@ void LocalStore::stop() {
   log_.stop();
   const bool nothing_behind = dispatcher_.position() >= log_.end_offset() &&
                               flusher_->flushed_offset() >= log_.end_offset() &&
-                              !flusher_->broken() && !queues_broken_;
+                              !flusher_->broken() && !queues_broken_ && !queues_behind_;
   if (auto closed = index_.close(); !closed)
     env_.log.error("the index was not closed cleanly: {}", closed.error().detail);
   if (auto written = checkpoint_->write(); !written)
@@ -155,9 +155,12 @@ void LocalStore::flush_queues(bool thorough) {
   const std::int64_t timestamp = dispatcher_.last_timestamp();
   // After a failed sync what is on disk is unknown, and the next sync would not tell: from then on
   // the checkpoint stays, so that the next start makes the entries again from the log.
-  if (!queues_.sync(thorough ? 0 : 2 * 4'096)) queues_broken_ = true;
+  // What could not be begun, for want of a descriptor, is unsynced as before.
+  const auto synced = queues_.sync(thorough ? 0 : 2 * 4'096);
+  if (!synced && synced.error().code != Errc::kBusy) queues_broken_ = true;
   if (!compaction_.sync()) queues_broken_ = true;
-  if (thorough && !queues_broken_) checkpoint_->queue_timestamp.store(timestamp);
+  queues_behind_ = !synced;
+  if (thorough && synced && !queues_broken_) checkpoint_->queue_timestamp.store(timestamp);
   if (auto written = checkpoint_->write(); !written)
     env_.log.error("the checkpoint was not written: {}", written.error().detail);
 }
@@ -253,7 +256,7 @@ PutStatus LocalStore::leave_offset_room(CommitLog::Slot& slot, std::list<Buffer>
   for (const std::size_t at : room->own) slot.texts.push_back({at, nullptr});
   for (std::size_t i = 0; i < room->lmq.size(); ++i) {
     const std::string& name = room->lmq_names[i];
-    if (!queues_.find(name, 0) &&
+    if (!append.accepted && !queues_.find(name, 0) &&
         queues_.topic_count(protocol::kLmqPrefix) >= static_cast<std::size_t>(config.lmq_max))
       return PutStatus::kLmqNumberExceeded;
     slot.texts.push_back({room->lmq[i], queues_.find_or_create(name, 0)});

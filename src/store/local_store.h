@@ -88,6 +88,7 @@ class LocalStore final : public MessageStore, private RetentionTarget {
   bool is_compacted(std::string_view topic) const {
     return config_.now().compaction_enable && events_.is_compaction_topic(topic);
   }
+  RecordBytes compacted_at(const ConsumeQueue& queue, std::int64_t queue_offset);
   std::shared_ptr<CompactionLog> compacted(const ConsumeQueue& queue) const {
     return queue.is_compacted ? compaction_.find(queue.topic(), queue.queue_id()) : nullptr;
   }
@@ -139,7 +140,8 @@ class LocalStore final : public MessageStore, private RetentionTarget {
   std::int64_t queues_begin_at_ = -1;  // retention: the log's beginning all queues are corrected to
   const std::int64_t memory_bytes_;
   std::int64_t written_from_ = 0;  // what is before it in the log was written by an earlier process
-  std::atomic<bool> accepting_{false}, disk_full_{false}, queues_broken_{false};
+  std::atomic<bool> accepting_{false}, disk_full_{false}, queues_broken_{false},
+      queues_behind_{false};
   std::mutex removing_mutex_;  // held by who takes queues away
   mutable std::mutex why_mutex_;
   Refusals refused_reads_;  // of queues

@@ -46,6 +46,8 @@ struct Append {
   std::int32_t queue_id = 0;
   MutableBytes records;
   std::int32_t count = 1;
+  /// It was accepted before, and waited elsewhere: no limit on what is new refuses it.
+  bool accepted = false;
   // Filled in:
   PutStatus status = PutStatus::kUnknownError;
   std::int64_t physical_offset = -1;  ///< Of the first record.
@@ -59,7 +61,8 @@ struct Append {
 struct RecordBytes {
   Bytes bytes;
   std::shared_ptr<const void> owner;
-  bool unreadable = false;  ///< Empty because the disk refused: there may be one all the same.
+  bool unreadable = false;     ///< Empty because the disk refused: there may be one all the same.
+  std::int64_t tags_code = 0;  ///< Of its queue entry, if it was found by one.
   explicit operator bool() const { return !bytes.empty(); }
 };
 

@@ -639,6 +639,27 @@ TEST_F(StoreByHand, TimeInTheLogGoesOnWhereItWasAfterARestart) {
   close();
 }
 
+TEST_F(StoreByHand, ADelayBeginsAtTheClockWhateverTimeTheLogHas) {
+  const auto delayed = [&] {
+    append("SCHEDULE_TOPIC_XXXX",
+           encoded("SCHEDULE_TOPIC_XXXX", "x", {{protocol::property::kDelay, "1"}}));
+    wait_dispatched();
+  };
+  constexpr std::int64_t kNow = 1'700'000'000'000, kHourMs = 3'600'000;
+  clock_ = std::make_unique<testing::ManualClock>(kNow + kHourMs);  // ahead of what it should be
+  open();
+  delayed();
+  close();
+  clock_ = std::make_unique<testing::ManualClock>(kNow);  // put right
+  open();
+  delayed();
+  EXPECT_EQ(store().record_at("SCHEDULE_TOPIC_XXXX", 0, 0).tags_code, kNow + kHourMs + 1'000);
+  const RecordBytes second = store().record_at("SCHEDULE_TOPIC_XXXX", 0, 1);
+  EXPECT_EQ(protocol::decode_message(second.bytes)->store_timestamp, kNow + kHourMs);
+  EXPECT_EQ(second.tags_code, kNow + 1'000);
+  close();
+}
+
 TEST_F(StoreByHand, AnEntryThatLeadsBesideItsRecordIsNotServedAndTheNextOneIs) {
   open();
   for (const char* body : {"one", "two", "three"}) send("t", 0, body);

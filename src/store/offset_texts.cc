@@ -39,7 +39,33 @@ std::string zeros(std::size_t numbers) {
   return text;
 }
 
+Result<std::vector<std::string>> lmq_names(std::string_view text) {
+  std::vector<std::string> names;
+  std::set<std::string_view> different;
+  bool good = true;
+  for_each_piece(text, [&](std::string_view name) {
+    good = good && is_lmq(name) && different.insert(name).second;
+    names.emplace_back(name);
+  });
+  if (!good)
+    return Error{Errc::kInvalidArgument,
+                 "INNER_MULTI_DISPATCH may name different queues that begin with %LMQ%"};
+  return names;
+}
+
 }  // namespace
+
+Result<Ok> check_lmqs(std::string_view properties) {
+  const auto text = protocol::find_property(properties, property::kInnerMultiDispatch);
+  if (!text) return Ok{};
+  const auto names = lmq_names(*text);
+  if (!names) return names.error();
+  Buffer offsets;
+  protocol::append_property(offsets, property::kInnerMultiQueueOffset, zeros(names->size()));
+  if (properties.size() + offsets.size() > protocol::kPropertiesBytesMax)
+    return Error{Errc::kInvalidArgument, "the properties leave no room for the offsets in LMQs"};
+  return Ok{};
+}
 
 void fill_in(const OffsetText& text, MutableBytes record, std::int64_t own_offset) {
   std::int64_t number = text.lmq ? text.lmq->next_offset++ : own_offset;
@@ -88,15 +114,9 @@ Result<OffsetRoom> make_room(Bytes original, bool lmq, Buffer& record) {
   const bool names_lmqs = lmq && may_name_lmqs(message.topic);
   const auto names = names_lmqs ? message.property(property::kInnerMultiDispatch) : std::nullopt;
   if (names) {
-    bool good = true;
-    std::set<std::string_view> different;
-    for_each_piece(*names, [&](std::string_view name) {
-      good = good && is_lmq(name) && different.insert(name).second;
-      room.lmq_names.emplace_back(name);
-    });
-    if (!good)
-      return Error{Errc::kInvalidArgument,
-                   "INNER_MULTI_DISPATCH may name different queues that begin with %LMQ%"};
+    auto known = lmq_names(*names);
+    if (!known) return known.error();
+    room.lmq_names = *std::move(known);
   }
   if (!inner_batch && !names) return room;
 

@@ -32,6 +32,9 @@ struct LmqPlace {
 };
 /// May messages of this topic name LMQs? Those that are on their way to another topic do so there.
 bool may_name_lmqs(std::string_view topic);
+/// Can a message with these properties be in the LMQs they name? Asked of one that waits elsewhere
+/// first, while it can still be refused. kInvalidArgument: a name is wrong, or there is no room.
+Result<Ok> check_lmqs(std::string_view properties);
 /// Where the record stands in LMQs; empty: nowhere, or what it says is not understood.
 std::vector<LmqPlace> lmq_places(const protocol::Message& message);
 

@@ -147,6 +147,9 @@ GetResult LocalStore::get(const GetRequest& request) {
     return end_with(GetStatus::kUnreadable, request.offset);
   }
   if (!entries || entries->empty()) {
+    if (queue->kind() == QueueKind::kBatch)  // whose files do not end at certain offsets
+      return end_with(GetStatus::kOffsetFoundNull,
+                      std::max(request.offset + 1, queue->min_offset()));
     const std::int64_t per_file = std::max<std::int64_t>(config.consume_queue_file_bytes / 20, 1);
     return end_with(GetStatus::kOffsetFoundNull,
                     std::min((request.offset / per_file + 1) * per_file, result.max_offset));
@@ -227,17 +230,36 @@ RecordBytes LocalStore::record_at(std::int64_t physical_offset) {
   return {record, segment};
 }
 
+/// Of a topic that keeps messages longer than the commit log does.
+RecordBytes LocalStore::compacted_at(const ConsumeQueue& queue, std::int64_t queue_offset) {
+  const auto log = compacted(queue);
+  if (!log) return {};
+  GetResult got = log->get({.topic = queue.topic(),
+                            .queue_id = queue.queue_id(),
+                            .offset = queue_offset,
+                            .max_messages = 1},
+                           config_.now(), 0);
+  if (got.status == GetStatus::kUnreadable) return {.bytes = {}, .owner = {}, .unreadable = true};
+  if (got.records.empty()) return {};
+  const auto check = protocol::check_record(got.records.front(), false);
+  if (check.kind != RecordKind::kRecord || check.message.queue_offset != queue_offset) return {};
+  return {got.records.front().first(static_cast<std::size_t>(check.size)), got.take_owners()};
+}
+
 RecordBytes LocalStore::record_at(std::string_view topic, std::int32_t queue_id,
                                   std::int64_t queue_offset) {
   const auto queue = queues_.find(topic, queue_id);
-  if (!queue || queue_offset < queue->min_offset()) return {};
+  if (!queue) return {};
+  if (queue_offset < queue->min_offset()) return compacted_at(*queue, queue_offset);
   const auto entry = queue->read(queue_offset, 1);
   if (is_refused(entry)) {
     tell_unreadable(*queue, entry.error());
     return {.bytes = {}, .owner = {}, .unreadable = true};
   }
   if (!entry || entry->empty() || entry->front().is_blank()) return {};
-  return record_at(entry->front().physical_offset);
+  RecordBytes record = record_at(entry->front().physical_offset);
+  record.tags_code = entry->front().tags_code;
+  return record;
 }
 
 std::vector<RecordBytes> LocalStore::query_by_key(std::string_view topic, std::string_view key,

@@ -85,7 +85,7 @@ class Planner {
     if (!summary) return summary.error();
     if (summary->locked)
       return Error{Errc::kExists, options_.root + " is open in another process; stop that broker"};
-    if (auto done = plan_log(); !done) return done.error();
+    if (auto done = plan_log(inspection->segments()); !done) return done.error();
     auto report = inspection->check([this](const Finding& finding) {
       if (finding.weight == Finding::Weight::kDamage) plan_rest(finding);
     });
@@ -94,13 +94,8 @@ class Planner {
   }
 
  private:
-  Result<Ok> plan_log() {
-    auto segments =
-        list_segments(files_, options_.commit_log_path.empty() ? options_.root + "/commitlog"
-                                                               : options_.commit_log_path);
-    if (!segments)
-      return segments.error().code == Errc::kNotFound ? Result<Ok>{Ok{}} : segments.error();
-    LogReader reader{files_, *std::move(segments)};
+  Result<Ok> plan_log(const std::vector<SegmentFile>& segments) {
+    LogReader reader{files_, segments};
     return reader.walk(reader.begin(), CheckCrc::kBody, [&](const LogItem& item) {
       if (item.kind == LogItem::Kind::kRecord) {
         last_timestamp_ = item.message.store_timestamp;

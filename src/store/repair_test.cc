@@ -87,6 +87,12 @@ TEST_F(Repair, PlansNothingForASoundStore) {
   EXPECT_TRUE(plan().empty());
 }
 
+TEST_F(Repair, AFileMadeAheadOfUseIsNoEndOfTheLogAfterAKill) {
+  write(apogee::testing::StoreBuilder{}.segment_path(4'096), std::string(4'096, '\0'));
+  write("store/abort", "");
+  EXPECT_TRUE(plan().empty());
+}
+
 TEST_F(Repair, PlanningChangesNothing) {
   ASSERT_TRUE(world_.disk.flip_bit(log_, static_cast<std::uint64_t>(offsets_[5] + 90) * 8));
   const auto before = read_file(files(), log_);
