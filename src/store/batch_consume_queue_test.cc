@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "store/inspect.h"
+#include "store/offset_texts.h"
 #include "testing/eventually.h"
 #include "testing/store_on_disk.h"
 
