@@ -30,6 +30,7 @@ Result<Accumulator::Added> Accumulator::add(Member&& member,
   Key key{member.message.topic, queue, member.message.wait_store, member.message.tag};
   const auto [at, first] = open_.try_emplace(std::move(key));
   Open& open = at->second;
+  const Clock::Instant before = first ? Clock::Instant::max() : open.due;
   if (first) {
     open.batch.queue = queue;
     open.due = now + settings_.delay;
@@ -39,8 +40,9 @@ Result<Accumulator::Added> Accumulator::add(Member&& member,
   open.batch.members.push_back(std::move(member));
   open.bytes += size;
   bytes_ += size;
-  Added added{.full = std::nullopt, .first = first};
-  if (open.bytes > settings_.batch_bytes) added.full = take(at);
+  Added added;
+  if (open.due < before) added.due = open.due;
+  if (open.bytes > settings_.batch_bytes) added = {.full = take(at), .due = std::nullopt};
   return added;
 }
 
@@ -61,14 +63,6 @@ std::vector<Accumulator::Batch> Accumulator::due() {
     at = next;
   }
   return batches;
-}
-
-std::optional<Clock::Instant> Accumulator::next_due() const {
-  std::lock_guard lock{mutex_};
-  std::optional<Clock::Instant> next;
-  for (const auto& [key, open] : open_)
-    if (!next || open.due < *next) next = open.due;
-  return next;
 }
 
 std::vector<Accumulator::Batch> Accumulator::take_all() {

@@ -40,7 +40,8 @@ class Accumulator {
   };
   struct Added {
     std::optional<Batch> full;  ///< To be sent now.
-    bool first = false;         ///< The first of a new batch: due() will be due in `delay`.
+    /// When due() will have something, if that is sooner than was said before.
+    std::optional<Clock::Instant> due;
   };
 
   Accumulator(Clock& clock, Settings settings) : clock_{clock}, settings_{settings} {}
@@ -51,8 +52,6 @@ class Accumulator {
   Result<Added> add(Member&& member, const std::optional<MessageQueue>& queue = {});
   /// Batches whose oldest message has waited for `delay`, or that hold one whose deadline is near.
   std::vector<Batch> due();
-  /// When due() will have something; empty: nothing waits.
-  std::optional<Clock::Instant> next_due() const;
   std::vector<Batch> take_all();  ///< The producer stops: nothing is gathered from here on.
   std::size_t waiting_bytes() const;
 

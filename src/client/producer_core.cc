@@ -327,8 +327,8 @@ bool ProducerCore::gather(Accumulator::Member& member, const std::optional<Messa
   auto added = accumulator_->add(std::move(member), queue);
   if (!added) return false;
   if (added->full) send_gathered(*std::move(added->full));
-  if (added->first)
-    instance_->env().clock.run_after(config_.batch_delay, [weak = weak_from_this()] {
+  if (added->due)
+    instance_->env().clock.run_at(*added->due, [weak = weak_from_this()] {
       const auto self = weak.lock();
       if (!self) return;
       for (auto& batch : self->accumulator_->due()) self->send_gathered(std::move(batch));
