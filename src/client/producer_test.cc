@@ -109,6 +109,22 @@ TEST_F(Producing, KeepsMuchForABrokerThatPauses) {
   EXPECT_EQ(last->queue_offset, 1 + kMessages) << "each is stored once";
 }
 
+TEST_F(Producing, DropsOnewaysRatherThanFillUpForABrokerThatPauses) {
+  Producer p = producer({.compress_over_bytes = std::numeric_limits<std::size_t>::max()});
+  const MessageQueue queue{"orders", "broker-a", 0};
+  ASSERT_TRUE(p.send({.topic = "orders", .body = "first"}, queue, 5s));
+  broker_->freeze(true);
+  constexpr int kMessages = 40;  // 160 MB
+  const std::string large(4'000'000, 'x');
+  for (int i = 0; i < kMessages; ++i)
+    ASSERT_TRUE(p.send_oneway({.topic = "orders", .body = large}, queue));
+  broker_->freeze(false);
+  const auto last = p.send({.topic = "orders", .body = "last"}, queue, 20s);
+  ASSERT_TRUE(last) << last.error().detail;
+  EXPECT_LT(last->queue_offset, 30);
+  EXPECT_GT(last->queue_offset, 10) << "only what is too much goes";
+}
+
 TEST_F(Producing, SendsFromACoroutine) {
   Producer p = producer();
   std::promise<Result<SendReceipt>> done;

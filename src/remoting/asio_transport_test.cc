@@ -56,6 +56,7 @@ extern "C" int getaddrinfo(const char* host, const char* service, const addrinfo
     silent().ask();
     return EAI_AGAIN;
   }
+  if (host != nullptr && host == std::string_view{"no name"}) return EAI_NONAME;
   if (host != nullptr && host == std::string_view{"other.example"}) host = "127.0.0.1";
   static const auto system =
       reinterpret_cast<decltype(&getaddrinfo)>(::dlsym(RTLD_NEXT, "getaddrinfo"));

@@ -9,9 +9,15 @@
 namespace apogee::remoting {
 namespace {
 
-/// A server must not fill up for peers that do not read. Here each call has its deadline, and one
-/// too many would end all of them with the connection.
+/// A server ends a connection that is not read from. Here that would end every call on it: what is
+/// too much is refused by itself. A frame stays until it is sent, though its call's time is over,
+/// and a oneway has no time.
 constexpr std::size_t kNoLimit = std::numeric_limits<std::size_t>::max();
+constexpr std::size_t kUnsentCallsMax = 256 << 20, kUnsentOnewaysMax = 64 << 20;
+
+Error too_much_for(const std::string& address) {
+  return Error{Errc::kBusy, address + " does not read what is sent to it: too much waits already"};
+}
 
 /// Answers what nobody serves here.
 class Unsupported final : public RequestHandler {
@@ -62,8 +68,10 @@ class ConnectingClient final : public Client {
   void call_in_place(const std::string& address,
                      std::function<void(Buffer&, std::int32_t)>&& encode, Clock::Instant deadline,
                      AnsweredInPlace&& done) override {
-    if (const auto connection = connection_to(address))
+    if (const auto connection = connection_to(address)) {
+      if (connection->unsent_bytes() > kUnsentCallsMax) return done(too_much_for(address));
       return connection->call_in_place(encode, deadline, std::move(done));
+    }
     submit(address, {std::move(encode), deadline, std::move(done)});
   }
   void oneway_frame(const std::string& address,
@@ -106,6 +114,7 @@ class ConnectingClient final : public Client {
     std::mutex mutex;
     std::unordered_map<std::string, Target> targets;
     bool stopped = false;
+    std::atomic<bool> dropping{false};  // so that it is said once
     InFlight starting;  // connections between their making and their place in `connections`
 
     /// A call's time runs while its connection is being made, too.
@@ -128,8 +137,15 @@ class ConnectingClient final : public Client {
       }
     }
 
-    static void pass_on(Connection& connection, Waiting& waiting) {
+    void pass_on(const std::string& address, Connection& connection, Waiting& waiting) {
+      const std::size_t unsent = connection.unsent_bytes();
+      if (waiting.done && unsent > kUnsentCallsMax) return waiting.done(too_much_for(address));
       if (!waiting.done) {
+        const bool drop = unsent > kUnsentOnewaysMax;
+        if (drop && !dropping.exchange(true))
+          env.log.warn("oneway requests are dropped: reason=\"{}\"", too_much_for(address).detail);
+        if (drop) return;
+        dropping.store(false, std::memory_order_relaxed);
         OutFrame frame;
         waiting.encode(frame.bytes, connection.next_opaque());
         connection.send(std::move(frame));
@@ -169,7 +185,7 @@ class ConnectingClient final : public Client {
         if (std::exchange(target.connecting, true)) return;
       }
     }
-    if (connection) return Shared::pass_on(*connection, waiting);
+    if (connection) return shared_->pass_on(address, *connection, waiting);
     connect(to_connect);
   }
 
@@ -224,7 +240,7 @@ class ConnectingClient final : public Client {
       return;
     }
     connection->start();
-    for (Waiting& each : waiting) Shared::pass_on(*connection, each);
+    for (Waiting& each : waiting) shared.pass_on(address, *connection, each);
   }
 
   Env& env_;

@@ -16,6 +16,7 @@ constexpr std::size_t kMergedFrameBytes =
 constexpr std::size_t kSpares = 4, kSpareBytes = 2 * kMergedFrameBytes;  // of each at most
 constexpr int kAlone = 8;              // calls one after the other, each answered before the next
 constexpr std::size_t kManyCalls = 4;  // between two writes
+constexpr auto kLateSweep = 500ms;     // five of them are due by then
 
 std::atomic<std::uint64_t> next_id{
     1};  // ids are unique in the process: tables of several servers may meet
@@ -613,7 +614,7 @@ void Connection::expire(Clock::Instant now) {
   if (lent_) adopt_foreign();
   auto late = pending_.take_late(now);
   pending_count_.store(pending_.size(), std::memory_order_relaxed);
-  if (std::ranges::any_of(late, [&](const Call& each) { return died(each, now); })) {
+  if (died(late, now)) {
     closed_.store(true, std::memory_order_release);  // who hears of it and tries again connects
     fail("no answer in time, and nothing else either");
   }
@@ -621,10 +622,18 @@ void Connection::expire(Clock::Instant now) {
     each.done(Error{Errc::kTimeout, "no answer from " + remote_text_ + " in time"});
 }
 
-/// Who is not read from may well have answered.
-bool Connection::died(const Call& unanswered, Clock::Instant now) const {
-  return unanswered.reads == reads_ && now - unanswered.made >= limits_.max_silence && !paused_ &&
-         !closing_;
+/// Who is not read from may well have answered, and a loop that was held up has not read yet.
+bool Connection::died(std::span<const Call> unanswered, Clock::Instant now) {
+  if (paused_ || closing_ || unanswered.empty() || env_.clock.now() - now > kLateSweep)
+    return false;
+  auto since = Clock::Instant::max();
+  for (const Call& each : unanswered)
+    if (each.reads == reads_) since = std::min(since, each.made);
+  if (since == Clock::Instant::max()) return false;  // something came since they were made
+  if (suspicion_ && suspicion_->reads == reads_)
+    return now - suspicion_->since >= limits_.max_silence;
+  suspicion_ = {since, reads_};  // perhaps it was slow with this one
+  return false;
 }
 
 void Connection::sweep(Clock::Instant now, Clock::Duration idle) {

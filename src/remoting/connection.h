@@ -29,9 +29,10 @@ struct ConnectionLimits {
   std::uint32_t max_header_bytes = 1 << 20;
   std::size_t max_unsent_bytes = 64 << 20;
   std::size_t max_unsent_bytes_of_all = std::numeric_limits<std::size_t>::max();
-  /// A call that ends without an answer after so long, while nothing else came either, takes the
-  /// connection with it: its path has died, and only the kernel's patience would end it.
-  Clock::Duration max_silence = std::chrono::seconds{1};
+  /// When one call after another has ended without an answer for so long, and nothing else came
+  /// either, the path has died, and only the kernel's patience would end the connection. Longer
+  /// than a broker pauses: what is under way may have been done.
+  Clock::Duration max_silence = std::chrono::seconds{10};
 };
 
 class Connection;
@@ -132,7 +133,7 @@ class Connection final : public Peer,
   void expect(Call& call);
   void answer(const protocol::CommandView& response);
   void expire(Clock::Instant now);
-  bool died(const Call& unanswered, Clock::Instant now) const;
+  bool died(std::span<const Call> unanswered, Clock::Instant now);
 
   Env& env_;
   const std::uint64_t id_;
@@ -155,6 +156,12 @@ class Connection final : public Peer,
   InputBuffer input_;  // as the application sees it
   bool first_bytes_ = true;
   std::uint32_t reads_ = 0;
+  /// Since when calls are not answered, and how much had been read until then.
+  struct Suspicion {
+    Clock::Instant since;
+    std::uint32_t reads;
+  };
+  std::optional<Suspicion> suspicion_;
   std::size_t answer_bytes_;  // of one request, in the last batch
   std::size_t reported_ = 0;  // of unsent_, to the owner
 
