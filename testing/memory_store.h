@@ -1,6 +1,8 @@
 #pragma once
 
+#include <algorithm>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -61,7 +63,17 @@ class MemoryStore final : public store::MessageStore {
     std::lock_guard lock{mutex_};
     queue(topic, queue_id).least = offset;
   }
-  bool unreadable = false;                               ///< Its disk refuses to read.
+  struct Place {
+    std::string topic;
+    std::int32_t queue_id = 0;
+    std::int64_t offset = 0;
+    bool is_in(std::string_view of, std::int32_t id) const { return topic == of && queue_id == id; }
+  };
+  bool unreadable = false;       ///< Its disk refuses to read.
+  std::string unreadable_topic;  ///< Only this one; empty: all.
+  Place gone;                    ///< record_at() does not find it.
+  Place hidden_from;             ///< What get() does not see yet: it is not dispatched.
+  std::function<void(const store::Append&)> before_append;
   bool deletes = true;                                   ///< Topics; or its disk refuses.
   bool resident = true;                                  ///< What get() says about its records.
   store::PutStatus next_status = store::PutStatus::kOk;  ///< What append() answers.
@@ -71,7 +83,10 @@ class MemoryStore final : public store::MessageStore {
   void stop() override {}
 
   void append(std::span<store::Append* const> batch) override {
-    for (store::Append* each : batch) append_one(*each);
+    for (store::Append* each : batch) {
+      if (before_append) before_append(*each);
+      append_one(*each);
+    }
   }
   /// Keeps who waits for the disk until sync() when hold_durable is set.
   void when_durable(std::int64_t, std::function<void(store::PutStatus)> done) override {
@@ -94,9 +109,12 @@ class MemoryStore final : public store::MessageStore {
     if (found == queues_.end()) return result;
     const Queue& from = found->second;
     result.min_offset = from.least;
-    result.max_offset = from.end();
+    const std::int64_t end = hidden_from.is_in(request.topic, request.queue_id)
+                                 ? std::min(from.end(), hidden_from.offset)
+                                 : from.end();
+    result.max_offset = end;
     result.next_offset = request.offset;
-    if (unreadable) {
+    if (unreadable && (unreadable_topic.empty() || request.topic == unreadable_topic)) {
       result.status = store::GetStatus::kUnreadable;
       return result;
     }
@@ -105,13 +123,12 @@ class MemoryStore final : public store::MessageStore {
       result.next_offset = next;
       return result;
     };
-    if (from.end() == 0) return say(store::GetStatus::kNoMessageInQueue, 0);
+    if (end == 0) return say(store::GetStatus::kNoMessageInQueue, 0);
     if (request.offset < from.least) return say(store::GetStatus::kOffsetTooSmall, from.least);
-    if (request.offset == from.end())
-      return say(store::GetStatus::kOffsetOverflowOne, request.offset);
-    if (request.offset > from.end()) return say(store::GetStatus::kOffsetOverflowBadly, from.end());
+    if (request.offset == end) return say(store::GetStatus::kOffsetOverflowOne, request.offset);
+    if (request.offset > end) return say(store::GetStatus::kOffsetOverflowBadly, end);
     std::int64_t at = request.offset;
-    while (at < from.end() && result.message_count < request.max_messages) {
+    while (at < end && result.message_count < request.max_messages) {
       const Stored& each = *from.messages[static_cast<std::size_t>(at++)];
       if (request.filter && (!request.filter->matches_tags_code(each.tags_code) ||
                              (request.filter->needs_record() &&
@@ -132,7 +149,9 @@ class MemoryStore final : public store::MessageStore {
   store::RecordBytes record_at(std::string_view topic, std::int32_t queue_id,
                                std::int64_t queue_offset) override {
     std::lock_guard lock{mutex_};
-    if (unreadable) return {.bytes = {}, .owner = {}, .unreadable = true};
+    if (unreadable && (unreadable_topic.empty() || topic == unreadable_topic))
+      return {.bytes = {}, .owner = {}, .unreadable = true};
+    if (gone.is_in(topic, queue_id) && gone.offset == queue_offset) return {};
     const auto stored = at(topic, queue_id, queue_offset);
     if (!stored) return {};
     return {as_bytes(stored->record), stored};

@@ -283,7 +283,7 @@ Result<Ok> Broker::State::update_configuration(std::string_view text) {
   store->change_config(next.store);
   config.change(next.broker);
   config_version.next(env.clock.wall_ms());
-  if (permission_changed) registration->register_soon();
+  if (permission_changed) topics.renew_version();  // which has it registered
   if (config_file.empty()) return Ok{};
   if (auto written = write_options(env.files, config_file, options_of(next)); !written)
     return Error{written.error().code, "in force, but not written: " + written.error().detail +

@@ -205,7 +205,10 @@ void Registration::finished(NameServer& server, const Result<remoting::OwnedComm
     if (good || !server.sending_change) server.reachable = good;
     order_counts = good && is_first_reachable(server);
     if (good) {
-      if (server.sending_change) server.changes.pop_front();
+      if (server.sending_change) {
+        if (server.has_whole) server.has_whole = server.changes.front().version;
+        server.changes.pop_front();
+      }
       if (server.completing) server.has_whole = server.completing;
       advance(server);
     } else {

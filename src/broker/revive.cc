@@ -415,12 +415,15 @@ void Revive::record_settled(std::int32_t id, Queue& queue, const Round& round) {
 void Revive::carry_over(std::int32_t id, Queue& queue) {
   const auto span_max = kSpanMax + 4 * static_cast<std::int64_t>(queue.points.size());
   std::size_t carried = 0;
-  for (const auto& [offset, point] : queue.points) {
-    if (queue.next - offset <= span_max || carried++ == kRoundMessages || stopping_) return;
+  for (auto& [offset, point] : queue.points) {
+    if (queue.next - offset <= span_max) return;
+    if (point.copied) continue;
+    if (carried++ == kRoundMessages || stopping_) return;
     protocol::CheckPoint same = point.what;
     same.acked_bits = static_cast<std::int32_t>(~point.open & all_of(same.count));
     const RecordPut copy = log_.put(id, same);
     if (!copy) return;
+    point.copied = true;
     queue.copies.emplace(copy.queue_offset, offset);
   }
 }

@@ -61,6 +61,7 @@ class Revive {
     protocol::CheckPoint what;
     std::uint32_t open = 0;  // bit i: message i is neither acked nor back
     std::int64_t due = 0;    // with grace; pushed back when the store refuses
+    bool copied = false;     // carried over, by a record that is not read yet
   };
   using Points = std::map<std::int64_t, Point>;  // by offset in the revive queue
   struct Queue {

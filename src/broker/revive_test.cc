@@ -104,10 +104,55 @@ TEST_F(Reviving, BringsNothingBackWhileItCannotReadTheAcks) {
 }
 
 TEST_F(Reviving, WhatIsGoneIsSettled) {
-  const protocol::CheckPoint what = point();  // of messages the queue has not: the log lost them
-  for (const char* body : {"a", "b", "c", "d", "e"}) store_.put({.body = body});
+  for (const char* body : {"a", "b", "c", "d", "e", "f", "g"}) store_.put({.body = body});
+  store_.gone = {"t", 0, 5};
+  const protocol::CheckPoint what = point();
   ASSERT_TRUE(log_.put(0, what));
   disk_.clock.advance(120s);
+  EXPECT_EQ(revive_.run(), 1u) << "the other one comes again";
+  revive_.run();
+  EXPECT_EQ(revive_.outstanding(), 0u);
+}
+
+/// As while the dispatcher is behind, so that a copy cannot be read for some runs.
+TEST_F(Reviving, ACheckPointIsCarriedOverOnceAndStaysOpen) {
+  for (const char* body : {"a", "b", "c", "d", "e", "f", "g"}) store_.put({.body = body});
+  protocol::CheckPoint what = point();
+  what.invisible_ms = 3'600'000;
+  ASSERT_TRUE(log_.put(0, what));
+  protocol::CheckPoint other = what;
+  other.group = "h";
+  const protocol::Ack ack = ack_of(other, 5);
+  for (int i = 0; i < 66'000; ++i) ASSERT_TRUE(log_.put(0, ack, other.due()));
+  revive_.run();  // writes a copy
+  const std::int64_t end = store_.max_offset(log_.topic(), 0);
+  EXPECT_EQ(end, 66'002);
+  store_.hidden_from = {log_.topic(), 0, end - 1};
+  revive_.run();
+  EXPECT_EQ(store_.max_offset(log_.topic(), 0), end) << "one is enough";
+  store_.hidden_from = {};
+  revive_.run();
+  EXPECT_EQ(revive_.outstanding(), 1u);
+}
+
+TEST_F(Reviving, ACopyOfWhatWasAckedMeanwhileIsSettled) {
+  for (const char* body : {"a", "b", "c", "d", "e", "f", "g"}) store_.put({.body = body});
+  protocol::CheckPoint what = point();
+  what.invisible_ms = 3'600'000;
+  ASSERT_TRUE(log_.put(0, what));
+  protocol::CheckPoint other = what;
+  other.group = "h";
+  for (int i = 0; i < 66'000; ++i) ASSERT_TRUE(log_.put(0, ack_of(other, 5), other.due()));
+  bool acked = false;
+  store_.before_append = [&](const store::Append& append) {
+    // The acks come right before the copy, which still says that both are open.
+    if (append.topic != log_.topic() || std::exchange(acked, true)) return;
+    for (const std::int64_t offset : {5, 6})
+      ASSERT_TRUE(log_.put(0, ack_of(what, offset), what.due()));
+  };
+  revive_.run();
+  EXPECT_TRUE(acked);
+  store_.before_append = nullptr;
   revive_.run();
   EXPECT_EQ(revive_.outstanding(), 0u);
 }

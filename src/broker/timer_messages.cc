@@ -278,7 +278,13 @@ std::size_t TimerMessages::give_out() {
 /// A slot is opened once all is taken in that was in the log when it was over: a recall that was
 /// answered by then holds.
 void TimerMessages::look_ahead() {
-  if (!horizon_) horizon_ = {floor_now(), store_.status().commit_log_max_offset, std::nullopt};
+  if (!horizon_) {
+    // With SYNC_FLUSH nothing behind what is synced is answered, and nobody may sync it for long.
+    const bool synced = store_.config().flush_disk_type == store::FlushDiskType::kSyncFlush;
+    const store::StoreStatus status = store_.status();
+    horizon_ = {floor_now(), synced ? status.flushed_offset : status.commit_log_max_offset,
+                std::nullopt};
+  }
   if (!horizon_->queue_end && store_.status().dispatched_offset >= horizon_->log_end)
     horizon_->queue_end = store_.max_offset(protocol::kTimerTopic, 0);
   const bool taken_in = horizon_->queue_end && queue_offset_ >= *horizon_->queue_end;

@@ -248,6 +248,17 @@ void Topics::remove(std::string_view name) {
   after_change({}, version);
 }
 
+void Topics::renew_version() {
+  protocol::DataVersion version;
+  {
+    std::unique_lock lock{mutex_};
+    version_.next(env_.clock.wall_ms());
+    version = version_;
+    ++changes_;
+  }
+  after_change({}, version);
+}
+
 std::vector<TopicPtr> Topics::all() const {
   std::vector<TopicPtr> topics;
   {

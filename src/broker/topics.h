@@ -73,6 +73,8 @@ class Topics {
   void update(std::vector<protocol::TopicConfig> configs);
   void update(protocol::TopicConfig config);
   void remove(std::string_view name);
+  /// What the broker allows has changed, and so what each topic does.
+  void renew_version();
 
   std::vector<TopicPtr> all() const;  ///< Sorted by name.
   protocol::TopicConfigTable table() const;

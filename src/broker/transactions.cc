@@ -174,11 +174,14 @@ void Transactions::follow() {
                                                  std::lock_guard lock{mutex_};
                                                  add(queues_[id], half);
                                                });
-    const RecordsRead ops = for_each_record(context_.store, protocol::kOpHalfTopic, id, next_op,
-                                            stopping_, [&](const Message& op) {
-                                              std::lock_guard lock{mutex_};
-                                              apply_op(queues_[id], op);
-                                            });
+    // An end that is read before its half would be forgotten.
+    RecordsRead ops{next_op, false};
+    if (halves.complete)
+      ops = for_each_record(context_.store, protocol::kOpHalfTopic, id, next_op, stopping_,
+                            [&](const Message& op) {
+                              std::lock_guard lock{mutex_};
+                              apply_op(queues_[id], op);
+                            });
     complete = complete && halves.complete && ops.complete;
     std::lock_guard lock{mutex_};
     Queue& queue = queues_[id];

@@ -423,6 +423,18 @@ TEST_F(TransactionsTest, DecidesNothingWhileItCannotReadWhatHasEnded) {
   EXPECT_EQ(delivered(), Bodies{"pay"});
 }
 
+TEST_F(TransactionsTest, ForgetsNoEndWhileItCannotReadTheHalves) {
+  end(send_half("pay"), kCommit);
+  // Another start, at which the half topic cannot be read for a moment.
+  Transactions again{context_, send_settings_, "/store/config/transactionMetrics"};
+  store_.unreadable = true;
+  store_.unreadable_topic = protocol::kHalfTopic;
+  again.follow();
+  store_.unreadable = false;
+  again.follow();
+  EXPECT_EQ(again.open(), 0);
+}
+
 TEST_F(TransactionsTest, WaitsForTheImmunityAMessageBringsAlong) {
   Buffer immunity;
   protocol::append_property(immunity, "CHECK_IMMUNITY_TIME_IN_SECONDS", "60");

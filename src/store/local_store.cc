@@ -358,8 +358,10 @@ std::int32_t LocalStore::clean_expired_queues() {
       continue;
     if (queue->physical_end() < 0 || queue->physical_end() > begin) continue;
     // Not while a message is on its way to it.
-    const bool closed = log_.between_appends(
-        patience(), [&] { queue->is_closed = queue->next_offset == queue->max_offset(); });
+    const bool closed = log_.between_appends(patience(), [&] {
+      queue->is_closed =
+          queue->next_offset == queue->max_offset() && queue->physical_end() <= begin;
+    });
     if (!closed || !queue->is_closed) continue;
     const auto still = queues_.hold_still();
     queues_.remove(*queue);

@@ -7,6 +7,7 @@
 
 #include "protocol/json.h"
 #include "store/compaction_log.h"
+#include "store/deleted_topics.h"
 #include "store/log_reader.h"
 
 namespace apogee::store {
@@ -178,6 +179,15 @@ class Planner {
 
   void plan_table(const Finding& finding) {
     const std::string backup = finding.file + ".bak";
+    // The one before may have marks that are too high, and hide messages.
+    if (finding.file.ends_with(DeletedTopics::kFile))
+      return add(finding, "remove it and its .bak",
+                 "that topics were deleted: their messages may come back", "the same",
+                 [&files = files_, path = finding.file, backup]() -> Result<Ok> {
+                   if (files.stat(backup))
+                     if (auto removed = files.remove(backup); !removed) return removed;
+                   return files.remove(path);
+                 });
     auto content = read_file(files_, backup);
     const bool usable = content && !content->empty() && protocol::parse_json(*content);
     if (usable) {

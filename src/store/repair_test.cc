@@ -139,6 +139,14 @@ TEST_F(Repair, ADamagedTableWithoutABackupIsSetAside) {
   EXPECT_TRUE(files().stat("store/config/topics.json.damaged"));
 }
 
+TEST_F(Repair, DamagedMarksOfDeletedTopicsAreNotReplacedByOlderOnes) {
+  write("store/config/deletedTopics.json", "{\"marks");
+  write("store/config/deletedTopics.json.bak", "{}");
+  apply_all();
+  EXPECT_FALSE(files().stat("store/config/deletedTopics.json"));
+  EXPECT_FALSE(files().stat("store/config/deletedTopics.json.bak"));
+}
+
 TEST_F(Repair, RefusesAStoreThatIsOpen) {
   auto lock = files().lock("store/lock");
   ASSERT_TRUE(lock);
