@@ -435,6 +435,11 @@ TEST_F(ConsumerRules, HidesNothingAnewThatIsVisibleAgain) {
   };
   send_to(0, "first");
   send_to(0, "second");
+  PullConsumer puller = *client_->pull_consumer({.group = "audit"});
+  ASSERT_TRUE(eventually([&] {  // so that one pop takes both
+    const auto end = puller.max_offset({"orders", "broker-a", 0});
+    return end && *end == 2;
+  }));
   PushConsumer c = consumer_of(*movable, {.from = StartFrom::kFirst,
                                           .on_messages = consume,
                                           .client_rebalance = false,
