@@ -2,6 +2,7 @@
 #define ASIO_NO_DEPRECATED
 #include <asio.hpp>
 
+#include "base/short_turns.h"
 #include "base/thread_name.h"
 #include "remoting/client.h"
 #include "remoting/spin.h"
@@ -56,7 +57,9 @@ class AsioLoop final : public Loop {
   AsioLoop(std::size_t index, std::chrono::microseconds spin)
       : spin_for_{spin}, work_{asio::make_work_guard(io)}, thread_{[this, index] {
           name_this_thread(("io-" + std::to_string(index)).c_str());
-          spin_for_.count() > 0 ? run_spinning() : static_cast<void>(io.run());
+          if (spin_for_.count() == 0) return static_cast<void>(io.run());
+          ask_for_short_turns();  // a server: others wait for it
+          run_spinning();
         }} {}
   ~AsioLoop() override {
     door->shut();
