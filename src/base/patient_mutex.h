@@ -7,10 +7,15 @@
 
 namespace apogee {
 
-/// A mutex one waits for only so long: for what may be held while a disk stands. (The thread
-/// sanitizer of GCC 12 does not know the waits of std::timed_mutex.)
+/// A mutex one may wait for only so long: for what may be held while a disk stands, or a program's
+/// function runs. (The thread sanitizer of GCC 12 does not know the waits of std::timed_mutex.)
 class PatientMutex {
  public:
+  void lock() {
+    std::unique_lock lock{mutex_};
+    free_.wait(lock, [&] { return !held_; });
+    held_ = true;
+  }
   /// False: still held by another thread after `limit`.
   bool lock_within(Clock::Duration limit) {
     std::unique_lock lock{mutex_};

@@ -1,7 +1,7 @@
-#include <condition_variable>
 #include <exception>
 #include <future>
 
+#include "base/patient_mutex.h"
 #include "client/consumption.h"
 #include "client/push_consumer.h"
 
@@ -23,34 +23,6 @@ constexpr auto kRetrySendLimit = 5s;
 std::chrono::milliseconds since(Clock& clock, Clock::Instant began) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(clock.now() - began);
 }
-
-/// Held while the program's function has messages of a queue. A std::timed_mutex is waited for in a
-/// way that the thread sanitizer of GCC 12 does not see.
-class CallLock {
- public:
-  void lock() {
-    std::unique_lock lock{mutex_};
-    freed_.wait(lock, [this] { return !held_; });
-    held_ = true;
-  }
-  bool try_lock_for(Clock::Duration limit) {
-    std::unique_lock lock{mutex_};
-    if (!freed_.wait_for(lock, limit, [this] { return !held_; })) return false;
-    return held_ = true;
-  }
-  void unlock() {
-    {
-      std::lock_guard lock{mutex_};
-      held_ = false;
-    }
-    freed_.notify_one();
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable freed_;
-  bool held_ = false;  // guarded by mutex_
-};
 
 /// One call at a time for each queue, in the order of its messages (ConsumeMessageOrderlyService).
 /// With clustering the broker's lock of the queue is needed, too.
@@ -74,7 +46,7 @@ class Orderly final : public Consumption {
 
   Clock& clock() { return consumer_.instance().env().clock; }
   /// Held while a batch of the queue is consumed: also when the queue was given away and came back.
-  std::shared_ptr<CallLock> call_lock(const MessageQueue& queue);
+  std::shared_ptr<PatientMutex> call_lock(const MessageQueue& queue);
   void post(const MessageQueue& queue, const ProcessQueuePtr& messages);
   void post_after(Clock::Duration delay, const MessageQueue& queue,
                   const ProcessQueuePtr& messages);
@@ -96,13 +68,13 @@ class Orderly final : public Consumption {
 
   PushConsumerCore& consumer_;
   std::mutex mutex_;
-  std::map<MessageQueue, std::shared_ptr<CallLock>> call_locks_;
+  std::map<MessageQueue, std::shared_ptr<PatientMutex>> call_locks_;
 };
 
-std::shared_ptr<CallLock> Orderly::call_lock(const MessageQueue& queue) {
+std::shared_ptr<PatientMutex> Orderly::call_lock(const MessageQueue& queue) {
   std::lock_guard lock{mutex_};
   auto& found = call_locks_[queue];
-  if (!found) found = std::make_shared<CallLock>();
+  if (!found) found = std::make_shared<PatientMutex>();
   return found;
 }
 
@@ -226,8 +198,10 @@ void Orderly::commit(const MessageQueue& queue, ProcessQueue& messages) {
 bool Orderly::let_go(const MessageQueue& queue, ProcessQueue& messages) {
   if (!consumer_.clustering()) return true;
   const auto lock = call_lock(queue);
-  std::unique_lock held{*lock, kLetGoWait};
-  if (held) return true;
+  if (lock->lock_within(kLetGoWait)) {
+    lock->unlock();
+    return true;
+  }
   ++messages.unlock_tries;
   return messages.since_lock() > kLetGoForced;
 }
