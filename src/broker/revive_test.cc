@@ -52,6 +52,20 @@ class Reviving : public BrokerFixture {
     ASSERT_TRUE(is_stored(append.status));
   }
 
+  /// A check point of an hour, so many acks of another group before the queue's end that the next
+  /// run carries it over.
+  protocol::CheckPoint put_far_back() {
+    for (const char* body : {"a", "b", "c", "d", "e", "f", "g"}) store_.put({.body = body});
+    protocol::CheckPoint what = point(), other;
+    what.invisible_ms = 3'600'000;
+    EXPECT_TRUE(log_.put(0, what));
+    other = what;
+    other.group = "h";
+    const protocol::Ack ack = ack_of(other, 5);
+    for (int i = 0; i < 66'000; ++i) EXPECT_TRUE(log_.put(0, ack, other.due()));
+    return what;
+  }
+
   ReviveLog log_{context_, send_settings_};
   Revive revive_{context_, send_settings_, log_};
 };
@@ -116,14 +130,7 @@ TEST_F(Reviving, WhatIsGoneIsSettled) {
 
 /// As while the dispatcher is behind, so that a copy cannot be read for some runs.
 TEST_F(Reviving, ACheckPointIsCarriedOverOnceAndStaysOpen) {
-  for (const char* body : {"a", "b", "c", "d", "e", "f", "g"}) store_.put({.body = body});
-  protocol::CheckPoint what = point();
-  what.invisible_ms = 3'600'000;
-  ASSERT_TRUE(log_.put(0, what));
-  protocol::CheckPoint other = what;
-  other.group = "h";
-  const protocol::Ack ack = ack_of(other, 5);
-  for (int i = 0; i < 66'000; ++i) ASSERT_TRUE(log_.put(0, ack, other.due()));
+  put_far_back();
   revive_.run();  // writes a copy
   const std::int64_t end = store_.max_offset(log_.topic(), 0);
   EXPECT_EQ(end, 66'002);
@@ -136,13 +143,7 @@ TEST_F(Reviving, ACheckPointIsCarriedOverOnceAndStaysOpen) {
 }
 
 TEST_F(Reviving, ACopyOfWhatWasAckedMeanwhileIsSettled) {
-  for (const char* body : {"a", "b", "c", "d", "e", "f", "g"}) store_.put({.body = body});
-  protocol::CheckPoint what = point();
-  what.invisible_ms = 3'600'000;
-  ASSERT_TRUE(log_.put(0, what));
-  protocol::CheckPoint other = what;
-  other.group = "h";
-  for (int i = 0; i < 66'000; ++i) ASSERT_TRUE(log_.put(0, ack_of(other, 5), other.due()));
+  const protocol::CheckPoint what = put_far_back();
   bool acked = false;
   store_.before_append = [&](const store::Append& append) {
     // The acks come right before the copy, which still says that both are open.
