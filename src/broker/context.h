@@ -1,6 +1,8 @@
 #pragma once
 
+#include <functional>
 #include <string>
+#include <utility>
 
 #include "base/env.h"
 #include "base/in_flight.h"
@@ -40,6 +42,12 @@ struct Context {
   ColdReads* cold_reads = nullptr;    ///< Absent where nobody is slowed down.
 
   const BrokerConfig& settings() const { return config.now(); }
+  /// The rest of a request, where it may wait; not at all once the broker stops.
+  void on_worker(std::function<void()> work) const {
+    auto token = in_flight.enter();
+    if (!token) return;
+    env.workers.post([token = std::move(token), work = std::move(work)] { work(); });
+  }
 };
 
 }  // namespace apogee::broker

@@ -64,13 +64,6 @@ void answer_when_safe(Context& context, const Responder& responder, std::int64_t
 
 /// What is consumed in order waits for a pop that is at the queue, which may wait for the disk: no
 /// io thread does that.
-template <class Work>
-void on_worker(Context& context, Work work) {
-  auto token = context.in_flight.enter();
-  if (!token) return;
-  context.env.workers.post([token = std::move(token), work = std::move(work)] { work(); });
-}
-
 struct OrderedAck {
   std::string topic, group;
   std::int32_t queue_id;
@@ -122,15 +115,15 @@ void ack_one(Popping& popping, const AckMessageRequest& header, const Responder&
   const auto handle = protocol::parse_handle(header.extra_info);
   if (!handle) return responder.reply(code::kSystemError, handle.error().detail);
   if (handle->is_orderly())
-    return on_worker(context,
-                     [&popping, responder,
-                      ack = OrderedAck{header.topic, header.consumer_group, header.queue_id,
-                                       header.offset, handle->pop_time, handle->invisible_ms}] {
-                       if (const auto refusal = ack_in_order(popping, ack))
-                         return responder.reply(refusal->code, refusal->remark);
-                       popping.context.stats.count_acks(ack.topic, ack.group, 1);
-                       responder.reply(code::kSuccess);
-                     });
+    return context.on_worker(
+        [&popping, responder,
+         ack = OrderedAck{header.topic, header.consumer_group, header.queue_id, header.offset,
+                          handle->pop_time, handle->invisible_ms}] {
+          if (const auto refusal = ack_in_order(popping, ack))
+            return responder.reply(refusal->code, refusal->remark);
+          popping.context.stats.count_acks(ack.topic, ack.group, 1);
+          responder.reply(code::kSuccess);
+        });
   if (!popping.log.has(handle->revive_queue))
     return responder.reply(code::kMessageIllegal,
                            fmt::format("there is no revive queue {}", handle->revive_queue));
@@ -204,8 +197,8 @@ void ack_batch(Popping& popping, const remoting::Request& request) {
     return each.revive_queue == protocol::kOrderReviveQueue;
   });
   if (!orderly) return ack_all(popping, *body, responder);
-  on_worker(popping.context,
-            [&popping, responder, body = *std::move(body)] { ack_all(popping, body, responder); });
+  popping.context.on_worker(
+      [&popping, responder, body = *std::move(body)] { ack_all(popping, body, responder); });
 }
 
 /// An orderly batch keeps its pop time: the answer's invisible time is counted from it. May block.
@@ -241,7 +234,7 @@ void change_invisible_time(Popping& popping, const ChangeInvisibleTimeRequest& h
   const auto handle = protocol::parse_handle(header.extra_info);
   if (!handle) return refuse(code::kSystemError, handle.error().detail);
   if (handle->is_orderly())
-    return on_worker(context, [&popping, header, handle = *handle, responder] {
+    return context.on_worker([&popping, header, handle = *handle, responder] {
       responder.reply(code::kSuccess, {}, change_in_order(popping, header, handle));
     });
   if (!popping.log.has(handle->revive_queue))

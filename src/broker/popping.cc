@@ -178,9 +178,7 @@ void Pop::run(bool on_worker) {
 }
 
 void Pop::on_worker() {
-  auto token = context_.in_flight.enter();
-  if (!token) return;
-  context_.env.workers.post([self = shared_from_this(), token] { self->go_on(true); });
+  context_.on_worker([self = shared_from_this()] { self->go_on(true); });
 }
 
 void Pop::go_on(bool on_worker) {

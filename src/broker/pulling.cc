@@ -324,10 +324,9 @@ GetResult read(Context& context, const Pull& pull, const store::MessageFilter* f
 /// Runs `work` on a worker with a pull that lives as long as it does.
 template <class Work>
 void on_worker(Context& context, const Pull& pull, Work work) {
-  auto token = context.in_flight.enter();
-  if (!token) return;
-  context.env.workers.post([&context, token, kept = std::make_shared<KeptPull>(pull),
-                            work = std::move(work)] { work(context, kept->pull); });
+  context.on_worker([&context, kept = std::make_shared<KeptPull>(pull), work = std::move(work)] {
+    work(context, kept->pull);
+  });
 }
 
 /// With what is known about messages since the group first came with this expression.
