@@ -64,6 +64,14 @@ class KnownFailures : public ::testing::Test {
     ASSERT_TRUE(opened) << opened.error().detail;
     store_ = *std::move(opened);
   }
+  std::uint64_t reads_of_a_start() {
+    const auto reads = [this] {
+      return world_.disk.count(apogee::testing::ForgetfulDisk::Operation::kRead);
+    };
+    const std::uint64_t before = reads();
+    start();
+    return reads() - before;
+  }
   std::int64_t readable(std::string_view topic = "T") {
     std::int64_t count = 0;
     for (std::int64_t at = std::max<std::int64_t>(store_->min_offset(topic, 0), 0);
@@ -142,6 +150,35 @@ TEST_F(KnownFailures, AFileOfNoLengthIsNoReasonNotToStart) {
   make_file(builder_.queue_path("T", 0, kQueueFile), "", 0);
   start();
   EXPECT_EQ(readable(), 10);
+}
+
+/// #472: thousands of queue files, all of whose entries were read, one queue after another, kept a
+/// broker from starting for minutes. What a start asks of the disk grows with the queues, by a few
+/// reads each, and not with their files.
+TEST_F(KnownFailures, AStartReadsNoMoreOfAQueueThatHasManyFiles) {
+  constexpr int kQueues = 20;
+  std::int64_t now = kNow;  // 100 a second: the check point vouches for all but the last ones
+  const auto start_with = [&](int entries, bool unclean) {
+    for (int i = 0; i < entries * kQueues; ++i)
+      builder_.put({.topic = "T" + std::to_string(i % kQueues),
+                    .body = "some body",
+                    .store_timestamp = now += 10});
+    write(false);
+    start();
+    store_->start();
+    store_.reset();  // cleanly: leaves a check point
+    if (unclean) make_file("store/abort", "", 0);
+    const std::uint64_t reads = reads_of_a_start();
+    EXPECT_EQ(readable("T0"), std::ssize(builder_.queue("T0", 0)) / 20);
+    store_->start();
+    store_.reset();
+    return reads;
+  };
+  const std::uint64_t clean = start_with(20, false), unclean = start_with(0, true);
+  EXPECT_LE(clean, kQueues * 4);
+  EXPECT_LE(unclean, kQueues * 10) << "what the last seconds wrote is made again";
+  EXPECT_LE(start_with(380, false), clean + 4) << "40 files a queue instead of two";
+  EXPECT_LE(start_with(0, true), unclean + 4) << "40 files a queue instead of two";
 }
 
 /// A file in the middle of the log is cut short, empty or gone: what was acknowledged and is still
