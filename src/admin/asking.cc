@@ -19,7 +19,7 @@ bool says_not_found(std::int32_t code) {
 }  // namespace
 
 Result<Ok> Asking::may_wait() const {
-  if (instance_.stopped()) return Error{Errc::kStopped, "the client is shut down"};
+  if (instance_.ending()) return Error{Errc::kStopped, "the client is shut down"};
   if (client::CallbackScope::on_io_thread())
     return Error{Errc::kInvalidArgument,
                  "an administrative call blocks; inside a callback on an io thread it would wait "

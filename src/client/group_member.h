@@ -48,7 +48,7 @@ class GroupMember : public ConsumerRole,
   }
 
   // QueueOwner, on the thread for waiting
-  bool ended() const override { return gate_.closed() || instance_->stopped(); }
+  bool ended() const override { return gate_.closed() || instance_->ending(); }
   Result<std::int64_t> first_offset_of(const MessageQueue& queue) override;
 
  protected:

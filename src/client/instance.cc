@@ -101,7 +101,7 @@ void Instance::begin() {
                          void (Instance::*work)()) {
     tasks_.push_back(
         std::make_unique<Periodic>(env_.clock, on, first, period, [weak = weak_from_this(), work] {
-          if (const auto self = weak.lock(); self && !self->stopped()) ((*self).*work)();
+          if (const auto self = weak.lock(); self && !self->ending()) ((*self).*work)();
         }));
   };
   every(env_.workers, 10s, 120s, &Instance::fetch_name_servers);
@@ -112,7 +112,7 @@ void Instance::begin() {
                                               config_.persist_consumer_offset_interval,
                                               [weak = weak_from_this()] {
                                                 const auto self = weak.lock();
-                                                if (!self || self->stopped()) return;
+                                                if (!self || self->ending()) return;
                                                 for (const auto& consumer : self->consumers())
                                                   consumer->persist_offsets();
                                               }));
@@ -129,7 +129,7 @@ void Instance::on_asking_thread(std::function<void()> work) {
 }
 
 void Instance::shutdown() {
-  if (stopped_.exchange(true)) {
+  if (ending_.exchange(true)) {
     // Somebody else ends it: be sure that it has ended, unless that somebody waits for us.
     if (!CallbackScope::inside()) std::lock_guard lock{end_mutex_};
     return;
@@ -149,6 +149,8 @@ void Instance::teardown() {
     consumer->stop();
     unregister({}, consumer->group());
   }
+  for (const auto& producer : producers()) producer->last_words();
+  stopped_ = true;
   for (const auto& producer : producers()) {
     producer->stop();
     unregister(producer->group(), {});
@@ -173,7 +175,7 @@ void Instance::teardown() {
 // --------------------------------------------------------------------------------------
 
 Result<Ok> Instance::add(const std::shared_ptr<ProducerRole>& producer) {
-  if (stopped()) return gone();
+  if (ending()) return gone();
   {
     std::lock_guard lock{mutex_};
     if (!producers_.try_emplace(producer->group(), producer).second)
@@ -185,7 +187,7 @@ Result<Ok> Instance::add(const std::shared_ptr<ProducerRole>& producer) {
 }
 
 Result<Ok> Instance::add(const std::shared_ptr<ConsumerRole>& consumer) {
-  if (stopped()) return gone();
+  if (ending()) return gone();
   {
     std::lock_guard lock{mutex_};
     if (!consumers_.try_emplace(consumer->group(), consumer).second)
@@ -201,7 +203,7 @@ void Instance::remove_producer(const std::string& group) {
     std::lock_guard lock{mutex_};
     if (producers_.erase(group) == 0) return;
   }
-  if (!stopped()) unregister(group, {});
+  if (!ending()) unregister(group, {});
 }
 
 void Instance::remove(const ConsumerRole& consumer) {
@@ -212,7 +214,7 @@ void Instance::remove(const ConsumerRole& consumer) {
     consumers_.erase(found);
     told_.clear();
   }
-  if (!stopped()) unregister({}, consumer.group());
+  if (!ending()) unregister({}, consumer.group());
 }
 
 std::shared_ptr<ProducerRole> Instance::producer(const std::string& group) const {
@@ -645,7 +647,7 @@ void Instance::expire_replies() {
 
 void Instance::on_worker(std::function<void(Instance&)> work) {
   env_.workers.post([weak = weak_from_this(), work = std::move(work)] {
-    if (const auto self = weak.lock(); self && !self->stopped()) work(*self);
+    if (const auto self = weak.lock(); self && !self->ending()) work(*self);
   });
 }
 

@@ -42,6 +42,9 @@ class Instance final : public std::enable_shared_from_this<Instance> {
 
   /// Stops the roles and everything else; blocks unless called from inside a callback.
   void shutdown();
+  /// The program has shut it down: nothing new begins.
+  bool ending() const { return ending_.load(std::memory_order_acquire); }
+  /// Nor is anything sent any more: what has been said last is out.
   bool stopped() const { return stopped_.load(std::memory_order_acquire); }
   /// When its threads have ended; not valid without a runtime.
   std::shared_future<void> runtime_gone() const {
@@ -267,7 +270,7 @@ class Instance final : public std::enable_shared_from_this<Instance> {
 
   InlineExecutor on_clock_thread_;  // for what the program may be waiting for on every worker
   std::vector<std::unique_ptr<Periodic>> tasks_;
-  std::atomic<bool> stopped_{false};
+  std::atomic<bool> ending_{false}, stopped_{false};  // in this order
   std::mutex end_mutex_;
   bool ended_ = false;
 };

@@ -110,9 +110,13 @@ void ProducerCore::shutdown() {
   if (stopped_.exchange(true)) return;
   if (accumulator_)
     for (auto& batch : accumulator_->take_all()) send_gathered(std::move(batch));
-  if (trace_) trace_->flush();
+  last_words();
   stop();
   instance_->remove_producer(group_);
+}
+
+void ProducerCore::last_words() {
+  if (trace_) trace_->finish();
 }
 
 /// What is kept to be used again holds on to this producer. What is still gathered here has nowhere
@@ -142,7 +146,7 @@ std::vector<std::string> ProducerCore::topics() const {
 void ProducerCore::send(Message&& message, Target&& target, Mode mode,
                         std::chrono::milliseconds timeout, Done&& done) {
   const auto refuse = [&](Error error) { Instance::run_callback(done, refused(std::move(error))); };
-  if (stopped_ || instance_->stopped()) return refuse(stopped_error());
+  if (stopped_ || instance_->ending()) return refuse(stopped_error());
   if (auto checked = check_message(message, config_.max_message_bytes); !checked)
     return refuse(checked.error());
   if (target.queue && target.queue->topic != message.topic)
@@ -160,7 +164,7 @@ void ProducerCore::send(Message&& message, Target&& target, Mode mode,
 void ProducerCore::send_batch(std::span<const Message> batch, Target target, Mode mode,
                               std::chrono::milliseconds timeout, Done done) {
   Result<Ok> checked = check_batch(batch, config_.max_message_bytes);
-  if (stopped_ || instance_->stopped()) checked = stopped_error();
+  if (stopped_ || instance_->ending()) checked = stopped_error();
   if (!checked) return Instance::run_callback(done, refused(std::move(checked.error())));
   launch(batch.front().topic, {std::move(target), mode, timeout, std::move(done)},
          [&](Outgoing& out, std::int64_t now) { set_batch(out, *instance_, batch, now); });
@@ -371,7 +375,7 @@ void ProducerCore::send_half(Message message, std::chrono::milliseconds timeout,
   message.deliver = {};
   if (auto checked = check_message(message, config_.max_message_bytes); !checked)
     return Instance::run_callback(done, Result<SendReceipt>{checked.error()});
-  if (stopped_ || instance_->stopped())
+  if (stopped_ || instance_->ending())
     return Instance::run_callback(done, Result<SendReceipt>{stopped_error()});
   launch(std::move(message), {.timeout = timeout, .done = std::move(done)}, group_);
 }

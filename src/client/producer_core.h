@@ -82,6 +82,7 @@ class ProducerCore final : public ProducerRole, public std::enable_shared_from_t
   void check_transaction(const std::string& broker, ReceivedMessage message,
                          std::int64_t tran_state_table_offset,
                          std::int64_t commit_log_offset) override;
+  void last_words() override;
   void stop() override;
 
  private:

@@ -76,7 +76,7 @@ void PullCore::shutdown() {
 void PullCore::pull(const MessageQueue& queue, const Filter& filter, std::int64_t offset,
                     std::int32_t max, Suspend suspend, PullConsumer::Done done) {
   const auto finish = called_back(std::move(done));
-  if (stopped_ || instance_->stopped())
+  if (stopped_ || instance_->ending())
     return finish(Error{Errc::kStopped, "The consumer is not in running status"});
   if (offset < 0) return finish(invalid("offset < 0"));
   if (max <= 0) return finish(invalid("maxNums <= 0"));

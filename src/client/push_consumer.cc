@@ -189,7 +189,7 @@ void PushConsumerCore::hand_over() {
 void PushConsumerCore::finish() {
   leave_queues();
   rebalance_.drop_all();
-  if (trace_) trace_->flush();
+  if (trace_) trace_->finish();
 }
 
 void PushConsumerCore::resume() {

@@ -25,7 +25,8 @@ class ProducerRole {
   virtual void check_transaction(const std::string& broker, ReceivedMessage message,
                                  std::int64_t tran_state_table_offset,
                                  std::int64_t commit_log_offset) = 0;
-  virtual void stop() = 0;  ///< The client shuts down.
+  virtual void last_words() = 0;  ///< The client shuts down, what waits here goes out. May block.
+  virtual void stop() = 0;        ///< ... and now nothing is sent any more.
 };
 
 class ConsumerRole {

@@ -1,6 +1,7 @@
 #include "client/trace_sender.h"
 
 #include "client/producer_core.h"
+#include "client/waiting.h"
 #include "protocol/message.h"
 
 namespace apogee::client {
@@ -43,10 +44,16 @@ ConsumeCode code_of(ConsumeOutcome outcome) {
   return ConsumeCode::kFailed;
 }
 
+/// Asked for at once: a client that ends makes no new ones. Null: it ends already.
+std::shared_ptr<ProducerCore> producer_of(const std::shared_ptr<Instance>& instance) {
+  auto producer = inner_producer(instance);
+  return producer ? *std::move(producer) : nullptr;
+}
+
 }  // namespace
 
 TraceSender::TraceSender(std::shared_ptr<Instance> instance, std::string topic)
-    : instance_{std::move(instance)}, topic_{std::move(topic)} {
+    : instance_{std::move(instance)}, topic_{std::move(topic)}, producer_{producer_of(instance_)} {
   Env& env = instance_->env();
   flushes_ = std::make_unique<Periodic>(env.clock, env.workers, kFlushInterval, kFlushInterval,
                                         [this] { flush(); });
@@ -60,12 +67,22 @@ void TraceSender::add(TraceRecord record) {
 }
 
 void TraceSender::flush() {
-  if (buffer_.size() == 0 || instance_->stopped()) return;
-  auto producer = inner_producer(instance_);
-  if (!producer) return;
+  send_all([] { return [] {}; });
+}
+
+void TraceSender::finish() {
+  Farewells farewells;
+  send_all([&] { return farewells.expect(); });
+  farewells.wait();
+}
+
+void TraceSender::send_all(const std::function<std::function<void()>()>& expect) {
+  if (buffer_.size() == 0 || !producer_) return;
   for (Message& each : buffer_.take(topic_)) {
-    (*producer)->send_as_is(
-        std::move(each), kSendTimeout, [instance = instance_](const Result<SendReceipt>& sent) {
+    producer_->send_as_is(
+        std::move(each), kSendTimeout,
+        [instance = instance_, heard = expect()](const Result<SendReceipt>& sent) {
+          heard();
           if (!sent) instance->env().log.warn("trace not sent: reason=\"{}\"", sent.error().detail);
         });
   }

@@ -14,6 +14,8 @@
 /// Threads: any.
 namespace apogee::client {
 
+class ProducerCore;
+
 class TraceSender {
  public:
   TraceSender(std::shared_ptr<Instance> instance, std::string topic);
@@ -25,11 +27,15 @@ class TraceSender {
              std::span<const ReceivedMessage> messages, std::chrono::milliseconds took,
              ConsumeOutcome outcome);
   void add(TraceRecord record);
-  void flush();  ///< Begins to send what waits.
+  void flush();   ///< Begins to send what waits.
+  void finish();  ///< And waits until it has been answered, Farewells::kWait at most.
 
  private:
+  void send_all(const std::function<std::function<void()>()>& expect);
+
   const std::shared_ptr<Instance> instance_;
   const std::string topic_;
+  const std::shared_ptr<ProducerCore> producer_;  // null: the client ends already
   TraceBuffer buffer_;
   std::unique_ptr<Periodic> flushes_;
 };
