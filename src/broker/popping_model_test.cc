@@ -366,14 +366,21 @@ class PopModel {
   std::string history_;
 };
 
-TEST(PoppingModel, LosesNoMessageAndGivesNoneOutTwiceAtATime) {
-  const testing::Seeds seeds{300};
-  for (std::uint64_t seed = seeds.first; seed <= seeds.last; ++seed) {
+class PoppingModel : public ::testing::TestWithParam<std::uint64_t> {
+ public:
+  static constexpr std::uint64_t kParts = 4;
+};
+
+TEST_P(PoppingModel, LosesNoMessageAndGivesNoneOutTwiceAtATime) {
+  const testing::Seeds seeds{300, {GetParam(), kParts}};
+  for (std::uint64_t seed = seeds.first; seed <= seeds.last; seed += seeds.step) {
     SCOPED_TRACE(::testing::Message() << "APOGEE_SEED=" << seed << " repeats it");
     PopModel{seed}.run();
-    if (::testing::Test::HasFailure()) return;
+    if (HasFailure()) return;
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(, PoppingModel, ::testing::Range<std::uint64_t>(0, PoppingModel::kParts));
 
 }  // namespace
 }  // namespace apogee::broker

@@ -12,15 +12,14 @@ std::string joined(const std::vector<std::string>& lines) {
   return text;
 }
 
-/// In parts, so that as many can run at once as there are cores, each with its own time limit.
 class BrokerCrash : public ::testing::TestWithParam<std::uint64_t> {
  public:
   static constexpr std::uint64_t kParts = 6;
 };
 
 TEST_P(BrokerCrash, KeepsEveryPromiseHoweverItEnds) {
-  const apogee::testing::Seeds seeds{150};
-  for (std::uint64_t seed = seeds.first + GetParam(); seed <= seeds.last; seed += kParts) {
+  const apogee::testing::Seeds seeds{150, {GetParam(), kParts}};
+  for (std::uint64_t seed = seeds.first; seed <= seeds.last; seed += seeds.step) {
     CrashRun run{seed};
     const auto violations = run.run();
     if (violations.empty()) continue;
