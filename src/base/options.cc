@@ -1,46 +1,54 @@
 #include "base/options.h"
 
+#include <algorithm>
 #include <charconv>
 #include <numeric>
 
 namespace apogee {
+namespace {
+
+/// A request may bring a text of megabytes: what is told of it is how it begins.
+std::string in_short(std::string_view text) {
+  constexpr std::size_t kShown = 100;
+  return std::string{text.substr(0, kShown)} + (text.size() > kShown ? "..." : "");
+}
+
+Error refused(std::string_view name, std::string_view text, const std::string& why) {
+  return Error{Errc::kInvalidArgument, std::string{name} + "=" + in_short(text) + " is " + why};
+}
+
+}  // namespace
+
 namespace options_detail {
 
 Result<std::int64_t> parse_integer(std::string_view name, std::string_view text, std::int64_t least,
                                    std::int64_t most) {
   std::int64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc{} || end != text.data() + text.size()) {
-    return Error{Errc::kInvalidArgument,
-                 std::string{name} + "=" + std::string{text} + " is not a whole number"};
-  }
-  if (value < least || value > most) {
-    return Error{Errc::kInvalidArgument, std::string{name} + "=" + std::string{text} +
-                                             " is out of range: " + std::to_string(least) + ".." +
-                                             std::to_string(most)};
-  }
+  if (error != std::errc{} || end != text.data() + text.size())
+    return refused(name, text, "not a whole number");
+  if (value < least || value > most)
+    return refused(name, text,
+                   "out of range: " + std::to_string(least) + ".." + std::to_string(most));
   return value;
 }
 
 Result<bool> parse_bool(std::string_view name, std::string_view text) {
   if (text == "true" || text == "TRUE" || text == "True") return true;
   if (text == "false" || text == "FALSE" || text == "False") return false;
-  return Error{Errc::kInvalidArgument,
-               std::string{name} + "=" + std::string{text} + " is neither true nor false"};
+  return refused(name, text, "neither true nor false");
 }
 
 Result<double> parse_double(std::string_view name, std::string_view text) {
   double value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc{} || end != text.data() + text.size())
-    return Error{Errc::kInvalidArgument,
-                 std::string{name} + "=" + std::string{text} + " is not a number"};
+    return refused(name, text, "not a number");
   return value;
 }
 
 Error bad_choice(std::string_view name, std::string_view text, const std::string& choices) {
-  return Error{Errc::kInvalidArgument,
-               std::string{name} + "=" + std::string{text} + " is none of " + choices};
+  return refused(name, text, "none of " + choices);
 }
 
 }  // namespace options_detail
@@ -181,18 +189,21 @@ Result<std::vector<Property>> parse_properties(std::string_view text) {
   return properties;
 }
 
-std::optional<std::string_view> nearest_key(std::string_view key,
-                                            const std::vector<OptionView>& options) {
-  std::optional<std::string_view> best;
+std::string unknown_key(std::string_view key, const std::vector<OptionView>& options) {
+  std::string_view best;
   std::size_t best_distance = std::max<std::size_t>(2, key.size() / 3) + 1;
   for (const OptionView& option : options) {
+    const auto [shorter, longer] = std::minmax({key.size(), option.name.size()});
+    if (longer - shorter >= best_distance) continue;  // it is no less than that
     const std::size_t distance = edit_distance(key, option.name);
     if (distance < best_distance) {
       best_distance = distance;
       best = option.name;
     }
   }
-  return best;
+  std::string text = "unknown key " + in_short(key);
+  if (!best.empty()) text += "; did you mean " + std::string{best} + "?";
+  return text;
 }
 
 Result<Ok> apply_properties(const std::vector<Property>& properties,
@@ -211,11 +222,7 @@ Result<Ok> apply_properties(const std::vector<Property>& properties,
         (set.error().code == Errc::kUnsupported ? unsupported : problems)
             .push_back(where + set.error().detail);
     }
-    if (!known) {
-      const auto nearest = nearest_key(property.key, options);
-      problems.push_back(where + "unknown key " + property.key +
-                         (nearest ? "; did you mean " + std::string{*nearest} + "?" : ""));
-    }
+    if (!known) problems.push_back(where + unknown_key(property.key, options));
   }
   if (lenient) {
     warnings.insert(warnings.end(), problems.begin(), problems.end());

@@ -206,9 +206,9 @@ struct Property {
 /// escapes and continuation lines.
 Result<std::vector<Property>> parse_properties(std::string_view text);
 
-/// The known key nearest to `key` by edit distance, if one is near enough to be meant.
-std::optional<std::string_view> nearest_key(std::string_view key,
-                                            const std::vector<OptionView>& options);
+/// What is said of a key that none of `options` has: with the nearest by edit distance, if one is
+/// near enough to be meant. A long key, which a request may bring, is told by how it begins.
+std::string unknown_key(std::string_view key, const std::vector<OptionView>& options);
 
 /// Applies `properties`. Unknown keys, bad values: one error that lists all of them with file, line
 /// and the nearest known key; with `lenient` they become texts in `warnings` and everything else is

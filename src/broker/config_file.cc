@@ -469,11 +469,7 @@ Result<Ok> apply_at_run_time(const std::vector<Property>& properties,
         return Error{Errc::kUnsupported,
                      property.key + " has no effect here: " + std::string{option.doc}};
     }
-    if (known) continue;
-    const auto nearest = nearest_key(property.key, options);
-    return Error{Errc::kInvalidArgument,
-                 "unknown key " + property.key +
-                     (nearest ? "; did you mean " + std::string{*nearest} + "?" : "")};
+    if (!known) return Error{Errc::kInvalidArgument, unknown_key(property.key, options)};
   }
   return Ok{};
 }

@@ -57,6 +57,19 @@ TEST(ChangesAtRunTime, TakeEffectAndNameTheNearestKeyOfATypo) {
   EXPECT_FALSE(change(setup, "brokerPermission=99"));
 }
 
+/// A key as long as a frame, compared with every key there is, held a worker for minutes, and its
+/// refusal was a frame that no client takes.
+TEST(ChangesAtRunTime, OfMegabytesAreRefusedAtOnceAndInShort) {
+  BrokerSetup setup;
+  const auto refused = change(setup, std::string(16 << 20, 'k') + "=1");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Errc::kInvalidArgument);
+  EXPECT_EQ(refused.error().detail, "unknown key " + std::string(100, 'k') + "...");
+  const auto value = change(setup, "brokerPermission=" + std::string(16 << 20, '4'));
+  ASSERT_FALSE(value);
+  EXPECT_LT(value.error().detail.size(), 200u);
+}
+
 TEST(ChangesAtRunTime, AreRefusedForKeysWithoutEffect) {
   BrokerSetup setup;
   const auto refused = change(setup, "brokerPermission=4\nuseEpollNativeSelector=true");
