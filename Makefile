@@ -91,7 +91,7 @@ arm64: deps  ## The client, the store and what they stand on for 64-bit ARM, by 
 	@for each in $(ARM64_TESTS); do qemu-aarch64 build/arm64/testing/$${each}_test --gtest_brief=1 || exit 1; done
 
 .PHONY: analyse
-analyse: deps  ## clang-tidy over everything but the tests, what it finds is an error: some 20 minutes on two cores
+analyse: deps  ## clang-tidy over everything but the tests, what it finds is an error: some 45 minutes on two cores
 	@tools/install-packages analyse
 	@cmake --preset analyse -Wno-dev > /dev/null
 	@run-clang-tidy-19 -quiet -p build/analyse -j$(JOBS) -warnings-as-errors='*' > build/analyse/report 2> /dev/null || { grep -A4 -E 'warning:|error:' build/analyse/report; exit 1; }
