@@ -62,8 +62,8 @@ void answer_when_safe(Context& context, const Responder& responder, std::int64_t
   });
 }
 
-/// What is consumed in order waits for a pop that is at the queue, which may wait for the disk: no
-/// io thread does that.
+/// Of what is consumed in order. It waits for a pop that is at the queue, which may wait for the
+/// disk: no io thread does that.
 struct OrderedAck {
   std::string topic, group;
   std::int32_t queue_id;

@@ -116,7 +116,7 @@ void ProducerCore::shutdown() {
 }
 
 void ProducerCore::last_words() {
-  if (trace_) trace_->finish();
+  if (trace_) trace_->flush().wait();
 }
 
 /// What is kept to be used again holds on to this producer. What is still gathered here has nowhere

@@ -189,7 +189,7 @@ void PushConsumerCore::hand_over() {
 void PushConsumerCore::finish() {
   leave_queues();
   rebalance_.drop_all();
-  if (trace_) trace_->finish();
+  if (trace_) trace_->flush().wait();
 }
 
 void PushConsumerCore::resume() {

@@ -1,7 +1,6 @@
 #include "client/trace_sender.h"
 
 #include "client/producer_core.h"
-#include "client/waiting.h"
 #include "protocol/message.h"
 
 namespace apogee::client {
@@ -44,16 +43,12 @@ ConsumeCode code_of(ConsumeOutcome outcome) {
   return ConsumeCode::kFailed;
 }
 
-/// Asked for at once: a client that ends makes no new ones. Null: it ends already.
-std::shared_ptr<ProducerCore> producer_of(const std::shared_ptr<Instance>& instance) {
-  auto producer = inner_producer(instance);
-  return producer ? *std::move(producer) : nullptr;
-}
-
 }  // namespace
 
 TraceSender::TraceSender(std::shared_ptr<Instance> instance, std::string topic)
-    : instance_{std::move(instance)}, topic_{std::move(topic)}, producer_{producer_of(instance_)} {
+    : instance_{std::move(instance)},
+      topic_{std::move(topic)},
+      producer_{inner_producer(instance_)} {
   Env& env = instance_->env();
   flushes_ = std::make_unique<Periodic>(env.clock, env.workers, kFlushInterval, kFlushInterval,
                                         [this] { flush(); });
@@ -66,26 +61,19 @@ void TraceSender::add(TraceRecord record) {
     instance_->env().log.debug("trace record dropped, too many wait: topic={}", topic_);
 }
 
-void TraceSender::flush() {
-  send_all([] { return [] {}; });
-}
-
-void TraceSender::finish() {
+Farewells TraceSender::flush() {
   Farewells farewells;
-  send_all([&] { return farewells.expect(); });
-  farewells.wait();
-}
-
-void TraceSender::send_all(const std::function<std::function<void()>()>& expect) {
-  if (buffer_.size() == 0 || !producer_) return;
+  if (buffer_.size() == 0 || !producer_) return farewells;
+  const auto& producer = *producer_;
   for (Message& each : buffer_.take(topic_)) {
-    producer_->send_as_is(
+    producer->send_as_is(
         std::move(each), kSendTimeout,
-        [instance = instance_, heard = expect()](const Result<SendReceipt>& sent) {
+        [instance = instance_, heard = farewells.expect()](const Result<SendReceipt>& sent) {
           heard();
           if (!sent) instance->env().log.warn("trace not sent: reason=\"{}\"", sent.error().detail);
         });
   }
+  return farewells;
 }
 
 std::string TraceSender::before(const std::string& group,

@@ -7,6 +7,7 @@
 #include "apogee/consumer.h"
 #include "client/instance.h"
 #include "client/trace.h"
+#include "client/waiting.h"
 
 /// Sends trace records in the background, some together, every five seconds (Java's
 /// AsyncTraceDispatcher). What is traced never waits for it and never fails because of it.
@@ -27,15 +28,12 @@ class TraceSender {
              std::span<const ReceivedMessage> messages, std::chrono::milliseconds took,
              ConsumeOutcome outcome);
   void add(TraceRecord record);
-  void flush();   ///< Begins to send what waits.
-  void finish();  ///< And waits until it has been answered, Farewells::kWait at most.
+  Farewells flush();  ///< Begins to send what waits, which who ends waits for.
 
  private:
-  void send_all(const std::function<std::function<void()>()>& expect);
-
   const std::shared_ptr<Instance> instance_;
   const std::string topic_;
-  const std::shared_ptr<ProducerCore> producer_;  // null: the client ends already
+  const Result<std::shared_ptr<ProducerCore>> producer_;  // an error: the client ends already
   TraceBuffer buffer_;
   std::unique_ptr<Periodic> flushes_;
 };
