@@ -353,8 +353,8 @@ class PosixFiles final : public FileSystem {
     if (descriptor < 0) return error_of(errno, "open " + path);
     return std::unique_ptr<File>{std::make_unique<PosixFile>(descriptor, path)};
   }
-  /// Creates `path` to stand where `old` does: whoever cannot read that one cannot read this one.
-  Result<std::unique_ptr<File>> open_successor(const std::string& path, const std::string& old) {
+  Result<std::unique_ptr<File>> open_successor(const std::string& path,
+                                               const std::string& old) override {
     struct stat status{};
     if (::stat(old.c_str(), &status) != 0) return open(path, Open::kCreate);
     ::unlink(path.c_str());  // what a crash left may be open to others, or closed to us
@@ -507,10 +507,7 @@ Result<Buffer> read_file(FileSystem& files, const std::string& path, std::uint64
 Result<Ok> replace_file(FileSystem& files, const std::string& path, std::string_view content) {
   const std::string next = path + ".tmp", backup = path + ".bak";
   {
-    // Only a real disk knows of owners and modes.
-    auto* const real = dynamic_cast<PosixFiles*>(&files);
-    auto file = real != nullptr ? real->open_successor(next, path)
-                                : files.open(next, FileSystem::Open::kCreate);
+    auto file = files.open_successor(next, path);
     if (!file) return file.error();
     if (auto done = (*file)->resize(0); !done) return done;
     if (auto done = (*file)->write_at(0, as_bytes(content)); !done) return done;

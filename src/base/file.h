@@ -88,6 +88,13 @@ class FileSystem {
   virtual ~FileSystem() = default;
   enum class Open { kExisting, kCreate, kReadOnly };
   virtual Result<std::unique_ptr<File>> open(const std::string& path, Open mode) = 0;
+  /// Creates `path`, which is to take the place of `old`: on a disk that knows of owners and modes,
+  /// whoever cannot read that one cannot read this one.
+  virtual Result<std::unique_ptr<File>> open_successor(const std::string& path,
+                                                       const std::string& old) {
+    (void)old;
+    return open(path, Open::kCreate);
+  }
   virtual Result<Ok> remove(const std::string& path) = 0;  ///< A file, or an empty directory.
   virtual Result<Ok> rename(const std::string& from,
                             const std::string& to) = 0;  ///< Atomic; replaces `to`.

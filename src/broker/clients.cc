@@ -254,10 +254,8 @@ void consume_directly(Context& context, const protocol::ConsumeMessageDirectlyRe
     set(ext, "groupSysFlag", std::to_string(group->group_sys_flag));
   const auto id = protocol::parse_offset_message_id(header.message_id.value_or(""));
   if (!id) return request.responder.reply(code::kSystemError, id.error().detail);
-  auto token = context.in_flight.enter();
-  if (!token) return;
-  context.env.workers.post([&context, token, header, ext = std::move(ext),
-                            offset = id->physical_offset, responder = request.responder] {
+  context.on_worker([&context, header, ext = std::move(ext), offset = id->physical_offset,
+                     responder = request.responder] {
     const store::RecordBytes record = context.store.record_at(offset);
     if (!record)
       return responder.reply(code::kSystemError,

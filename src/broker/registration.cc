@@ -116,10 +116,8 @@ void Registration::topics_changed(const std::vector<TopicPtr>& topics,
 void Registration::advance(NameServer& server) {
   if (stopped_ || server.under_way) return;
   if (!server.whole_wanted && !server.rest && server.changes.empty()) return;
-  auto token = context_.in_flight.enter();
-  if (!token) return;
   server.under_way = true;
-  context_.env.workers.post([this, &server, token] { send_next(server); });
+  context_.on_worker([this, &server] { send_next(server); });
 }
 
 /// What the server is to hear next: the whole table, the next part of it, or one topic. nullopt:
@@ -255,16 +253,14 @@ void Registration::adopt_order(const remoting::OwnedCommand& answer) {
   if (!order) return;
   std::set<std::string> ordered;
   for (const auto& [topic, brokers] : order->table) ordered.insert(topic);
-  context_.env.workers.post(
-      [&context = context_, ordered = std::move(ordered), token = context_.in_flight.enter()] {
-        if (!token) return;
-        for (const TopicPtr& topic : context.topics.all()) {
-          if (topic->order || !ordered.contains(topic->topic_name)) continue;
-          protocol::TopicConfig changed = *topic;
-          changed.order = true;
-          context.topics.update(std::move(changed));
-        }
-      });
+  context_.on_worker([&topics = context_.topics, ordered = std::move(ordered)] {
+    for (const TopicPtr& topic : topics.all()) {
+      if (topic->order || !ordered.contains(topic->topic_name)) continue;
+      protocol::TopicConfig changed = *topic;
+      changed.order = true;
+      topics.update(std::move(changed));
+    }
+  });
 }
 
 }  // namespace apogee::broker
