@@ -56,12 +56,13 @@ using ExtFields = std::vector<std::pair<std::string, std::string>>;
 /// Defaults and names of settings are the Java client's, where operators know them.
 struct ClientConfig {
   /// "host:port" each. Empty: the environment's NAMESRV_ADDR ("a:9876;b:9876"), and without it the
-  /// address server below.
+  /// address server below. Of "http://host:port" what stands behind the last slash; a host
+  /// MQ_INST_<account>_<name>.… is the endpoint of a namespace, which becomes name_space.
   std::vector<std::string> name_servers;
   /// HTTP address server, asked when no name server is configured: host or host:port; port 8080
-  /// if it has none. Asked again every two minutes. Empty: none.
+  /// if it has none. Asked at the start, after 10 s and every two minutes. Empty: none.
   std::string name_server_domain;
-  std::string name_server_path = "/rocketmq/nsaddr";
+  std::string name_server_path = "/rocketmq/nsaddr";  ///< With a unit: "<path>-<unit>?nofix=1".
   std::string instance_name = "DEFAULT";  ///< Second part of the client id. "DEFAULT": one of its
                                           ///< own for each client. Two clients of one process may
                                           ///< not have the same id (kExists).
@@ -99,8 +100,9 @@ struct ClientConfig {
 /// Movable; the owner of everything made from it. Threads: every member from any thread.
 class APOGEE_API Client {
  public:
-  /// Starts threads; connects to nothing yet. kInvalidArgument names the setting that is wrong.
-  /// kExists: a client of this process that has not been shut down has the same id.
+  /// Starts threads; connects to nothing yet, except to an address server, for whose answer it
+  /// waits (6 s at most, then it goes on without). kInvalidArgument names the setting that is
+  /// wrong. kExists: a client of this process that has not been shut down has the same id.
   static Result<Client> start(ClientConfig config);
   Client(Client&&) noexcept;
   Client& operator=(Client&&) noexcept;
@@ -132,6 +134,10 @@ class APOGEE_API Client {
 
   /// What operators ask: <apogee/admin.h>.
   Admin admin() const;
+
+  /// Other name servers than before, from now on; connections to those that are not among them end.
+  /// The address server is not asked any more. kInvalidArgument: none, or one that is no address.
+  Result<Ok> use_name_servers(const std::vector<std::string>& addresses);
 
   const std::string& id() const;  ///< As brokers and consoles show it: ip@instance.
 

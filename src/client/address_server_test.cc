@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "remoting/client.h"
 #include "testing/lone_client.h"
 
 /// A client that has its name servers from an HTTP server, under a clock that is moved by hand.
@@ -30,6 +31,7 @@ class HttpServer {
   void hang() { hangs_ = true; }
   int asked() const { return asked_; }
   const std::string& request() const { return request_; }
+  std::uint16_t port() const { return listener_->local().port; }
   std::size_t open() const {
     return static_cast<std::size_t>(
         std::ranges::count_if(served_, [](const auto& each) { return each->open(); }));
@@ -119,6 +121,41 @@ TEST_F(AddressServer, IsNotAskedByAClientThatWasGivenNameServers) {
   network_.advance(5min);
   EXPECT_EQ(http_.asked(), 0);
   EXPECT_THAT(name_servers(), ElementsAre("10.0.0.7:9876"));
+}
+
+TEST_F(AddressServer, IsNotAskedByAClientWhoseEnvironmentNamesNameServers) {
+  ::setenv("NAMESRV_ADDR", "10.0.0.7:9876", 1);
+  http_.answer("10.0.0.2:9876");
+  client();
+  ::unsetenv("NAMESRV_ADDR");
+  network_.advance(5min);
+  EXPECT_EQ(http_.asked(), 0);
+  EXPECT_THAT(name_servers(), ElementsAre("10.0.0.7:9876"));
+}
+
+TEST_F(AddressServer, IsNotAskedAnyMoreOnceTheProgramHasNamedNameServers) {
+  http_.answer("10.0.0.2:9876");
+  ASSERT_TRUE(client().use_name_servers({"10.0.0.7:9876"}));
+  network_.advance(5min);
+  EXPECT_EQ(http_.asked(), 1);
+  EXPECT_THAT(name_servers(), ElementsAre("10.0.0.7:9876"));
+}
+
+TEST_F(AddressServer, IsAskedForTheNameServersOfAUnit) {
+  http_.answer("10.0.0.2:9876");
+  client({.unit_name = "eu"});
+  EXPECT_THAT(http_.request(), HasSubstr("GET /rocketmq/nsaddr-eu?nofix=1 HTTP/1.0\r\n"));
+}
+
+TEST(AddressServerOfARealClient, IsWaitedForSoThatTheFirstSendKnowsWhomToAsk) {
+  const auto network = remoting::make_transport(1);
+  std::optional<HttpServer> http{std::in_place, *network, std::uint16_t{0}};
+  http->answer("127.0.0.1:9");
+  const auto client =
+      Client::start({.name_server_domain = "127.0.0.1:" + std::to_string(http->port())});
+  ASSERT_TRUE(client);
+  EXPECT_THAT(client->instance()->name_servers().all(), ElementsAre("127.0.0.1:9"));
+  EXPECT_EQ(http->asked(), 1);
 }
 
 TEST_F(AddressServer, ThatNamesNobodyChangesNothing) {

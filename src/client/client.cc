@@ -54,6 +54,7 @@ Result<Client> Client::start(ClientConfig config) {
   Env& env = runtime->env();
   auto instance = client::Instance::start(env, std::move(runtime), std::move(config));
   if (!instance) return instance.error();
+  (*instance)->wait_for_name_servers();
   return Client{*std::move(instance)};
 }
 
@@ -86,6 +87,10 @@ void Client::shutdown(std::function<void(Result<Ok>)> done) {
 }
 Awaitable<Ok> Client::shutdown_async() {
   return client::shut_down(instance_);
+}
+
+Result<Ok> Client::use_name_servers(const std::vector<std::string>& addresses) {
+  return instance_->use_name_servers(addresses);
 }
 
 const std::string& Client::id() const {

@@ -24,6 +24,8 @@ using remoting::OwnedCommand;
 
 /// A question that has less time ends before it was asked.
 constexpr std::chrono::milliseconds kLeastAsked = 100ms;
+/// To connect and to be answered: each takes 3 s at most.
+constexpr std::chrono::seconds kAddressServerWaitMax{6};
 
 /// As Java's tools have brokers send it, or as those of the old C++ client do.
 Result<std::map<MessageQueue, std::int64_t>> reset_offsets_of(std::string_view body) {
@@ -48,17 +50,28 @@ Error gone() {
   return Error{Errc::kStopped, "the client is shut down"};
 }
 
+Error no_name_server() {
+  return Error{Errc::kInvalidArgument, "No name server address, please set it.", 10'004};
+}
+
+Result<Ok> check_addresses(const std::vector<std::string>& addresses) {
+  for (const std::string& each : addresses)
+    if (auto parsed = parse_endpoint(each); !parsed) return parsed.error();
+  return Ok{};
+}
+
 }  // namespace
 
 Result<std::shared_ptr<Instance>> Instance::start(Env& env, std::shared_ptr<Runtime> runtime,
                                                   ClientConfig config) {
-  std::vector<std::string> servers = config.name_servers;
-  if (servers.empty()) {
-    if (const char* from = std::getenv("NAMESRV_ADDR")) servers = parse_name_servers(from);
-  }
-  for (const std::string& each : servers) {
-    if (auto parsed = parse_endpoint(each); !parsed) return parsed.error();
-  }
+  const char* const environment = std::getenv("NAMESRV_ADDR");
+  const std::string named = !config.name_servers.empty()
+                                ? fmt::format("{}", fmt::join(config.name_servers, ";"))
+                            : environment != nullptr ? environment
+                                                     : "";
+  if (config.name_space.empty()) config.name_space = instance_of_endpoint(named);
+  std::vector<std::string> servers = parse_name_servers(named);
+  if (const auto usable = check_addresses(servers); !usable) return usable.error();
   remoting::OutgoingTls tls;
   tls.enable = config.tls.enable;
   tls.check_server = config.tls.check_server;
@@ -72,31 +85,42 @@ Result<std::shared_ptr<Instance>> Instance::start(Env& env, std::shared_ptr<Runt
   auto id = ClientId::take(config, ip, env.clock.now().time_since_epoch().count());
   if (!id) return id.error();
   std::shared_ptr<Instance> instance{new Instance{env, std::move(runtime), std::move(config),
-                                                  std::move(ip), *std::move(id), std::move(servers),
-                                                  *std::move(context)}};
+                                                  std::move(ip), *std::move(id),
+                                                  std::move(servers)}};
+  instance->connections_ = remoting::make_client(
+      env,
+      {.tls = *std::move(context),
+       .connected =
+           [weak = std::weak_ptr<Instance>{instance}](const std::string& address) {
+             if (const auto self = weak.lock()) self->greet(address);
+           }},
+      &instance->processors_);
   instance->begin();
   return instance;
 }
 
 Instance::Instance(Env& env, std::shared_ptr<Runtime> runtime, ClientConfig config, std::string ip,
-                   ClientId id, std::vector<std::string> name_servers,
-                   std::shared_ptr<const remoting::TlsContext> tls)
+                   ClientId id, std::vector<std::string> name_servers)
     : runtime_{std::move(runtime)},
       env_{env},
       config_{std::move(config)},
       ip_{std::move(ip)},
       id_{std::move(id)},
+      asks_address_server_{name_servers.empty() && !config_.name_server_domain.empty()},
       name_servers_{std::move(name_servers), env.random.below(1'000)},
       unique_ids_{env, ip_},
-      processors_{env},
-      connections_{remoting::make_client(env, {.tls = std::move(tls)}, &processors_)} {}
+      processors_{env} {}
 
 Instance::~Instance() = default;
 
 /// The tasks of Java's MQClientInstance, with its first delays and periods.
 void Instance::begin() {
   add_processors();
-  if (name_servers_.empty() && !config_.name_server_domain.empty()) fetch_name_servers();
+  if (asks_address_server_) {
+    const auto told = std::make_shared<std::promise<void>>();
+    first_fetch_ = told->get_future();
+    fetch_name_servers_then([told] { told->set_value(); });
+  }
   const auto every = [&](Executor& on, Clock::Duration first, Clock::Duration period,
                          void (Instance::*work)()) {
     tasks_.push_back(
@@ -297,8 +321,30 @@ void Instance::encode(const Prepared& prepared, Buffer& out, std::int32_t opaque
   out += prepared.body;
 }
 
+/// Once more, over the new connection, to a server that has said GO_AWAY.
 void Instance::send_prepared(const std::string& address, std::shared_ptr<const Prepared> prepared,
                              std::chrono::milliseconds timeout, Answered done) {
+  send_prepared_once(
+      address, prepared, timeout,
+      [weak = weak_from_this(), address, prepared, deadline = env_.clock.now() + timeout,
+       done = std::move(done)](Result<OwnedCommand> answer) mutable {
+        if (!answer || answer->code != response::kGoAway) return done(std::move(answer));
+        const auto self = weak.lock();
+        if (!self || self->stopped()) return done(gone());
+        const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+            deadline - self->env_.clock.now());
+        self->send_prepared_once(address, prepared, left,
+                                 [address, done = std::move(done)](Result<OwnedCommand> again) {
+                                   if (again && again->code == response::kGoAway)
+                                     again = twice_sent_away(address);
+                                   done(std::move(again));
+                                 });
+      });
+}
+
+void Instance::send_prepared_once(const std::string& address,
+                                  std::shared_ptr<const Prepared> prepared,
+                                  std::chrono::milliseconds timeout, Answered done) {
   done = observed(address, prepared->code, std::move(done));
   connections_->call_frame(
       address,
@@ -318,8 +364,7 @@ void Instance::send_prepared_oneway(const std::string& address,
 void Instance::ask_prepared(std::shared_ptr<const Prepared> prepared, Clock::Instant deadline,
                             std::size_t attempts, Answered done) {
   const std::string address = name_servers_.current();
-  if (address.empty())
-    return done(Error{Errc::kInvalidArgument, "No name server address, please set it."});
+  if (address.empty()) return done(no_name_server());
   const auto left =
       std::chrono::duration_cast<std::chrono::milliseconds>(deadline - env_.clock.now());
   if (left <= 0ms)
@@ -343,48 +388,49 @@ void Instance::ask_prepared(std::shared_ptr<const Prepared> prepared, Clock::Ins
 
 void Instance::find_route(const std::string& topic, std::int32_t default_queues,
                           Clock::Instant deadline, RouteFound found) {
+  const Error no_route{Errc::kNotFound, "No route info of this topic: " + topic, 10'005};
   if (auto known = routes_.publish(topic); known && !known->queues.empty())
     return found(std::move(known));
   const auto left =
       std::chrono::duration_cast<std::chrono::milliseconds>(deadline - env_.clock.now());
   refresh_route(topic, std::min(left, config_.api_timeout),
-                [weak = weak_from_this(), topic, default_queues, deadline,
+                [weak = weak_from_this(), topic, default_queues, deadline, no_route,
                  found = std::move(found)](Result<PublishInfoPtr> route) mutable {
                   const auto self = weak.lock();
                   if (!self) return found(gone());
-                  if (route && !(*route)->queues.empty()) return found(std::move(route));
-                  const bool unknown =
-                      route || route.error().response_code == response::kTopicNotExist;
-                  if (!unknown) return found(std::move(route));
-                  self->find_default_route(topic, default_queues, deadline, std::move(found));
+                  // A topic that is there and may not be written is not one to be made.
+                  if (route && (*route)->queues.empty()) return found(no_route);
+                  if (route || route.error().response_code != response::kTopicNotExist)
+                    return found(std::move(route));
+                  self->find_default_route(topic, default_queues, deadline, no_route,
+                                           std::move(found));
                 });
 }
 
 /// As TBW102 stands, a broker will make the topic on its first send.
 void Instance::find_default_route(const std::string& topic, std::int32_t default_queues,
-                                  Clock::Instant deadline, RouteFound found) {
+                                  Clock::Instant deadline, const Error& no_route,
+                                  RouteFound found) {
   protocol::RouteRequest header;
   header.topic = protocol::kDefaultTopic;
   header.accept_standard_json_only = true;
   const auto left =
       std::chrono::duration_cast<std::chrono::milliseconds>(deadline - env_.clock.now());
-  ask_name_server(
-      request::kGetRouteInfoByTopic, header, std::min(left, config_.api_timeout),
-      [weak = weak_from_this(), topic, default_queues,
-       found = std::move(found)](Result<OwnedCommand> answer) {
-        const auto self = weak.lock();
-        if (!self) return found(gone());
-        if (!answer) return found(answer.error());
-        const Error no_route{Errc::kNotFound, "No route info of this topic: " + topic, 10'005};
-        if (answer->code != response::kSuccess) return found(no_route);
-        auto route =
-            protocol::decode_body<protocol::TopicRouteData>(std::string_view{answer->body});
-        if (!route) return found(route.error());
-        self->install(topic, capped(*std::move(route), default_queues));
-        auto known = self->routes_.publish(topic);
-        if (!known || known->queues.empty()) return found(no_route);
-        found(std::move(known));
-      });
+  ask_name_server(request::kGetRouteInfoByTopic, header, std::min(left, config_.api_timeout),
+                  [weak = weak_from_this(), topic, default_queues, no_route,
+                   found = std::move(found)](Result<OwnedCommand> answer) {
+                    const auto self = weak.lock();
+                    if (!self) return found(gone());
+                    if (!answer) return found(answer.error());
+                    if (answer->code != response::kSuccess) return found(no_route);
+                    auto route = protocol::decode_body<protocol::TopicRouteData>(
+                        std::string_view{answer->body});
+                    if (!route) return found(route.error());
+                    self->install(topic, capped(*std::move(route), default_queues));
+                    auto known = self->routes_.publish(topic);
+                    if (!known || known->queues.empty()) return found(no_route);
+                    found(std::move(known));
+                  });
 }
 
 void Instance::refresh_route(const std::string& topic, std::chrono::milliseconds timeout,
@@ -496,21 +542,48 @@ void Instance::update_routes() {
 }
 
 void Instance::fetch_name_servers() {
-  if (!config_.name_servers.empty() || config_.name_server_domain.empty()) return;
-  fetch_from_address_server(
-      env_, config_.name_server_domain, config_.name_server_path,
-      [weak = weak_from_this()](Result<std::vector<std::string>> addresses) {
-        const auto self = weak.lock();
-        if (!self) return;
-        if (!addresses)
-          return self->env_.log.warn("address server does not answer: reason=\"{}\"",
-                                     addresses.error().detail);
-        if (addresses->empty())
-          return self->env_.log.warn("the address server names no name server: domain={}",
-                                     self->config_.name_server_domain);
-        if (self->name_servers_.replace(*addresses))
-          self->env_.log.info("name servers changed: now={}", fmt::join(*addresses, ";"));
-      });
+  if (asks_address_server_) fetch_name_servers_then([] {});
+}
+
+void Instance::fetch_name_servers_then(std::function<void()> then) {
+  std::string path = config_.name_server_path;
+  if (!config_.unit_name.empty()) path += "-" + config_.unit_name + "?nofix=1";
+  fetch_from_address_server(env_, config_.name_server_domain, path,
+                            [weak = weak_from_this(), then = std::move(then)](
+                                const Result<std::vector<std::string>>& addresses) {
+                              if (const auto self = weak.lock()) self->take_fetched(addresses);
+                              then();
+                            });
+}
+
+void Instance::wait_for_name_servers() {
+  if (first_fetch_.valid()) first_fetch_.wait_for(kAddressServerWaitMax);
+}
+
+void Instance::take_fetched(const Result<std::vector<std::string>>& addresses) {
+  if (!addresses)
+    return env_.log.warn("address server does not answer: reason=\"{}\"", addresses.error().detail);
+  if (addresses->empty())
+    return env_.log.warn("the address server names no name server: domain={}",
+                         config_.name_server_domain);
+  if (asks_address_server_) install_name_servers(*addresses);  // else the program knows better
+}
+
+Result<Ok> Instance::use_name_servers(const std::vector<std::string>& addresses) {
+  const auto servers = parse_name_servers(fmt::format("{}", fmt::join(addresses, ";")));
+  if (servers.empty()) return no_name_server();
+  if (const auto usable = check_addresses(servers); !usable) return usable.error();
+  asks_address_server_ = false;
+  install_name_servers(servers);
+  return Ok{};
+}
+
+void Instance::install_name_servers(const std::vector<std::string>& addresses) {
+  const auto before = name_servers_.all();
+  if (!name_servers_.replace(addresses)) return;
+  env_.log.info("name servers changed: now={}", fmt::join(addresses, ";"));
+  for (const std::string& each : before)
+    if (std::ranges::find(addresses, each) == addresses.end()) connections_->close(each);
 }
 
 // ---- Heartbeats
@@ -540,6 +613,10 @@ void Instance::forget_heartbeats() {
 
 void Instance::heartbeat_to_all() {
   routes_.drop_offline();
+  heartbeat_to(routes_.brokers(), false);
+}
+
+void Instance::heartbeat_to(const std::vector<BrokerAddress>& brokers, bool over_new_connection) {
   bool has_consumers = false;
   protocol::HeartbeatData data = heartbeat_data(has_consumers);
   if (data.producer_data_set.empty() && !has_consumers) return;
@@ -551,18 +628,46 @@ void Instance::heartbeat_to_all() {
       for (auto& subscription : consumer.subscription_data_set) subscription.sub_version = 0;
     data.heartbeat_fingerprint = protocol::java_hash(protocol::encode_body(stable));
   }
-  for (const BrokerAddress& each : routes_.brokers()) {
-    if (each.id == 0 || has_consumers) send_heartbeat(each, data);  // replicas serve readers only
+  for (const BrokerAddress& each : brokers) {
+    if (each.id == 0 || has_consumers)  // replicas serve readers only
+      send_heartbeat(each, data, over_new_connection);
   }
 }
 
-void Instance::send_heartbeat(const BrokerAddress& to, const protocol::HeartbeatData& data) {
+/// A broker knows whom it may push to (checks, replies, changes of a group) by the connection, and
+/// has shared the queues of a group among those that were connected.
+void Instance::greet(const std::string& address) {
+  const auto is_greeted = [address](Instance& self) {
+    std::lock_guard lock{self.mutex_};
+    const auto under_way = self.heartbeats_under_way_.find(address);
+    if (under_way == self.heartbeats_under_way_.end()) return false;
+    under_way->second.over_new_connection = true;
+    return under_way->second.full;
+  };
+  if (is_greeted(*this)) return;
+  on_worker([address, is_greeted](Instance& self) {
+    if (is_greeted(self)) return;
+    const auto brokers = self.routes_.brokers();
+    const auto broker = std::ranges::find(brokers, address, &BrokerAddress::address);
+    if (broker == brokers.end()) return;
+    {
+      std::lock_guard lock{self.mutex_};
+      self.told_.erase(address);
+    }
+    self.heartbeat_to({*broker}, true);
+  });
+}
+
+void Instance::send_heartbeat(const BrokerAddress& to, const protocol::HeartbeatData& data,
+                              bool over_new_connection) {
   const std::int32_t fingerprint = data.heartbeat_fingerprint;
   bool known = false;
-  if (fingerprint != 0) {
+  {
     std::lock_guard lock{mutex_};
     const auto told = told_.find(to.address);
-    known = told != told_.end() && told->second == fingerprint;
+    known = fingerprint != 0 && told != told_.end() && told->second == fingerprint;
+    heartbeats_under_way_[to.address] = {.full = !known,
+                                         .over_new_connection = over_new_connection};
   }
   Buffer body;
   if (known) {
@@ -574,21 +679,33 @@ void Instance::send_heartbeat(const BrokerAddress& to, const protocol::Heartbeat
     body = protocol::encode_body(data);
   }
   call(to.address, request::kHeartBeat, protocol::NoFields{}, as_bytes(body), config_.api_timeout,
-       [weak = weak_from_this(), to, fingerprint](Result<OwnedCommand> answer) {
-         const auto self = weak.lock();
-         if (!self || self->stopped()) return;
-         if (!answer)
-           return self->env_.log.warn("heartbeat failed: broker={} address={} reason=\"{}\"",
-                                      to.name, to.address, answer.error().detail);
-         if (fingerprint == 0) return;
-         const auto header = remoting::read_header<protocol::HeartbeatResponse>(*answer);
-         std::lock_guard lock{self->mutex_};
-         if (!header || !header->supports_v2.value_or(false) ||
-             header->subscription_changed.value_or(false))
-           self->told_.erase(to.address);
-         else
-           self->told_[to.address] = fingerprint;
+       [weak = weak_from_this(), to, fingerprint](const Result<OwnedCommand>& answer) {
+         if (const auto self = weak.lock()) self->heartbeat_answered(to, fingerprint, answer);
        });
+}
+
+void Instance::heartbeat_answered(const BrokerAddress& from, std::int32_t fingerprint,
+                                  const Result<OwnedCommand>& answer) {
+  bool over_new_connection = false;
+  {
+    std::lock_guard lock{mutex_};
+    if (auto ended = heartbeats_under_way_.extract(from.address))
+      over_new_connection = ended.mapped().over_new_connection;
+  }
+  if (stopped()) return;
+  if (!answer)
+    return env_.log.warn("heartbeat failed: broker={} address={} reason=\"{}\"", from.name,
+                         from.address, answer.error().detail);
+  if (over_new_connection)
+    for (const auto& each : consumers()) each->members_changed();
+  if (fingerprint == 0) return;
+  const auto header = remoting::read_header<protocol::HeartbeatResponse>(*answer);
+  std::lock_guard lock{mutex_};
+  if (!header || !header->supports_v2.value_or(false) ||
+      header->subscription_changed.value_or(false))
+    told_.erase(from.address);
+  else
+    told_[from.address] = fingerprint;
 }
 
 // ---- Replies

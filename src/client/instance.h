@@ -63,6 +63,11 @@ class Instance final : public std::enable_shared_from_this<Instance> {
   }
   Routes& routes() { return routes_; }
   NameServers& name_servers() { return name_servers_; }
+  /// Until an address server has been asked, if one is, for the first send wants to know; it may
+  /// not answer, and the client goes on without, as Java's does. Blocks for 6 s at most.
+  void wait_for_name_servers();
+  /// From now on, whatever was asked before; the address server is not asked any more.
+  Result<Ok> use_name_servers(const std::vector<std::string>& addresses);
   UniqueIds& unique_ids() { return unique_ids_; }
 
   // ---- Groups
@@ -113,6 +118,11 @@ class Instance final : public std::enable_shared_from_this<Instance> {
     ask_prepared(std::make_shared<Prepared>(prepare(code, header, {})), env_.clock.now() + timeout,
                  name_servers_.all().size(), std::move(done));
   }
+  /// Of a server that has answered GO_AWAY over a new connection, too.
+  static Error twice_sent_away(const std::string& address) {
+    return Error{Errc::kDisconnected, "Receive GO_AWAY twice in request from " + address,
+                 protocol::response_code::kGoAway};
+  }
   // The way of messages, which encode themselves.
   remoting::Client& connections() { return *connections_; }
   /// Nothing is added to the fields of a request's header.
@@ -143,7 +153,6 @@ class Instance final : public std::enable_shared_from_this<Instance> {
       done(std::move(answer));
     };
   }
-  void close_connection(const std::string& address) { connections_->close(address); }
 
   // ---- Routes
   // ------------------------------------------------------------------------------------
@@ -201,9 +210,13 @@ class Instance final : public std::enable_shared_from_this<Instance> {
     Replied done;
   };
 
+  struct HeartbeatUnderWay {
+    bool full = false;
+    bool over_new_connection = false;
+  };
+
   Instance(Env& env, std::shared_ptr<Runtime> runtime, ClientConfig config, std::string ip,
-           ClientId id, std::vector<std::string> name_servers,
-           std::shared_ptr<const remoting::TlsContext> tls);
+           ClientId id, std::vector<std::string> name_servers);
   void begin();
   void teardown();
   void add_processors();
@@ -226,6 +239,8 @@ class Instance final : public std::enable_shared_from_this<Instance> {
   static void encode(const Prepared& prepared, Buffer& out, std::int32_t opaque, bool oneway);
   void send_prepared(const std::string& address, std::shared_ptr<const Prepared> prepared,
                      std::chrono::milliseconds timeout, Answered done);
+  void send_prepared_once(const std::string& address, std::shared_ptr<const Prepared> prepared,
+                          std::chrono::milliseconds timeout, Answered done);
   void send_prepared_oneway(const std::string& address, std::shared_ptr<const Prepared> prepared);
   std::shared_ptr<const Prepared> completed(const std::string& address,
                                             std::shared_ptr<const Prepared> prepared) const;
@@ -235,13 +250,21 @@ class Instance final : public std::enable_shared_from_this<Instance> {
   void end_waiter(const std::string& topic, std::uint64_t number);
   void route_answered(const std::string& topic, Result<remoting::OwnedCommand> answer);
   void find_default_route(const std::string& topic, std::int32_t default_queues,
-                          Clock::Instant deadline, RouteFound found);
+                          Clock::Instant deadline, const Error& no_route, RouteFound found);
   void install(const std::string& topic, const protocol::TopicRouteData& route);
 
   protocol::HeartbeatData heartbeat_data(bool& has_consumers) const;
-  void send_heartbeat(const BrokerAddress& to, const protocol::HeartbeatData& data);
+  void greet(const std::string& address);
+  void heartbeat_to(const std::vector<BrokerAddress>& brokers, bool over_new_connection);
+  void send_heartbeat(const BrokerAddress& to, const protocol::HeartbeatData& data,
+                      bool over_new_connection);
+  void heartbeat_answered(const BrokerAddress& from, std::int32_t fingerprint,
+                          const Result<remoting::OwnedCommand>& answer);
   void unregister(const std::string& producer_group, const std::string& consumer_group);
   void fetch_name_servers();
+  void fetch_name_servers_then(std::function<void()> then);
+  void take_fetched(const Result<std::vector<std::string>>& addresses);
+  void install_name_servers(const std::vector<std::string>& addresses);
   void expire_replies();
   std::vector<std::shared_ptr<ConsumerRole>> consumers() const;
   std::vector<std::shared_ptr<ProducerRole>> producers() const;
@@ -252,6 +275,8 @@ class Instance final : public std::enable_shared_from_this<Instance> {
   const ClientConfig config_;
   const std::string ip_;
   ClientId id_;  // given back under end_mutex_
+  std::atomic<bool> asks_address_server_;
+  std::future<void> first_fetch_;  // set once, in begin()
   NameServers name_servers_;
   Routes routes_;
   UniqueIds unique_ids_;
@@ -265,6 +290,7 @@ class Instance final : public std::enable_shared_from_this<Instance> {
   std::uint64_t last_waiter_ = 0;
   std::unordered_map<std::string, Expected> replies_;
   std::unordered_map<std::string, std::int32_t> told_;  // heartbeat V2: address -> fingerprint
+  std::unordered_map<std::string, HeartbeatUnderWay> heartbeats_under_way_;  // by address
 
   std::shared_ptr<Executor> asking_thread_;  // guarded by mutex_; made when first needed
 

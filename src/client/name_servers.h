@@ -48,5 +48,9 @@ class NameServers {
 
 /// "a:9876;b:9876"; of "http://host/x" only what stands behind the last slash.
 std::vector<std::string> parse_name_servers(std::string_view text);
+/// The namespace that the name of a hosted instance's endpoint brings along:
+/// "MQ_INST_1234_abc" of "http://MQ_INST_1234_abc.mq.example.com:80" (Java's
+/// NameServerAddressUtils). Empty: it is no such name.
+std::string instance_of_endpoint(std::string_view text);
 
 }  // namespace apogee::client

@@ -322,6 +322,14 @@ void SendOperation::transmit(Ptr self, Clock::Instant now) {
     }
     if (config.before_send) Instance::run_callback(config.before_send, event);
   }
+  sent_away_ = false;
+  put_out(std::move(self), now);
+}
+
+/// May be called twice for one attempt.
+void SendOperation::put_out(Ptr self, Clock::Instant now) {
+  Instance& instance = *producer_->instance_;
+  const ProducerConfig& config = producer_->config_;
   if (request_.mode == Mode::kOneway) {
     // It may have to wait for its connection, longer than the program does.
     const auto kept = std::make_shared<Ptr>(std::move(self));
@@ -441,12 +449,20 @@ void SendOperation::answered(Ptr self, const Result<protocol::CommandView>& answ
       read(*answer, result);
       return result;
     });
+  const bool goes_away = answer && answer->code == response::kGoAway;
+  if (goes_away) {
+    perhaps_stored_ = perhaps_stored_before_;
+    if (!std::exchange(sent_away_, true))  // the same again, over a new connection
+      return put_out(std::move(self), attempt_began_);
+  }
   const auto took = [&] {
     return std::chrono::duration_cast<std::chrono::milliseconds>(
         producer->instance_->env().clock.now() - attempt_began_);
   };
   Result<SendReceipt> result{std::in_place};
-  if (answer)
+  if (goes_away)
+    result = Instance::twice_sent_away(*address_);
+  else if (answer)
     read(*answer, result);
   else
     result = answer.error();
@@ -473,9 +489,6 @@ void SendOperation::answered(Ptr self, const Result<protocol::CommandView>& answ
   if (by_broker) perhaps_stored_ = perhaps_stored_before_;  // it said no: for itself
   const bool reachable = !by_broker && !producer->config_.detect_slow_brokers;
   producer->faults_.update(queue_->broker, took(), true, reachable);
-  // A broker that goes away says so: a new connection, please.
-  if (result.error().response_code == response::kGoAway)
-    producer->instance_->close_connection(*address_);
   go_on(std::move(result.error()));
 }
 

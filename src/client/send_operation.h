@@ -65,6 +65,7 @@ class alignas(kCacheLine) SendOperation final {
   void pass_over_brokers_without_a_master();
   void find_broker_again(Ptr self);
   void transmit(Ptr self, Clock::Instant now);
+  void put_out(Ptr self, Clock::Instant now);
   void write(Buffer& out, std::int32_t opaque) const;
   void answered(Ptr self, const Result<protocol::CommandView>& answer);
   void read(const protocol::CommandView& answer, Result<SendReceipt>& result);
@@ -97,6 +98,7 @@ class alignas(kCacheLine) SendOperation final {
   Clock::Instant began_, deadline_;
   std::int32_t attempts_ = 0;
   bool refreshed_ = false;
+  bool sent_away_ = false;                                       // by GO_AWAY, in this attempt
   bool perhaps_stored_ = false, perhaps_stored_before_ = false;  // the attempt under way
   PublishInfoPtr route_;                  // of the topic, once it was looked up
   const std::string* address_ = nullptr;  // its broker's: of the route, or the next

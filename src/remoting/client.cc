@@ -161,7 +161,7 @@ class ConnectingClient final : public Client {
     const auto found = shared_->targets.find(address);
     if (found == shared_->targets.end()) return nullptr;
     const auto& connection = found->second.connection;
-    return connection && connection->connected() ? connection : nullptr;
+    return connection && connection->takes_calls() ? connection : nullptr;
   }
 
   /// Connects first if need be.
@@ -176,7 +176,7 @@ class ConnectingClient final : public Client {
         return;
       }
       Target& target = shared_->targets[address];
-      if (target.connection && target.connection->connected()) {
+      if (target.connection && target.connection->takes_calls()) {
         connection = target.connection;
       } else {
         target.connection.reset();
@@ -240,6 +240,7 @@ class ConnectingClient final : public Client {
       return;
     }
     connection->start();
+    config.connected(address);
     for (Waiting& each : waiting) shared.pass_on(address, *connection, each);
   }
 

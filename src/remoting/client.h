@@ -17,10 +17,14 @@ struct ClientConfig {
   std::uint32_t max_frame_bytes = protocol::kMaxFrameBytes;
   /// Null: plain connections.
   std::shared_ptr<const TlsContext> tls;
+  /// Told of every connection that has been made, ahead of the calls that wait for it. On a loop:
+  /// must not block.
+  std::function<void(const std::string& address)> connected = [](const std::string&) {};
 };
 
-/// Outgoing connections, one per address, made when first needed. Requests of the other side go to
-/// `handler` (may be null: they are answered "not supported"). Threads: every member from any
+/// Outgoing connections, one per address, made when first needed; a new one takes the place of one
+/// whose server has answered GO_AWAY. Requests of the other side go to `handler` (may be null: they
+/// are answered "not supported"). Threads: every member from any
 /// thread, but call_and_wait() not on a loop.
 class Client {
  public:

@@ -2,6 +2,8 @@
 
 #include <charconv>
 
+#include "protocol/codes.h"
+
 namespace apogee::remoting {
 namespace {
 
@@ -376,6 +378,8 @@ void Connection::answer(const protocol::CommandView& response) {
   auto done = pending_.take(response.opaque);
   if (!done) return;  // too late, or never asked
   pending_count_.store(pending_.size(), std::memory_order_relaxed);
+  if (response.code == protocol::response_code::kGoAway)
+    other_goes_away_.store(true, std::memory_order_relaxed);
   if (alone_ == kAlone && pending_.size() == 0) lend();
   done(response);
 }

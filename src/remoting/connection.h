@@ -74,6 +74,11 @@ class Connection final : public Peer,
   const std::string& remote_text() const override { return remote_text_; }
   Loop& loop() override { return loop_; }
   bool connected() const override { return !closed_.load(std::memory_order_acquire); }
+  /// False once the other side has said GO_AWAY, too: it answers what is under way, and wants the
+  /// rest over a new connection.
+  bool takes_calls() const {
+    return connected() && !other_goes_away_.load(std::memory_order_relaxed);
+  }
   std::size_t unsent_bytes() const override { return unsent_.load(std::memory_order_relaxed); }
   void send(OutFrame frame) override;
   Buffer* begin_answer() override;
@@ -181,6 +186,7 @@ class Connection final : public Peer,
   std::atomic<std::int32_t> opaque_{1};
   std::atomic<std::size_t> unsent_{0};
   std::atomic<bool> closed_{false};
+  std::atomic<bool> other_goes_away_{false};
   std::atomic<Clock::Instant> last_swept_;
 
   alignas(kCacheLine) Foreign taken_;  // loop; empty, but for its memory
