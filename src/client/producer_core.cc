@@ -308,20 +308,52 @@ Result<SendReceipt> ProducerCore::refused(Error error) {
   return error;
 }
 
+namespace {
+/// Sends that waited and are begun by this thread, perhaps inside others. What ends inside leaves
+/// its room to them: were it to begin the next itself, each would stand on the stack of the last.
+class Beginning {
+ public:
+  explicit Beginning(const ProducerCore* producer) : producer_{producer} { innermost = this; }
+  ~Beginning() { innermost = outer_; }
+  Beginning(const Beginning&) = delete;
+  static Beginning* of(const ProducerCore* producer) {
+    Beginning* at = innermost;
+    while (at != nullptr && at->producer_ != producer) at = at->outer_;
+    return at;
+  }
+  bool more_room = false;
+
+ private:
+  static inline thread_local Beginning* innermost = nullptr;
+  const ProducerCore* const producer_;
+  Beginning* const outer_ = innermost;
+};
+}  // namespace
+
 void ProducerCore::begin_waiting() {
-  std::vector<SendOperationPtr> next;  // a large one makes room for many small ones
-  {
-    std::lock_guard lock{started_.mutex};
-    auto& waiting = started_.waiting;
-    while (!waiting.empty() && take_room(waiting.front().operation->bytes())) {
-      next.push_back(std::move(waiting.front().operation));
-      waiting.pop_front();
+  if (Beginning* const outer = Beginning::of(this)) {
+    outer->more_room = true;
+    return;
+  }
+  Beginning here{this};
+  do {
+    here.more_room = false;
+    for (SendOperationPtr& each : waiting_with_room()) {
+      SendOperation& operation = *each;
+      operation.start(std::move(each), instance_->env().clock.now());
     }
+  } while (here.more_room);
+}
+
+std::vector<SendOperationPtr> ProducerCore::waiting_with_room() {
+  std::vector<SendOperationPtr> next;  // a large one makes room for many small ones
+  std::lock_guard lock{started_.mutex};
+  auto& waiting = started_.waiting;
+  while (!waiting.empty() && take_room(waiting.front().operation->bytes())) {
+    next.push_back(std::move(waiting.front().operation));
+    waiting.pop_front();
   }
-  for (SendOperationPtr& each : next) {
-    SendOperation& operation = *each;
-    operation.start(std::move(each), instance_->env().clock.now());
-  }
+  return next;
 }
 
 // ---- Batches by time

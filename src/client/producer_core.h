@@ -114,6 +114,7 @@ class ProducerCore final : public ProducerRole, public std::enable_shared_from_t
   bool bounded() const { return config_.max_in_flight > 0 || config_.max_in_flight_bytes > 0; }
   bool take_room(std::size_t bytes);  // the lock of started_ is held if there are bounds
   void begin_waiting();               // as many as there is room for
+  std::vector<SendOperationPtr> waiting_with_room();
   struct InFlight {
     std::uint64_t count, bytes;
   };

@@ -5,143 +5,18 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "client/producer_core.h"
 #include "client/send_back.h"
 #include "client/signing.h"
-#include "protocol/codes.h"
 #include "protocol/message.h"
 #include "protocol/properties.h"
-#include "remoting/server.h"
-#include "testing/lone_client.h"
+#include "testing/sending_fixture.h"
 
-/// A client, a name server and two brokers that do as they are told, on a network inside this
-/// thread, under a clock that is moved by hand: what is tried again when, and for how long.
+/// What is tried again when, and for how long.
 namespace apogee::client {
 namespace {
 
-using remoting::Request;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-namespace request = protocol::request_code;
-namespace response = protocol::response_code;
-
-constexpr const char* kNameServer = "10.0.0.1";
-
-/// A server that keeps what it is asked, and answers as the test says.
-class Scripted final : public remoting::RequestHandler {
- public:
-  Scripted(testing::Network& network, const std::string& machine, std::uint16_t port, Clock& clock,
-           FileSystem& files, Executor& workers, Random& random, Logger& log)
-      : machine_{machine},
-        env_{clock, files, network.machine(machine), workers, random, log},
-        server_{*remoting::start_server(env_, {.listen_port = port}, *this)} {}
-
-  std::function<void(const Request&)> answer;
-  std::map<std::int32_t, int> asked;  // by code
-
-  const std::string& machine() const { return machine_; }
-  int sends() const {
-    const auto found = asked.find(request::kSendMessageV2);
-    return found == asked.end() ? 0 : found->second;
-  }
-
- private:
-  void on_requests(std::span<const Request> requests) override {
-    for (const Request& each : requests) {
-      ++asked[each.command.code];
-      answer(each);
-    }
-  }
-
-  const std::string machine_;
-  Env env_;
-  std::unique_ptr<remoting::Server> server_;
-};
-
-void store(const Request& request) {
-  if (request.command.code != request::kSendMessageV2) return request.responder.reply(0);
-  request.responder.reply(0, {},
-                          protocol::SendMessageResponse{.message_id = "0A000002",
-                                                        .queue_id = 0,
-                                                        .queue_offset = 7,
-                                                        .region = "DefaultRegion",
-                                                        .trace_on = "true"});
-}
-/// Sends get this code, everything else success.
-std::function<void(const Request&)> refuse(std::int32_t code) {
-  return [code](const Request& request) {
-    request.responder.reply(request.command.code == request::kSendMessageV2 ? code : 0, "no");
-  };
-}
-void hang(const Request&) {}
-
-class SendingRules : public LoneClient {
- protected:
-  SendingRules() {
-    name_server_ = serve(kNameServer, 9'876);
-    name_server_->answer = [this](const Request& request) {
-      if (request.command.code != request::kGetRouteInfoByTopic) return request.responder.reply(0);
-      tell_route(request.responder);
-    };
-  }
-  ~SendingRules() override {
-    {
-      // Inside a callback nobody waits for the brokers' answers, which cannot come here.
-      const CallbackScope scope{CallbackScope::Where::kOwnThread};
-      for (const auto& each : producers_) each->shutdown();
-    }
-    network_.run();
-    producers_.clear();
-    std::vector<std::string> servers;
-    for (const Scripted* each : {name_server_.get(), a_.get(), b_.get()})
-      if (each != nullptr) servers.push_back(each->machine());
-    end_client(servers);
-  }
-
-  std::unique_ptr<Scripted> serve(const std::string& machine, std::uint16_t port) {
-    return std::make_unique<Scripted>(network_, machine, port, clock_, *files_, workers_, random_,
-                                      log_);
-  }
-  /// Brokers a and b, told of by the name server.
-  void start_brokers() {
-    a_ = serve("10.0.0.2", 10'911);
-    b_ = serve("10.0.0.3", 10'911);
-    a_->answer = b_->answer = store;
-  }
-  void tell_route(const remoting::Responder& to) {
-    protocol::TopicRouteData route;
-    for (const auto& [name, address] : brokers_) {
-      route.broker_datas.push_back(
-          {.broker_addresses = {{0, address}}, .broker_name = name, .cluster = "c"});
-      route.queue_datas.push_back(
-          {.broker_name = name, .read_queue_nums = 1, .write_queue_nums = 1});
-    }
-    to.reply(0, {}, protocol::NoFields{}, as_bytes(protocol::encode_body(route)));
-  }
-  Instance& client(ClientConfig config = {}) {
-    if (instance_) return *instance_;
-    config.name_servers = {std::string{kNameServer} + ":9876"};
-    return start_client(std::move(config));
-  }
-  ProducerCore& producer(ProducerConfig config = {}) {
-    client();
-    config.group = "g" + std::to_string(producers_.size());
-    producers_.push_back(*ProducerCore::start(instance_, {.producer = std::move(config)}));
-    return *producers_.back();
-  }
-  using Sent = std::shared_ptr<std::optional<Result<SendReceipt>>>;
-  Sent send(ProducerCore& by, Mode mode, std::chrono::milliseconds timeout = 3s) {
-    auto sent = std::make_shared<std::optional<Result<SendReceipt>>>();
-    by.send({.topic = "orders", .body = "x"}, {}, mode, timeout,
-            [sent](Result<SendReceipt> result) { sent->emplace(std::move(result)); });
-    network_.run();
-    return sent;
-  }
-
-  std::map<std::string, std::string> brokers_{{"a", "10.0.0.2:10911"}, {"b", "10.0.0.3:10911"}};
-  std::unique_ptr<Scripted> name_server_, a_, b_;
-  std::vector<std::shared_ptr<ProducerCore>> producers_;
-};
 
 // ---- What is in flight
 // --------------------------------------------------------------------------
@@ -175,6 +50,78 @@ TEST_F(SendingRules, ALargeMessageThatIsAnsweredMakesRoomForAllThatFitIn) {
   EXPECT_EQ(open.size(), 6u);
   for (std::size_t i = 2; i < open.size(); ++i) answer(i);
   EXPECT_EQ(done, 6);
+}
+
+/// So many that a stack would not hold one inside the other.
+constexpr int kVeryMany = 200'000;
+
+TEST_F(SendingRules, SendsThatWaitForRoomEndWithTheirClientHoweverManyTheyAre) {
+  start_brokers();
+  a_->answer = b_->answer = hang;
+  ProducerCore& by = producer({.max_in_flight = 1});
+  int stopped = 0;
+  for (int i = 0; i < kVeryMany; ++i)
+    by.send({.topic = "orders", .body = "x"}, {}, Mode::kAsync, 1h,
+            [&](const Result<SendReceipt>& sent) {
+              stopped += !sent && sent.error().code == Errc::kStopped;
+            });
+  network_.run();
+  EXPECT_EQ(a_->sends() + b_->sends(), 1);
+  instance_->shutdown();
+  EXPECT_EQ(stopped, kVeryMany);
+  EXPECT_EQ(by.statistics().in_flight, 0u);
+}
+
+TEST_F(SendingRules, OnewaysThatWaitForRoomGoOutHoweverManyTheyAre) {
+  start_brokers();
+  std::optional<remoting::Responder> open;
+  a_->answer = b_->answer = [&](const Request& request) {
+    if (request.command.code != request::kSendMessageV2) return request.responder.reply(0);
+    if (!request.command.is_oneway()) open = request.responder;
+  };
+  ProducerCore& by = producer({.max_in_flight = 1});
+  const Sent first = send(by, Mode::kAsync, 1h);
+  ASSERT_TRUE(open);
+  std::vector<int> order;
+  for (int i = 0; i < kVeryMany; ++i)
+    by.send({.topic = "orders", .body = "x"}, {}, Mode::kOneway, 1h,
+            [&order, i](const Result<SendReceipt>& sent) {
+              if (sent) order.push_back(i);
+            });
+  EXPECT_TRUE(order.empty());
+  open->reply(0, {}, protocol::SendMessageResponse{.message_id = "0A000002"});
+  network_.run();
+  EXPECT_TRUE(*first && **first);
+  EXPECT_EQ(order.size(), static_cast<std::size_t>(kVeryMany));
+  EXPECT_TRUE(std::ranges::is_sorted(order)) << "each in its turn";
+  open.reset();
+  EXPECT_EQ(by.statistics().in_flight, 0u);
+}
+
+TEST_F(SendingRules, SendsThatWaitForRoomAreForbiddenHoweverManyTheyAre) {
+  start_brokers();
+  std::optional<remoting::Responder> open;
+  a_->answer = b_->answer = [&](const Request& request) {
+    if (request.command.code != request::kSendMessageV2) return request.responder.reply(0);
+    open = request.responder;
+  };
+  bool forbidden = false;
+  ProducerCore& by =
+      producer({.max_in_flight = 1, .check_forbidden = [&](const SendEvent&) -> Result<Ok> {
+                  if (forbidden) return Error{Errc::kRefused, "not today"};
+                  return Ok{};
+                }});
+  int refused = 0;
+  for (int i = 0; i < kVeryMany; ++i)
+    by.send({.topic = "orders", .body = "x"}, {}, Mode::kAsync, 1h,
+            [&](const Result<SendReceipt>& sent) { refused += !sent; });
+  network_.run();
+  ASSERT_TRUE(open);
+  forbidden = true;
+  open->reply(0, {}, protocol::SendMessageResponse{.message_id = "0A000002"});
+  network_.run();
+  EXPECT_EQ(refused, kVeryMany - 1);
+  open.reset();
 }
 
 // ---- What is used again
