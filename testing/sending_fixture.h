@@ -120,9 +120,12 @@ class SendingRules : public LoneClient {
     return start_client(std::move(config));
   }
   ProducerCore& producer(ProducerConfig config = {}) {
+    return transactional({.producer = std::move(config)});
+  }
+  ProducerCore& transactional(TransactionalProducerConfig config) {
     client();
-    config.group = "g" + std::to_string(producers_.size());
-    producers_.push_back(*ProducerCore::start(instance_, {.producer = std::move(config)}));
+    config.producer.group = "g" + std::to_string(producers_.size());
+    producers_.push_back(*ProducerCore::start(instance_, std::move(config)));
     return *producers_.back();
   }
   using Sent = std::shared_ptr<std::optional<Result<SendReceipt>>>;

@@ -21,7 +21,8 @@ namespace client {
 class ProducerCore;
 }
 
-/// Picks the queue for a message: an index below queues.size(). Must not block.
+/// Picks the queue for a message: an index below queues.size(). Must not block. If it throws, the
+/// send fails with kInvalidArgument.
 using QueueSelector =
     std::function<std::size_t(std::span<const MessageQueue> queues, const Message& message)>;
 /// The same key, the same queue, as long as the topic's queues stay: order within the key. The hash
@@ -71,9 +72,10 @@ struct ProducerConfig {
   std::size_t batch_bytes = 32 << 10;
   bool trace = false;  ///< Write each send to the trace topic.
   std::string trace_topic = "RMQ_SYS_TRACE_TOPIC";
-  /// Asked before each attempt; an error refuses the send.
+  /// Asked before each attempt; an error refuses the send, and so does what it throws (kRefused).
   std::function<Result<Ok>(const SendEvent&)> check_forbidden;
   /// Around each attempt. Hooks run on the thread that sends or on an io thread: no blocking there.
+  /// What these throw is written to the log, and the send goes on.
   std::function<void(const SendEvent&)> before_send, after_send;
 };
 
@@ -184,9 +186,11 @@ struct EndTransactionEvent {
 
 struct TransactionalProducerConfig {
   ProducerConfig producer;
-  /// Asked by the broker about messages whose outcome it has not heard. On a worker thread.
+  /// Asked by the broker about messages whose outcome it has not heard. On a worker thread. If it
+  /// throws, the broker hears kUnknown and the exception's text, and asks again later.
   std::function<Outcome(const ReceivedMessage&)> on_check;
-  /// Before a broker is told an outcome. On the thread that found it.
+  /// Before a broker is told an outcome. On the thread that found it. What it throws is written to
+  /// the log.
   std::function<void(const EndTransactionEvent&)> before_end;
 };
 
@@ -199,6 +203,8 @@ struct TransactionReceipt {
 class APOGEE_API TransactionalProducer {
  public:
   using Milliseconds = std::chrono::milliseconds;
+  /// If it throws, the outcome is kUnknown: the broker hears that with the exception's text, and
+  /// asks later.
   using Local = std::function<Outcome(const Message&, const SendReceipt&)>;
   using Callback = std::function<void(Result<TransactionReceipt>)>;
 

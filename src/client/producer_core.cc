@@ -9,6 +9,7 @@
 #include "client/namespaces.h"
 #include "client/recall_handle.h"
 #include "client/send_operation.h"
+#include "client/thrown.h"
 #include "client/validation.h"
 #include "protocol/codes.h"
 #include "protocol/message.h"
@@ -415,10 +416,17 @@ void ProducerCore::send_half(Message message, std::chrono::milliseconds timeout,
 TransactionReceipt ProducerCore::settle(const Message& message, SendReceipt sent,
                                         const Local& local) {
   TransactionReceipt receipt{.sent = std::move(sent)};
-  // Not stored as safely as asked: nobody may rely on it, and the local part does not run.
-  receipt.outcome =
-      receipt.sent.status == SendStatus::kOk ? local(message, receipt.sent) : Outcome::kRollback;
-  end_transaction(receipt.sent, receipt.outcome);
+  std::string remark;
+  if (receipt.sent.status != SendStatus::kOk) {
+    // Not stored as safely as asked: nobody may rely on it, and the local part does not run.
+    receipt.outcome = Outcome::kRollback;
+  } else if (const auto thrown =
+                 thrown_by([&] { receipt.outcome = local(message, receipt.sent); })) {
+    remark = "executeLocalTransactionBranch exception: " + *thrown;
+    instance_->env().log.warn("the local part of a transaction threw: message={} what=\"{}\"",
+                              receipt.sent.message_id, *thrown);
+  }
+  end_transaction(receipt.sent, receipt.outcome, std::move(remark));
   return receipt;
 }
 
@@ -439,7 +447,8 @@ void ProducerCore::send_in_transaction(Message message, Local local,
             });
 }
 
-void ProducerCore::end_transaction(const SendReceipt& receipt, Outcome outcome) {
+void ProducerCore::end_transaction(const SendReceipt& receipt, Outcome outcome,
+                                   std::string remark) {
   const std::string address = instance_->routes().master(receipt.queue.broker);
   const auto where = protocol::parse_offset_message_id(receipt.offset_message_id);
   if (address.empty() || !where)
@@ -453,7 +462,7 @@ void ProducerCore::end_transaction(const SendReceipt& receipt, Outcome outcome) 
   header.from_transaction_check = false;
   header.message_id = receipt.message_id;
   header.transaction_id = receipt.transaction_id;
-  tell(address, std::move(header), outcome);
+  tell(address, std::move(header), outcome, std::move(remark));
   if (trace_)
     trace_->add(
         end_transaction_record({instance_->env().clock.wall_ms(), receipt.region, config_.group},
@@ -473,10 +482,15 @@ void ProducerCore::check_transaction(const std::string& broker, ReceivedMessage 
                               group_);
     return;
   }
-  Outcome outcome;
+  Outcome outcome = Outcome::kUnknown;
+  std::string remark;
   {
     const CallbackScope scope{CallbackScope::Where::kOwnThread};
-    outcome = on_check_(message);
+    if (const auto thrown = thrown_by([&] { outcome = on_check_(message); })) {
+      remark = "checkLocalTransactionState Exception: " + *thrown;
+      instance_->env().log.warn("on_check threw: group={} message={} what=\"{}\"", group_,
+                                message.message_id, *thrown);
+    }
   }
   protocol::EndTransactionRequest header;
   header.topic = wrapped(message.topic, instance_->config().name_space);
@@ -487,21 +501,25 @@ void ProducerCore::check_transaction(const std::string& broker, ReceivedMessage 
   header.message_id = message.message_id;
   header.transaction_id =
       std::string{message.property("__transactionId__").value_or(message.message_id)};
-  tell(broker, std::move(header), outcome);
+  tell(broker, std::move(header), outcome, std::move(remark));
 }
 
 void ProducerCore::tell(const std::string& broker, protocol::EndTransactionRequest header,
-                        Outcome outcome) {
+                        Outcome outcome, std::string remark) {
   header.commit_or_rollback = wire_outcome(outcome);
   if (before_end_) {
     const CallbackScope scope{CallbackScope::Where::kOwnThread};
-    before_end_({.group = config_.group,
-                 .broker_address = broker,
-                 .message_id = *header.message_id,
-                 .outcome = outcome,
-                 .broker_asked = *header.from_transaction_check});
+    const auto thrown = thrown_by([&] {
+      before_end_({.group = config_.group,
+                   .broker_address = broker,
+                   .message_id = *header.message_id,
+                   .outcome = outcome,
+                   .broker_asked = *header.from_transaction_check});
+    });
+    if (thrown)
+      instance_->env().log.warn("before_end threw: group={} what=\"{}\"", group_, *thrown);
   }
-  instance_->oneway(broker, request_code::kEndTransaction, header);
+  instance_->oneway(broker, request_code::kEndTransaction, header, {}, std::move(remark));
 }
 
 // ---- Request and reply

@@ -89,8 +89,10 @@ class ProducerCore final : public ProducerRole, public std::enable_shared_from_t
   friend class SendOperation;
 
   ProducerCore(std::shared_ptr<Instance> instance, TransactionalProducerConfig config);
-  void end_transaction(const SendReceipt& receipt, Outcome outcome);
-  void tell(const std::string& broker, protocol::EndTransactionRequest header, Outcome outcome);
+  /// `remark`: for people, of an outcome that is unknown because a function threw.
+  void end_transaction(const SendReceipt& receipt, Outcome outcome, std::string remark);
+  void tell(const std::string& broker, protocol::EndTransactionRequest header, Outcome outcome,
+            std::string remark);
   /// `set(Outgoing&, wall_ms)` says what is sent. `topic`: as the program knows it.
   template <class Set>
   void launch(const std::string& topic, SendRequest&& request, const Set& set);

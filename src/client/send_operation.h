@@ -65,6 +65,8 @@ class alignas(kCacheLine) SendOperation final {
   void pass_over_brokers_without_a_master();
   void find_broker_again(Ptr self);
   void transmit(Ptr self, Clock::Instant now);
+  Result<Ok> ask_whether_forbidden(const SendEvent& event) const;
+  void tell(const std::function<void(const SendEvent&)>& hook, const SendEvent& event) const;
   void write(Buffer& out, std::int32_t opaque) const;
   void answered(Ptr self, const Result<protocol::CommandView>& answer);
   void read(const protocol::CommandView& answer, Result<SendReceipt>& result);
