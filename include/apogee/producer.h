@@ -69,8 +69,8 @@ struct ProducerConfig {
   std::size_t max_in_flight_bytes = 0;
   /// Messages sent one by one are gathered for up to this long and sent as a batch. 0: off.
   std::chrono::milliseconds batch_delay{0};
-  std::size_t batch_bytes = 32 << 10;
-  bool trace = false;  ///< Write each send to the trace topic.
+  std::size_t batch_bytes = 32 << 10;  ///< Bodies of one batch; a larger message goes alone.
+  bool trace = false;                  ///< Write each send to the trace topic.
   std::string trace_topic = "RMQ_SYS_TRACE_TOPIC";
   /// Asked before each attempt; an error refuses the send, and so does what it throws (kRefused).
   std::function<Result<Ok>(const SendEvent&)> check_forbidden;
@@ -129,8 +129,9 @@ class APOGEE_API Producer {
                                     Milliseconds timeout);
   Result<Ok> send_oneway(const Message& message, const MessageQueue& queue);
 
-  /// All or none, in one request. One topic, one wait_store, no delays; together at most
-  /// max_message_bytes. Encoded inside the call: the span need not outlive it.
+  /// All or none, in one request. One topic, one wait_store, no delays; encoded (each with its
+  /// properties and id) at most max_message_bytes. Encoded inside the call: the span need not
+  /// outlive it.
   Result<SendReceipt> send(std::span<const Message> batch, Milliseconds timeout);
   void send(std::span<const Message> batch, Milliseconds timeout, Callback done);
   Awaitable<SendReceipt> send_async(std::vector<Message> batch, Milliseconds timeout);

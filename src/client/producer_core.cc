@@ -101,8 +101,9 @@ ProducerCore::ProducerCore(std::shared_ptr<Instance> instance, TransactionalProd
         instance_, wrapped(config_.trace_topic, instance_->config().name_space));
   if (config_.batch_delay > 0ms)
     accumulator_ = std::make_unique<Accumulator>(
-        instance_->env().clock,
-        Accumulator::Settings{.delay = config_.batch_delay, .batch_bytes = config_.batch_bytes});
+        instance_->env().clock, Accumulator::Settings{.delay = config_.batch_delay,
+                                                      .batch_bytes = config_.batch_bytes,
+                                                      .encoded_bytes = config_.max_message_bytes});
 }
 
 ProducerCore::~ProducerCore() = default;
@@ -153,8 +154,9 @@ void ProducerCore::send(Message&& message, Target&& target, Mode mode,
   if (target.queue && target.queue->topic != message.topic)
     return refuse({Errc::kInvalidArgument, "message's topic not equal mq's topic"});
   if (accumulator_ && mode != Mode::kOneway && !target.select && Accumulator::fits(message)) {
+    const std::size_t bytes = bytes_in_batch(message, instance_->config().name_space);
     Accumulator::Member member{std::move(message), std::move(done),
-                               instance_->env().clock.now() + timeout};
+                               instance_->env().clock.now() + timeout, bytes};
     if (gather(member, target.queue)) return;
     message = std::move(member.message);  // it goes alone
     done = std::move(member.done);
@@ -194,7 +196,14 @@ void ProducerCore::launch(const std::string& topic, SendRequest&& request, const
   std::int64_t wall_ms = 0;
   std::string wire_topic = wrapped(topic, name_space);
   SendOperationPtr operation = operation_for(wire_topic, now, wall_ms);
-  set(operation->prepare(std::move(wire_topic), std::move(request), now, wall_ms), wall_ms);
+  Outgoing& out = operation->prepare(std::move(wire_topic), std::move(request), now, wall_ms);
+  set(out, wall_ms);
+  if (out.batch) {
+    if (auto checked = check_size(out.made.size(), config_.max_message_bytes); !checked) {
+      SendOperation& refused = *operation;
+      return refused.fail(std::move(operation), std::move(checked.error()));
+    }
+  }
   admit(std::move(operation), now);
 }
 
@@ -363,7 +372,7 @@ std::vector<SendOperationPtr> ProducerCore::waiting_with_room() {
 bool ProducerCore::gather(Accumulator::Member& member, const std::optional<MessageQueue>& queue) {
   auto added = accumulator_->add(std::move(member), queue);
   if (!added) return false;
-  if (added->full) send_gathered(*std::move(added->full));
+  for (auto& batch : added->full) send_gathered(std::move(batch));
   if (added->due)
     instance_->env().clock.run_at(*added->due, [weak = weak_from_this()] {
       const auto self = weak.lock();

@@ -148,6 +148,15 @@ void set_batch(Outgoing& out, Instance& instance, std::span<const Message> batch
   out.message = batch.front();
 }
 
+std::size_t bytes_in_batch(const Message& message, const std::string& name_space) {
+  constexpr std::size_t kNumbers = 22;           // MessageDecoder.encodeMessage's
+  static const std::string kLongestId(56, '0');  // of a machine with an IPv6 address
+  static thread_local Buffer properties;         // its memory is used again
+  properties.clear();
+  append_properties(properties, message, kLongestId, name_space);
+  return kNumbers + message.body.size() + properties.size();
+}
+
 // ---- One send ----------------------------------------------------------------------------------
 
 void SendOperation::fetch() const {

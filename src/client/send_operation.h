@@ -37,6 +37,8 @@ struct Outgoing {
 void set_message(Outgoing& out, Instance& instance, const ProducerConfig& config, Message&& message,
                  std::string_view transaction_group, std::int64_t now);
 void set_batch(Outgoing& out, Instance& instance, std::span<const Message> batch, std::int64_t now);
+/// What a message will take in a batch, at most.
+std::size_t bytes_in_batch(const Message& message, const std::string& name_space);
 
 class alignas(kCacheLine) SendOperation final {
  public:

@@ -124,6 +124,64 @@ TEST_F(SendingRules, SendsThatWaitForRoomAreForbiddenHoweverManyTheyAre) {
   open.reset();
 }
 
+// ---- Batches
+// ------------------------------------------------------------------------------------
+
+TEST_F(SendingRules, ABatchIsAsLargeAsItIsOnceEncoded) {
+  start_brokers();
+  std::size_t bytes = 0;
+  a_->answer = b_->answer = [&](const Request& request) {
+    if (request.command.code == request::kSendBatchMessage) bytes = request.command.body.size();
+    request.responder.reply(0, {}, protocol::SendMessageResponse{.message_id = "0A000002"});
+  };
+  const std::vector<Message> batch(
+      3, {.topic = "orders", .body = "x", .keys = {"o-17"}, .properties = {{"a", "b"}}});
+  const auto send_batch = [&](std::size_t max_bytes) {
+    std::optional<Result<SendReceipt>> sent;
+    producer({.max_message_bytes = max_bytes})
+        .send_batch(batch, {}, Mode::kAsync, 3s,
+                    [&](Result<SendReceipt> result) { sent.emplace(std::move(result)); });
+    network_.run();
+    return *std::move(sent);
+  };
+  ASSERT_TRUE(send_batch(4 << 20));
+  const std::size_t exactly = bytes;
+  EXPECT_TRUE(send_batch(exactly));
+  const auto refused = send_batch(exactly - 1);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Errc::kInvalidArgument);
+  EXPECT_EQ(refused.error().response_code, response::kMessageIllegal);
+  EXPECT_EQ(refused.error().detail,
+            "the message body size over max value, MAX: " + std::to_string(exactly - 1));
+  const auto statistics = producers_.back()->statistics();
+  EXPECT_EQ(statistics.failed, 1u);
+  EXPECT_EQ(statistics.in_flight, 0u);
+  a_->answer = b_->answer = store;
+}
+
+TEST_F(SendingRules, AMessageThatMayGoAloneIsNotRefusedForThoseItIsGatheredWith) {
+  start_brokers();
+  constexpr std::size_t kMax = 1'000;
+  std::vector<std::size_t> sizes;
+  a_->answer = b_->answer = [&](const Request& request) {
+    const std::int32_t code = request.command.code;
+    if (code != request::kSendMessageV2 && code != request::kSendBatchMessage)
+      return request.responder.reply(0);
+    sizes.push_back(request.command.body.size());
+    request.responder.reply(0, {}, protocol::SendMessageResponse{.message_id = "0A000002"});
+  };
+  ProducerCore& by = producer({.max_message_bytes = kMax, .batch_delay = 10ms});
+  int stored = 0;
+  for (const std::size_t bytes : {1u, 1'000u, 400u, 400u, 1u, 999u})
+    by.send({.topic = "orders", .body = std::string(bytes, 'x')}, {}, Mode::kAsync, 3s,
+            [&](const Result<SendReceipt>& sent) { stored += sent.has_value(); });
+  network_.advance(10ms);
+  EXPECT_EQ(stored, 6);
+  EXPECT_LE(*std::ranges::max_element(sizes), kMax);
+  EXPECT_LT(sizes.size(), 6u) << "what fits together goes together";
+  a_->answer = b_->answer = store;
+}
+
 // ---- What is used again
 // ------------------------------------------------------------------------------
 
