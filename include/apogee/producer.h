@@ -136,7 +136,9 @@ class APOGEE_API Producer {
   void send(std::span<const Message> batch, Milliseconds timeout, Callback done);
   Awaitable<SendReceipt> send_async(std::vector<Message> batch, Milliseconds timeout);
 
-  /// Sends a question and waits for the answer another program sends with reply().
+  /// Sends a question and waits for the answer another program sends with reply(). kTimeout with
+  /// RocketMQ's code 10006: the question was stored, but no answer came in time. The answer's
+  /// property ARRIVE_TIME: when it came, Unix time in milliseconds.
   Result<ReceivedMessage> request(const Message& question, Milliseconds timeout);
   void request(Message question, Milliseconds timeout,
                std::function<void(Result<ReceivedMessage>)> done);

@@ -536,19 +536,22 @@ void ProducerCore::tell(const std::string& broker, protocol::EndTransactionReque
 
 void ProducerCore::request(Message question, std::chrono::milliseconds timeout,
                            std::function<void(Result<ReceivedMessage>)> done) {
-  if (auto checked = check_message(question, config_.max_message_bytes); !checked)
-    return Instance::run_callback(done, Result<ReceivedMessage>{checked.error()});
+  Result<Ok> checked = check_message(question, config_.max_message_bytes);
+  if (stopped_ || instance_->ending()) checked = stopped_error();
+  if (!checked) return Instance::run_callback(done, Result<ReceivedMessage>{checked.error()});
   const std::string id = uuid(instance_->env().random);
   question.properties["CORRELATION_ID"] = id;
   question.properties["REPLY_TO_CLIENT"] = instance_->id();
   question.properties["TTL"] = std::to_string(timeout.count());
   const auto deadline = instance_->env().clock.now() + timeout;
-  instance_->expect_reply(id, deadline, std::move(done));
+  instance_->expect_reply(id, question.topic, timeout, std::move(done));
   const std::string topic = wrapped(question.topic, instance_->config().name_space);
   const bool first = instance_->routes().publish(topic) == nullptr;
-  auto send = [self = shared_from_this(), id, timeout, question = std::move(question)]() mutable {
+  auto send = [self = shared_from_this(), id, deadline, question = std::move(question)]() mutable {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+        deadline - self->instance_->env().clock.now());
     self->launch(std::move(question), {.mode = Mode::kAsync,
-                                       .timeout = timeout,
+                                       .timeout = left,
                                        .done = [self, id](const Result<SendReceipt>& sent) {
                                          if (sent)
                                            self->instance_->question_sent(id);
@@ -568,16 +571,18 @@ void ProducerCore::request(Message question, std::chrono::milliseconds timeout,
 
 void ProducerCore::reply(const ReceivedMessage& question, std::string body,
                          std::chrono::milliseconds timeout, Done done) {
+  const auto refuse = [&](Error error) { Instance::run_callback(done, refused(std::move(error))); };
+  if (stopped_ || instance_->ending()) return refuse(stopped_error());
   const auto cluster = question.property("CLUSTER");
   if (!cluster)
-    return Instance::run_callback(
-        done, Result<SendReceipt>{Error{
-                  Errc::kInvalidArgument,
-                  "create reply message fail, requestMessage error, property[CLUSTER] is null.",
-                  10'007}});
+    return refuse({Errc::kInvalidArgument,
+                   "create reply message fail, requestMessage error, property[CLUSTER] is null.",
+                   10'007});
   Message answer;
   answer.topic = protocol::reply_topic(*cluster);
   answer.body = std::move(body);
+  if (auto checked = check_message(answer, config_.max_message_bytes); !checked)
+    return refuse(checked.error());
   answer.properties["MSG_TYPE"] = "reply";
   for (const char* name : {"CORRELATION_ID", "REPLY_TO_CLIENT", "TTL"})
     if (const auto value = question.property(name)) answer.properties[name] = *value;
