@@ -435,7 +435,7 @@ TransactionReceipt ProducerCore::settle(const Message& message, SendReceipt sent
     instance_->env().log.warn("the local part of a transaction threw: message={} what=\"{}\"",
                               receipt.sent.message_id, *thrown);
   }
-  end_transaction(receipt.sent, receipt.outcome, std::move(remark));
+  end_transaction(message, receipt, std::move(remark));
   return receipt;
 }
 
@@ -456,31 +456,28 @@ void ProducerCore::send_in_transaction(Message message, Local local,
             });
 }
 
-void ProducerCore::end_transaction(const SendReceipt& receipt, Outcome outcome,
+void ProducerCore::end_transaction(const Message& message, const TransactionReceipt& receipt,
                                    std::string remark) {
-  const std::string address = instance_->routes().master(receipt.queue.broker);
-  const auto where = protocol::parse_offset_message_id(receipt.offset_message_id);
+  const SendReceipt& sent = receipt.sent;
+  const std::string address = instance_->routes().master(sent.queue.broker);
+  const auto where = protocol::parse_offset_message_id(sent.offset_message_id);
   if (address.empty() || !where)
     return instance_->env().log.warn(
-        "outcome of a transaction not told, the broker will ask: message={}", receipt.message_id);
+        "outcome of a transaction not told, the broker will ask: message={}", sent.message_id);
   protocol::EndTransactionRequest header;
-  header.topic = wrapped(receipt.queue.topic, instance_->config().name_space);
-  header.producer_group = group_;
-  header.tran_state_table_offset = receipt.queue_offset;
+  header.topic = wrapped(sent.queue.topic, instance_->config().name_space);
+  header.tran_state_table_offset = sent.queue_offset;
   header.commit_log_offset = where->physical_offset;
   header.from_transaction_check = false;
-  header.message_id = receipt.message_id;
-  header.transaction_id = receipt.transaction_id;
-  tell(address, std::move(header), outcome, std::move(remark));
-  if (trace_)
-    trace_->add(
-        end_transaction_record({instance_->env().clock.wall_ms(), receipt.region, config_.group},
-                               {.topic = receipt.queue.topic,
-                                .message_id = receipt.message_id,
-                                .offset_message_id = receipt.offset_message_id,
-                                .store_host = address,
-                                .type = TraceType::kCommit},
-                               receipt.transaction_id, name_of_outcome(outcome), false));
+  header.message_id = sent.message_id;
+  header.transaction_id = sent.transaction_id;
+  tell({.broker = address,
+        .header = std::move(header),
+        .outcome = receipt.outcome,
+        .remark = std::move(remark),
+        .message = {.topic = message.topic, .tag = message.tag, .keys = message.keys},
+        .region = sent.region,
+        .traced = sent.trace_on});
 }
 
 void ProducerCore::check_transaction(const std::string& broker, ReceivedMessage message,
@@ -503,32 +500,52 @@ void ProducerCore::check_transaction(const std::string& broker, ReceivedMessage 
   }
   protocol::EndTransactionRequest header;
   header.topic = wrapped(message.topic, instance_->config().name_space);
-  header.producer_group = group_;
   header.tran_state_table_offset = tran_state_table_offset;
   header.commit_log_offset = commit_log_offset;
   header.from_transaction_check = true;
   header.message_id = message.message_id;
   header.transaction_id =
       std::string{message.property("__transactionId__").value_or(message.message_id)};
-  tell(broker, std::move(header), outcome, std::move(remark));
+  namespace property = protocol::property;
+  tell({.broker = broker,
+        .header = std::move(header),
+        .outcome = outcome,
+        .remark = std::move(remark),
+        .message = {.topic = message.topic, .tag = message.tag, .keys = message.keys},
+        .region = std::string{message.property(property::kRegion).value_or("DefaultRegion")},
+        .traced = message.property(property::kTraceOn) != "false"});
 }
 
-void ProducerCore::tell(const std::string& broker, protocol::EndTransactionRequest header,
-                        Outcome outcome, std::string remark) {
-  header.commit_or_rollback = wire_outcome(outcome);
+void ProducerCore::tell(TransactionEnd end) {
+  end.header.producer_group = group_;
+  end.header.commit_or_rollback = wire_outcome(end.outcome);
   if (before_end_) {
     const CallbackScope scope{CallbackScope::Where::kOwnThread};
     const auto thrown = thrown_by([&] {
       before_end_({.group = config_.group,
-                   .broker_address = broker,
-                   .message_id = *header.message_id,
-                   .outcome = outcome,
-                   .broker_asked = *header.from_transaction_check});
+                   .broker_address = end.broker,
+                   .message_id = *end.header.message_id,
+                   .outcome = end.outcome,
+                   .broker_asked = *end.header.from_transaction_check});
     });
     if (thrown)
       instance_->env().log.warn("before_end threw: group={} what=\"{}\"", group_, *thrown);
   }
-  instance_->oneway(broker, request_code::kEndTransaction, header, {}, std::move(remark));
+  instance_->oneway(end.broker, request_code::kEndTransaction, end.header, {}, end.remark);
+  trace(end);
+}
+
+/// As EndTransactionTraceHookImpl, but for what the broker wants no trace of.
+void ProducerCore::trace(const TransactionEnd& end) {
+  if (!trace_ || !end.traced || end.message.topic == config_.trace_topic) return;
+  TracedMessage message = end.message;
+  message.message_id = *end.header.message_id;
+  message.store_host = end.broker;
+  message.type = TraceType::kCommit;
+  trace_->add(end_transaction_record({instance_->env().clock.wall_ms(), end.region, config_.group},
+                                     message, *end.header.transaction_id,
+                                     name_of_outcome(end.outcome),
+                                     *end.header.from_transaction_check));
 }
 
 // ---- Request and reply

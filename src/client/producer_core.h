@@ -89,10 +89,20 @@ class ProducerCore final : public ProducerRole, public std::enable_shared_from_t
   friend class SendOperation;
 
   ProducerCore(std::shared_ptr<Instance> instance, TransactionalProducerConfig config);
-  /// `remark`: for people, of an outcome that is unknown because a function threw.
-  void end_transaction(const SendReceipt& receipt, Outcome outcome, std::string remark);
-  void tell(const std::string& broker, protocol::EndTransactionRequest header, Outcome outcome,
-            std::string remark);
+  /// The end of a transaction, as a broker is told it.
+  struct TransactionEnd {
+    std::string broker;  // its address
+    protocol::EndTransactionRequest header;
+    Outcome outcome;
+    std::string remark;  // for people: a function threw
+    TracedMessage message;
+    std::string region;
+    bool traced;
+  };
+  void end_transaction(const Message& message, const TransactionReceipt& receipt,
+                       std::string remark);
+  void tell(TransactionEnd end);
+  void trace(const TransactionEnd& end);
   /// `set(Outgoing&, wall_ms)` says what is sent. `topic`: as the program knows it.
   template <class Set>
   void launch(const std::string& topic, SendRequest&& request, const Set& set);

@@ -456,6 +456,7 @@ void SendOperation::read(const protocol::CommandView& answer, Result<SendReceipt
       receipt.transaction_id = *header->transaction_id;
     if (header->recall_handle) receipt.recall_handle = *header->recall_handle;
   }
+  receipt.trace_on = !header || header->trace_on != "false";
   receipt.region = header && !header->region.empty() ? header->region : "DefaultRegion";
   receipt.message_id = header && out_.batch && header->batch_unique_id
                            ? *header->batch_unique_id
@@ -508,10 +509,11 @@ void SendOperation::answered(Ptr self, const Result<protocol::CommandView>& answ
   go_on(std::move(result.error()));
 }
 
-/// As SendMessageTraceHookImpl: what a broker has stored, and nothing of the trace itself.
+/// As SendMessageTraceHookImpl: what a broker has stored, unless it wants no trace of that, and
+/// nothing of the trace itself.
 void SendOperation::trace(std::chrono::milliseconds took, const SendReceipt& receipt) {
   const ProducerConfig& config = producer_->config_;
-  if (out_.message.topic == config.trace_topic) return;
+  if (!receipt.trace_on || out_.message.topic == config.trace_topic) return;
   const bool half = (out_.sys_flag & protocol::sys_flag::kPrepared) != 0;
   const bool delayed = out_.message.deliver.kind != Delivery::Kind::kNow;
   producer_->trace_->add(publish_record(

@@ -7,7 +7,7 @@
 #include "protocol/message.h"
 #include "testing/sending_fixture.h"
 
-/// What a broker is told of transactions, and what becomes of functions that throw.
+/// What a broker is told of transactions, what becomes of functions that throw, and what is traced.
 namespace apogee::client {
 namespace {
 
@@ -25,7 +25,9 @@ class Transactions : public SendingRules {
       broker_ = request.peer();
       if (request.command.code == request::kEndTransaction) return keep_end(request);
       if (request.command.code != request::kSendMessageV2) return request.responder.reply(0);
-      request.responder.reply(0, {}, protocol::SendMessageResponse{.message_id = kPlace});
+      if (request.command.find("b") == "RMQ_SYS_TRACE_TOPIC") keep_traces(request.command.body);
+      request.responder.reply(
+          0, {}, protocol::SendMessageResponse{.message_id = kPlace, .trace_on = trace_on_});
     };
   }
   ~Transactions() override {
@@ -43,6 +45,13 @@ class Transactions : public SendingRules {
     const auto header = protocol::read_header<protocol::EndTransactionRequest>(request.command);
     ends_.push_back({header->commit_or_rollback, header->from_transaction_check.value_or(false),
                      std::string{request.command.remark.value_or("")}});
+  }
+
+  /// One line for each record, its fields apart.
+  void keep_traces(Bytes records) {
+    traces_ += as_text(records);
+    std::ranges::replace(traces_, '\x01', '|');
+    std::ranges::replace(traces_, '\x02', '\n');
   }
 
   using Transacted = std::shared_ptr<std::optional<Result<TransactionReceipt>>>;
@@ -81,6 +90,8 @@ class Transactions : public SendingRules {
 
   remoting::PeerPtr broker_;
   std::vector<End> ends_;
+  std::string_view trace_on_ = "true";
+  std::string traces_;
 };
 
 TEST_F(Transactions, ALocalPartThatThrowsLeavesTheOutcomeToTheBrokersQuestion) {
@@ -165,6 +176,47 @@ TEST_F(Transactions, AForbiddingHookAndASelectorThatThrowRefuseTheSend) {
   EXPECT_THAT(chosen->error().detail, HasSubstr("select message queue threw exception."));
   EXPECT_THAT(chosen->error().detail, HasSubstr("no queue is good enough"));
   EXPECT_EQ(a_->sends() + b_->sends(), 0);
+}
+
+// ---- Traces
+// -------------------------------------------------------------------------------------
+
+TEST_F(Transactions, TracesOfTheirEndsNameTagsAndKeysAlsoAfterAQuestion) {
+  ProducerCore& by =
+      transactional({.producer = {.trace = true},
+                     .on_check = [](const ReceivedMessage&) { return Outcome::kCommit; }});
+  const Transacted sent =
+      send_transaction(by, [](const Message&, const SendReceipt&) { return Outcome::kUnknown; });
+  ASSERT_TRUE(*sent && **sent);
+  ask_about(by, "MSG_REGION\x01north\x02");
+  const std::string now = std::to_string(clock_.wall_ms());
+  network_.advance(5s);
+  const std::string broker = brokers_.at((**sent)->sent.queue.broker);
+  EXPECT_THAT(traces_, HasSubstr("EndTransaction|" + now + "|DefaultRegion|g0|orders|" +
+                                 (**sent)->sent.message_id + "|paid|o-17|" + broker +
+                                 "|2|null|UNKNOW|false\n"));
+  EXPECT_THAT(traces_, HasSubstr("EndTransaction|" + now + "|north|g0|orders|0A01|paid|o-17|" +
+                                 broker + "|2|0A01|COMMIT_MESSAGE|true\n"));
+}
+
+TEST_F(Transactions, NothingIsTracedThatTheBrokerWantsNoTraceOf) {
+  ProducerCore& by =
+      transactional({.producer = {.trace = true},
+                     .on_check = [](const ReceivedMessage&) { return Outcome::kCommit; }});
+  const auto commits = [](const Message&, const SendReceipt&) { return Outcome::kCommit; };
+  const auto all_three = [&](const std::string& more_properties) {
+    EXPECT_TRUE(*send(by, Mode::kAsync));
+    EXPECT_TRUE(*send_transaction(by, commits));
+    ask_about(by, more_properties);
+    network_.advance(5s);
+    return std::ranges::count(std::exchange(traces_, {}), '\n');
+  };
+  trace_on_ = "false";
+  EXPECT_EQ(all_three("TRACE_ON\x01"
+                      "false\x02"),
+            0);
+  trace_on_ = "true";
+  EXPECT_EQ(all_three("TRACE_ON\x01true\x02"), 4) << "two messages, two ends";
 }
 
 }  // namespace
