@@ -621,7 +621,8 @@ void ProducerCore::queues(const std::string& topic, std::chrono::milliseconds ti
                            });
 }
 
-/// One cheap question to each broker that is being avoided; an answer lets it back.
+/// One cheap question to each broker that is being avoided; one that answers is preferred to those
+/// that do not.
 void ProducerCore::probe_slow_brokers() {
   const auto all = topics();
   for (const std::string& broker : faults_.due_for_probe(kDetectInterval)) {
@@ -636,8 +637,7 @@ void ProducerCore::probe_slow_brokers() {
         protocol::QueueRequest{.topic = all.front(), .queue_id = 0}, {}, kDetectTimeout,
         [weak = weak_from_this(), broker](const Result<remoting::OwnedCommand>& answer) {
           const auto self = weak.lock();
-          if (self && answer && !self->faults_.reachable(broker))
-            self->faults_.update(broker, 0ms, false, true);
+          if (self && answer) self->faults_.answered_a_probe(broker);
         });
   }
 }
