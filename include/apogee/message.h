@@ -72,6 +72,7 @@ struct SendReceipt {
   std::string transaction_id;     ///< Transactions only.
   std::string recall_handle;      ///< Timer messages only: for Producer::recall().
   std::string region;
+  bool trace_on = true;  ///< false: the broker wants no trace of it.
 };
 
 /// A message that was received. Owns its bytes.

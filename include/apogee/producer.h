@@ -21,7 +21,8 @@ namespace client {
 class ProducerCore;
 }
 
-/// Picks the queue for a message: an index below queues.size(). Must not block.
+/// Picks the queue for a message: an index below queues.size(). Must not block. If it throws, the
+/// send fails with kInvalidArgument.
 using QueueSelector =
     std::function<std::size_t(std::span<const MessageQueue> queues, const Message& message)>;
 /// The same key, the same queue, as long as the topic's queues stay: order within the key. The hash
@@ -68,12 +69,13 @@ struct ProducerConfig {
   std::size_t max_in_flight_bytes = 0;
   /// Messages sent one by one are gathered for up to this long and sent as a batch. 0: off.
   std::chrono::milliseconds batch_delay{0};
-  std::size_t batch_bytes = 32 << 10;
-  bool trace = false;  ///< Write each send to the trace topic.
+  std::size_t batch_bytes = 32 << 10;  ///< Bodies of one batch; a larger message goes alone.
+  bool trace = false;                  ///< Write each send to the trace topic.
   std::string trace_topic = "RMQ_SYS_TRACE_TOPIC";
-  /// Asked before each attempt; an error refuses the send.
+  /// Asked before each attempt; an error refuses the send, and so does what it throws (kRefused).
   std::function<Result<Ok>(const SendEvent&)> check_forbidden;
   /// Around each attempt. Hooks run on the thread that sends or on an io thread: no blocking there.
+  /// What these throw is written to the log, and the send goes on.
   std::function<void(const SendEvent&)> before_send, after_send;
 };
 
@@ -127,13 +129,16 @@ class APOGEE_API Producer {
                                     Milliseconds timeout);
   Result<Ok> send_oneway(const Message& message, const MessageQueue& queue);
 
-  /// All or none, in one request. One topic, one wait_store, no delays; together at most
-  /// max_message_bytes. Encoded inside the call: the span need not outlive it.
+  /// All or none, in one request. One topic, one wait_store, no delays; encoded (each with its
+  /// properties and id) at most max_message_bytes. Encoded inside the call: the span need not
+  /// outlive it.
   Result<SendReceipt> send(std::span<const Message> batch, Milliseconds timeout);
   void send(std::span<const Message> batch, Milliseconds timeout, Callback done);
   Awaitable<SendReceipt> send_async(std::vector<Message> batch, Milliseconds timeout);
 
-  /// Sends a question and waits for the answer another program sends with reply().
+  /// Sends a question and waits for the answer another program sends with reply(). kTimeout with
+  /// RocketMQ's code 10006: the question was stored, but no answer came in time. The answer's
+  /// property ARRIVE_TIME: when it came, Unix time in milliseconds.
   Result<ReceivedMessage> request(const Message& question, Milliseconds timeout);
   void request(Message question, Milliseconds timeout,
                std::function<void(Result<ReceivedMessage>)> done);
@@ -184,9 +189,11 @@ struct EndTransactionEvent {
 
 struct TransactionalProducerConfig {
   ProducerConfig producer;
-  /// Asked by the broker about messages whose outcome it has not heard. On a worker thread.
+  /// Asked by the broker about messages whose outcome it has not heard. On a worker thread. If it
+  /// throws, the broker hears kUnknown and the exception's text, and asks again later.
   std::function<Outcome(const ReceivedMessage&)> on_check;
-  /// Before a broker is told an outcome. On the thread that found it.
+  /// Before a broker is told an outcome. On the thread that found it. What it throws is written to
+  /// the log.
   std::function<void(const EndTransactionEvent&)> before_end;
 };
 
@@ -199,6 +206,8 @@ struct TransactionReceipt {
 class APOGEE_API TransactionalProducer {
  public:
   using Milliseconds = std::chrono::milliseconds;
+  /// If it throws, the outcome is kUnknown: the broker hears that with the exception's text, and
+  /// asks later.
   using Local = std::function<Outcome(const Message&, const SendReceipt&)>;
   using Callback = std::function<void(Result<TransactionReceipt>)>;
 

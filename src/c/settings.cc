@@ -223,7 +223,7 @@ std::vector<OptionView> settings_of(ProducerConfig& c) {
       setting("max_in_flight", c.max_in_flight, "sends under way at once; 0: any number"),
       setting("max_in_flight_bytes", c.max_in_flight_bytes, "their bodies; 0: any size"),
       setting("batch_delay", c.batch_delay, "gather messages for so long; 0: off"),
-      setting("batch_bytes", c.batch_bytes, "largest batch gathered"),
+      setting("batch_bytes", c.batch_bytes, "bodies of one batch; a larger message goes alone"),
       setting("trace", c.trace, "write each send to the trace topic"),
       setting("trace_topic", c.trace_topic, "its name"),
   };

@@ -1,5 +1,7 @@
 #include "client/accumulator.h"
 
+#include <utility>
+
 #include "protocol/names.h"
 
 namespace apogee::client {
@@ -21,15 +23,18 @@ bool Accumulator::fits(const Message& message) {
 
 Result<Accumulator::Added> Accumulator::add(Member&& member,
                                             const std::optional<MessageQueue>& queue) {
-  const std::size_t size = member.message.body.size();
+  const std::size_t size = member.message.body.size(), encoded = member.encoded_bytes;
   const auto now = clock_.now();
   std::lock_guard lock{mutex_};
   if (stopped_) return Error{Errc::kStopped, "nothing is gathered any more"};
   if (bytes_ + size > settings_.total_bytes)
     return Error{Errc::kBusy, "too much waits to be sent in batches"};
   Key key{member.message.topic, queue, member.message.wait_store, member.message.tag};
-  const auto [at, first] = open_.try_emplace(std::move(key));
+  const auto at = open_.try_emplace(std::move(key)).first;
   Open& open = at->second;
+  Added added;
+  if (!open.batch.members.empty() && !holds(open, size, encoded)) added.full.push_back(empty(open));
+  const bool first = open.batch.members.empty();
   const Clock::Instant before = first ? Clock::Instant::max() : open.due;
   if (first) {
     open.batch.queue = queue;
@@ -39,16 +44,29 @@ Result<Accumulator::Added> Accumulator::add(Member&& member,
   open.due = std::min(open.due, now + (member.deadline - now) / 2);
   open.batch.members.push_back(std::move(member));
   open.bytes += size;
+  open.encoded_bytes += encoded;
   bytes_ += size;
-  Added added;
-  if (open.due < before) added.due = open.due;
-  if (open.bytes > settings_.batch_bytes) added = {.full = take(at), .due = std::nullopt};
+  if (!holds(open, 1, 1))
+    added.full.push_back(take(at));
+  else if (open.due < before)
+    added.due = open.due;
   return added;
 }
 
+/// With so much more.
+bool Accumulator::holds(const Open& open, std::size_t bytes, std::size_t encoded_bytes) const {
+  return open.bytes + bytes <= settings_.batch_bytes &&
+         open.encoded_bytes + encoded_bytes <= settings_.encoded_bytes;
+}
+
+Accumulator::Batch Accumulator::empty(Open& open) {
+  bytes_ -= open.bytes;
+  open.bytes = open.encoded_bytes = 0;
+  return std::exchange(open.batch, {});
+}
+
 Accumulator::Batch Accumulator::take(std::map<Key, Open>::iterator at) {
-  Batch batch = std::move(at->second.batch);
-  bytes_ -= at->second.bytes;
+  Batch batch = empty(at->second);
   open_.erase(at);
   return batch;
 }

@@ -22,9 +22,11 @@ class Accumulator {
  public:
   using Done = std::function<void(Result<SendReceipt>)>;
   struct Settings {
-    Clock::Duration delay{10ms};         ///< Oldest message of a batch; 1 ms .. 30 s.
-    std::size_t batch_bytes = 32 << 10;  ///< Bodies; the batch that passes it goes; 1 B .. 2 MiB.
-    std::size_t total_bytes = 32 << 20;  ///< Of all that waits; beyond it messages go alone.
+    Clock::Duration delay{10ms};  ///< Oldest message of a batch; 1 ms .. 30 s.
+    std::size_t batch_bytes =
+        32 << 10;  ///< Bodies of a batch; a larger one goes alone; 1 B .. 2 MiB.
+    std::size_t encoded_bytes = 4 << 20;  ///< Of a batch, as it is sent.
+    std::size_t total_bytes = 32 << 20;   ///< Of all that waits; beyond it messages go alone.
   };
   /// Java's texts.
   static Result<Ok> check(const Settings& settings);
@@ -33,13 +35,14 @@ class Accumulator {
     Message message;
     Done done;
     Clock::Instant deadline;
+    std::size_t encoded_bytes = 0;  ///< In a batch, at most.
   };
   struct Batch {
     std::optional<MessageQueue> queue;  ///< Where all of them were sent to; empty: anywhere.
     std::vector<Member> members;        ///< In the order they came; never empty.
   };
   struct Added {
-    std::optional<Batch> full;  ///< To be sent now.
+    std::vector<Batch> full;  ///< To be sent now, in this order.
     /// When due() will have something, if that is sooner than was said before.
     std::optional<Clock::Instant> due;
   };
@@ -48,7 +51,9 @@ class Accumulator {
 
   /// Delayed messages and retries go alone.
   static bool fits(const Message& message);
-  /// kBusy: too much waits, kStopped: all was taken. Send it alone; `member` is untouched then.
+  /// What is gathered goes first where the two together would be too much: no message is refused
+  /// for its neighbours. kBusy: too much waits, kStopped: all was taken. Send it alone; `member` is
+  /// untouched then.
   Result<Added> add(Member&& member, const std::optional<MessageQueue>& queue = {});
   /// Batches whose oldest message has waited for `delay`, or that hold one whose deadline is near.
   std::vector<Batch> due();
@@ -59,9 +64,11 @@ class Accumulator {
   using Key = std::tuple<std::string, std::optional<MessageQueue>, bool, std::string>;
   struct Open {
     Batch batch;
-    std::size_t bytes = 0;
+    std::size_t bytes = 0, encoded_bytes = 0;
     Clock::Instant due;
   };
+  bool holds(const Open& open, std::size_t bytes, std::size_t encoded_bytes) const;
+  Batch empty(Open& open);                       // mutex_ is held
   Batch take(std::map<Key, Open>::iterator at);  // mutex_ is held
 
   Clock& clock_;

@@ -9,7 +9,8 @@ namespace {
 
 struct AccumulatorTest : ::testing::Test {
   testing::ManualClock clock;
-  Accumulator accumulator{clock, {.delay = 10ms, .batch_bytes = 100, .total_bytes = 1'000}};
+  Accumulator accumulator{
+      clock, {.delay = 10ms, .batch_bytes = 100, .encoded_bytes = 1'000, .total_bytes = 1'000}};
 
   Accumulator::Member member(std::size_t bytes, const std::string& topic = "orders",
                              const std::string& tag = "") {
@@ -17,7 +18,7 @@ struct AccumulatorTest : ::testing::Test {
     message.topic = topic;
     message.tag = tag;
     message.body = std::string(bytes, 'x');
-    return {message, [](auto) {}, clock.now() + 3s};
+    return {message, [](auto) {}, clock.now() + 3s, bytes + 100};
   }
 };
 
@@ -35,11 +36,37 @@ TEST_F(AccumulatorTest, GathersMessagesUntilTheirTimeHasCome) {
 }
 
 TEST_F(AccumulatorTest, GivesABatchOutOnceItIsFull) {
-  EXPECT_FALSE(accumulator.add(member(100))->full);
+  EXPECT_TRUE(accumulator.add(member(99))->full.empty());
   auto added = accumulator.add(member(1));
-  ASSERT_TRUE(added->full);
-  EXPECT_EQ(added->full->members.size(), 2U);
+  ASSERT_EQ(added->full.size(), 1U);
+  EXPECT_EQ(added->full[0].members.size(), 2U);
+  EXPECT_FALSE(added->due);
   EXPECT_TRUE(accumulator.take_all().empty());
+}
+
+TEST_F(AccumulatorTest, GivesOutWhatIsGatheredRatherThanAddTooMuch) {
+  ASSERT_TRUE(accumulator.add(member(60)));
+  clock.advance(1ms);
+  const auto joined_not = accumulator.add(member(41));
+  ASSERT_EQ(joined_not->full.size(), 1U);
+  EXPECT_EQ(joined_not->full[0].members[0].message.body.size(), 60U);
+  EXPECT_EQ(joined_not->due, clock.now() + 10ms) << "it has begun a batch of its own";
+  EXPECT_EQ(accumulator.waiting_bytes(), 41U);
+
+  const auto large = accumulator.add(member(101));
+  ASSERT_EQ(large->full.size(), 2U) << "what is too large goes alone, behind what was first";
+  EXPECT_EQ(large->full[0].members[0].message.body.size(), 41U);
+  EXPECT_EQ(large->full[1].members.size(), 1U);
+  EXPECT_FALSE(large->due);
+  EXPECT_EQ(accumulator.waiting_bytes(), 0U);
+}
+
+TEST_F(AccumulatorTest, GivesOutWhatWouldBeTooMuchOnceEncoded) {
+  for (int i = 0; i < 9; ++i) EXPECT_TRUE(accumulator.add(member(1))->full.empty());
+  const auto added = accumulator.add(member(1));  // of 101 bytes each
+  ASSERT_EQ(added->full.size(), 1U);
+  EXPECT_EQ(added->full[0].members.size(), 9U);
+  EXPECT_EQ(accumulator.waiting_bytes(), 1U);
 }
 
 TEST_F(AccumulatorTest, DoesNotMixTopicsTagsQueuesOrWaits) {
@@ -59,12 +86,12 @@ TEST_F(AccumulatorTest, DoesNotMixTopicsTagsQueuesOrWaits) {
 }
 
 TEST_F(AccumulatorTest, TakesNoMoreThanItsBoundAndGivesTheRoomBack) {
-  for (int i = 0; i < 10; ++i) ASSERT_TRUE(accumulator.add(member(100, "t" + std::to_string(i))));
-  auto refused = member(1);
+  for (int i = 0; i < 10; ++i) ASSERT_TRUE(accumulator.add(member(99, "t" + std::to_string(i))));
+  auto refused = member(11);
   auto added = accumulator.add(std::move(refused));
   ASSERT_FALSE(added);
   EXPECT_EQ(added.error().code, Errc::kBusy);
-  EXPECT_EQ(refused.message.body, "x");  // NOLINT: untouched, as promised
+  EXPECT_EQ(refused.message.body.size(), 11U);  // NOLINT: untouched, as promised
   clock.advance(10ms);
   EXPECT_EQ(accumulator.due().size(), 10U);
   EXPECT_TRUE(accumulator.add(member(1)));

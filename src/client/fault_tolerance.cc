@@ -38,6 +38,11 @@ void FaultTolerance::update(const std::string& broker, std::chrono::milliseconds
   item.reachable = reachable;
 }
 
+void FaultTolerance::answered_a_probe(const std::string& broker) {
+  std::lock_guard lock{mutex_};
+  if (const auto found = items_.find(broker); found != items_.end()) found->second.reachable = true;
+}
+
 bool FaultTolerance::available(const std::string& broker) const {
   std::lock_guard lock{mutex_};
   const auto found = items_.find(broker);

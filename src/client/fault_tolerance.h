@@ -28,6 +28,9 @@ class FaultTolerance {
   /// One send to `broker` took `latency`. `isolate`: it failed, and counts as 10 s.
   void update(const std::string& broker, std::chrono::milliseconds latency, bool isolate,
               bool reachable);
+  /// A probe was answered. How long it is left alone does not change: who has failed may do so
+  /// again under load.
+  void answered_a_probe(const std::string& broker);
   bool available(const std::string& broker) const;  ///< Not slow of late; unknown: yes.
   bool reachable(const std::string& broker) const;
   bool enabled() const { return settings_.avoid_slow_brokers; }

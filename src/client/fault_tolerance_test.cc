@@ -80,6 +80,21 @@ TEST_F(FaultToleranceTest, KeepsNoTableWhileOff) {
   EXPECT_TRUE(off.due_for_probe(2s).empty());
 }
 
+TEST_F(FaultToleranceTest, ABrokerThatAnswersAProbeIsReachableButLeftAloneForItsTime) {
+  on.update("a", 1ms, true, false);
+  on.answered_a_probe("a");
+  EXPECT_TRUE(on.reachable("a"));
+  EXPECT_FALSE(on.available("a"));
+  for (int i = 0; i < 6; ++i) EXPECT_EQ(on.choose(queues, at, "").broker, "b");
+  on.update("b", 1ms, true, false);
+  for (int i = 0; i < 6; ++i) EXPECT_EQ(on.choose(queues, at, "").broker, "a");
+  clock.advance(10s);
+  EXPECT_TRUE(on.available("a"));
+  on.answered_a_probe("c");
+  on.forget("a");
+  EXPECT_TRUE(on.reachable("c"));
+}
+
 TEST_F(FaultToleranceTest, ProbesEachBrokerOnceAnInterval) {
   on.update("a", 1ms, true, false);
   EXPECT_EQ(on.due_for_probe(2s), (std::vector<std::string>{"a"}));

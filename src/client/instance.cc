@@ -131,7 +131,6 @@ void Instance::begin() {
   every(env_.workers, 10s, 120s, &Instance::fetch_name_servers);
   every(env_.workers, 10ms, config_.poll_name_server_interval, &Instance::update_routes);
   every(env_.workers, 1s, config_.heartbeat_broker_interval, &Instance::heartbeat_to_all);
-  every(on_clock_thread_, 1s, 1s, &Instance::expire_replies);
   tasks_.push_back(std::make_unique<Periodic>(env_.clock, env_.workers, 10s,
                                               config_.persist_consumer_offset_interval,
                                               [weak = weak_from_this()] {
@@ -191,7 +190,10 @@ void Instance::teardown() {
     consumers.swap(consumers_);
     unanswered.swap(replies_);
   }
-  for (auto& [id, expected] : unanswered) run_callback(expected.done, gone());
+  for (auto& [id, expected] : unanswered) {
+    env_.clock.cancel(expected.timer);
+    run_callback(expected.done, gone());
+  }
   id_.give_back();
 }
 
@@ -711,10 +713,13 @@ void Instance::heartbeat_answered(const BrokerAddress& from, std::int32_t finger
 // ---- Replies
 // -------------------------------------------------------------------------------------
 
-void Instance::expect_reply(const std::string& correlation_id, Clock::Instant deadline,
-                            Replied done) {
+void Instance::expect_reply(const std::string& correlation_id, const std::string& topic,
+                            std::chrono::milliseconds timeout, Replied done) {
   std::lock_guard lock{mutex_};
-  replies_[correlation_id] = {deadline, false, std::move(done)};
+  const auto timer = env_.clock.run_after(timeout, [weak = weak_from_this(), correlation_id] {
+    if (const auto self = weak.lock()) self->reply_is_late(correlation_id);
+  });
+  replies_[correlation_id] = {topic, timeout, timer, false, std::move(done)};
 }
 
 void Instance::question_sent(const std::string& correlation_id) {
@@ -724,39 +729,40 @@ void Instance::question_sent(const std::string& correlation_id) {
 }
 
 void Instance::question_failed(const std::string& correlation_id, const Error& error) {
-  Replied done;
+  const auto expected = no_longer_expected(correlation_id);
+  if (!expected) return;
+  Error told = error;
+  told.detail = "send request message to <" + expected->topic + "> fail: " + error.detail;
+  run_callback(expected->done, Result<ReceivedMessage>{std::move(told)});
+}
+
+/// None: somebody else has ended it.
+std::optional<Instance::Expected> Instance::no_longer_expected(const std::string& correlation_id) {
+  std::optional<Expected> expected;
   {
     std::lock_guard lock{mutex_};
     const auto found = replies_.find(correlation_id);
-    if (found == replies_.end()) return;
-    done = std::move(found->second.done);
+    if (found == replies_.end()) return std::nullopt;
+    expected = std::move(found->second);
     replies_.erase(found);
   }
-  run_callback(done, Result<ReceivedMessage>{error});
+  env_.clock.cancel(expected->timer);
+  return expected;
 }
 
-void Instance::expire_replies() {
-  std::vector<std::pair<Replied, bool>> late;
-  const auto now = env_.clock.now();
-  {
-    std::lock_guard lock{mutex_};
-    for (auto at = replies_.begin(); at != replies_.end();) {
-      if (at->second.deadline > now) {
-        ++at;
-        continue;
-      }
-      late.emplace_back(std::move(at->second.done), at->second.sent);
-      at = replies_.erase(at);
-    }
+void Instance::reply_is_late(const std::string& correlation_id) {
+  const auto expected = no_longer_expected(correlation_id);
+  if (!expected) return;
+  Error error{.code = Errc::kTimeout,
+              .detail = "send request message to <" + expected->topic + "> fail",
+              .perhaps_done = true};  // by a send that is still under way
+  if (expected->sent) {
+    error.detail =
+        fmt::format("send request message to <{}> OK, but wait reply message timeout, {} ms.",
+                    expected->topic, expected->timeout.count());
+    error.response_code = 10'006;
   }
-  for (auto& [done, sent] : late) {
-    run_callback(done, Result<ReceivedMessage>{
-                           Error{.code = Errc::kTimeout,
-                                 .detail = sent ? "the question was sent, but no reply came in time"
-                                                : "the question could not be sent in time",
-                                 .response_code = 10'006,
-                                 .perhaps_done = sent}});
-  }
+  run_callback(expected->done, Result<ReceivedMessage>{std::move(error)});
 }
 
 // ---- Requests of brokers
@@ -875,17 +881,10 @@ void Instance::add_reply_processor() {
 
 void Instance::take_reply(ReceivedMessage reply) {
   const auto id = reply.property("CORRELATION_ID");
-  Replied done;
-  {
-    std::lock_guard lock{mutex_};
-    const auto found = id ? replies_.find(std::string{*id}) : replies_.end();
-    if (found != replies_.end()) {
-      done = std::move(found->second.done);
-      replies_.erase(found);
-    }
-  }
-  if (!done) return env_.log.warn("a reply nobody waits for: topic={}", reply.topic);
-  run_callback(done, Result<ReceivedMessage>{std::move(reply)});
+  const auto expected = id ? no_longer_expected(std::string{*id}) : std::nullopt;
+  if (!expected) return env_.log.warn("a reply nobody waits for: topic={}", reply.topic);
+  reply.properties["ARRIVE_TIME"] = std::to_string(env_.clock.wall_ms());
+  run_callback(expected->done, Result<ReceivedMessage>{std::move(reply)});
 }
 
 }  // namespace apogee::client

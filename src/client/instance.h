@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <unordered_map>
@@ -175,7 +176,9 @@ class Instance final : public std::enable_shared_from_this<Instance> {
   // ---- Request and reply
   // -------------------------------------------------------------------------
   using Replied = std::function<void(Result<ReceivedMessage>)>;
-  void expect_reply(const std::string& correlation_id, Clock::Instant deadline, Replied done);
+  /// Ends after `timeout`, whatever comes. `topic`: the question's, as the program knows it.
+  void expect_reply(const std::string& correlation_id, const std::string& topic,
+                    std::chrono::milliseconds timeout, Replied done);
   /// The question was sent: a missing answer is now the other side's.
   void question_sent(const std::string& correlation_id);
   /// It could not be sent.
@@ -205,8 +208,10 @@ class Instance final : public std::enable_shared_from_this<Instance> {
     RouteFound found;
   };
   struct Expected {
-    Clock::Instant deadline;
-    bool sent = false;
+    std::string topic;
+    std::chrono::milliseconds timeout;
+    Clock::TimerId timer;
+    bool sent;
     Replied done;
   };
 
@@ -265,7 +270,8 @@ class Instance final : public std::enable_shared_from_this<Instance> {
   void fetch_name_servers_then(std::function<void()> then);
   void take_fetched(const Result<std::vector<std::string>>& addresses);
   void install_name_servers(const std::vector<std::string>& addresses);
-  void expire_replies();
+  std::optional<Expected> no_longer_expected(const std::string& correlation_id);
+  void reply_is_late(const std::string& correlation_id);
   std::vector<std::shared_ptr<ConsumerRole>> consumers() const;
   std::vector<std::shared_ptr<ProducerRole>> producers() const;
   void on_worker(std::function<void(Instance&)> work);
@@ -294,7 +300,6 @@ class Instance final : public std::enable_shared_from_this<Instance> {
 
   std::shared_ptr<Executor> asking_thread_;  // guarded by mutex_; made when first needed
 
-  InlineExecutor on_clock_thread_;  // for what the program may be waiting for on every worker
   std::vector<std::unique_ptr<Periodic>> tasks_;
   std::atomic<bool> ending_{false}, stopped_{false};  // in this order
   std::mutex end_mutex_;

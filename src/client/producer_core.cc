@@ -9,6 +9,7 @@
 #include "client/namespaces.h"
 #include "client/recall_handle.h"
 #include "client/send_operation.h"
+#include "client/thrown.h"
 #include "client/validation.h"
 #include "protocol/codes.h"
 #include "protocol/message.h"
@@ -100,8 +101,9 @@ ProducerCore::ProducerCore(std::shared_ptr<Instance> instance, TransactionalProd
         instance_, wrapped(config_.trace_topic, instance_->config().name_space));
   if (config_.batch_delay > 0ms)
     accumulator_ = std::make_unique<Accumulator>(
-        instance_->env().clock,
-        Accumulator::Settings{.delay = config_.batch_delay, .batch_bytes = config_.batch_bytes});
+        instance_->env().clock, Accumulator::Settings{.delay = config_.batch_delay,
+                                                      .batch_bytes = config_.batch_bytes,
+                                                      .encoded_bytes = config_.max_message_bytes});
 }
 
 ProducerCore::~ProducerCore() = default;
@@ -152,8 +154,9 @@ void ProducerCore::send(Message&& message, Target&& target, Mode mode,
   if (target.queue && target.queue->topic != message.topic)
     return refuse({Errc::kInvalidArgument, "message's topic not equal mq's topic"});
   if (accumulator_ && mode != Mode::kOneway && !target.select && Accumulator::fits(message)) {
+    const std::size_t bytes = bytes_in_batch(message, instance_->config().name_space);
     Accumulator::Member member{std::move(message), std::move(done),
-                               instance_->env().clock.now() + timeout};
+                               instance_->env().clock.now() + timeout, bytes};
     if (gather(member, target.queue)) return;
     message = std::move(member.message);  // it goes alone
     done = std::move(member.done);
@@ -193,7 +196,14 @@ void ProducerCore::launch(const std::string& topic, SendRequest&& request, const
   std::int64_t wall_ms = 0;
   std::string wire_topic = wrapped(topic, name_space);
   SendOperationPtr operation = operation_for(wire_topic, now, wall_ms);
-  set(operation->prepare(std::move(wire_topic), std::move(request), now, wall_ms), wall_ms);
+  Outgoing& out = operation->prepare(std::move(wire_topic), std::move(request), now, wall_ms);
+  set(out, wall_ms);
+  if (out.batch) {
+    if (auto checked = check_size(out.made.size(), config_.max_message_bytes); !checked) {
+      SendOperation& refused = *operation;
+      return refused.fail(std::move(operation), std::move(checked.error()));
+    }
+  }
   admit(std::move(operation), now);
 }
 
@@ -308,20 +318,52 @@ Result<SendReceipt> ProducerCore::refused(Error error) {
   return error;
 }
 
+namespace {
+/// Sends that waited and are begun by this thread, perhaps inside others. What ends inside leaves
+/// its room to them: were it to begin the next itself, each would stand on the stack of the last.
+class Beginning {
+ public:
+  explicit Beginning(const ProducerCore* producer) : producer_{producer} { innermost = this; }
+  ~Beginning() { innermost = outer_; }
+  Beginning(const Beginning&) = delete;
+  static Beginning* of(const ProducerCore* producer) {
+    Beginning* at = innermost;
+    while (at != nullptr && at->producer_ != producer) at = at->outer_;
+    return at;
+  }
+  bool more_room = false;
+
+ private:
+  static inline thread_local Beginning* innermost = nullptr;
+  const ProducerCore* const producer_;
+  Beginning* const outer_ = innermost;
+};
+}  // namespace
+
 void ProducerCore::begin_waiting() {
-  std::vector<SendOperationPtr> next;  // a large one makes room for many small ones
-  {
-    std::lock_guard lock{started_.mutex};
-    auto& waiting = started_.waiting;
-    while (!waiting.empty() && take_room(waiting.front().operation->bytes())) {
-      next.push_back(std::move(waiting.front().operation));
-      waiting.pop_front();
+  if (Beginning* const outer = Beginning::of(this)) {
+    outer->more_room = true;
+    return;
+  }
+  Beginning here{this};
+  do {
+    here.more_room = false;
+    for (SendOperationPtr& each : waiting_with_room()) {
+      SendOperation& operation = *each;
+      operation.start(std::move(each), instance_->env().clock.now());
     }
+  } while (here.more_room);
+}
+
+std::vector<SendOperationPtr> ProducerCore::waiting_with_room() {
+  std::vector<SendOperationPtr> next;  // a large one makes room for many small ones
+  std::lock_guard lock{started_.mutex};
+  auto& waiting = started_.waiting;
+  while (!waiting.empty() && take_room(waiting.front().operation->bytes())) {
+    next.push_back(std::move(waiting.front().operation));
+    waiting.pop_front();
   }
-  for (SendOperationPtr& each : next) {
-    SendOperation& operation = *each;
-    operation.start(std::move(each), instance_->env().clock.now());
-  }
+  return next;
 }
 
 // ---- Batches by time
@@ -330,7 +372,7 @@ void ProducerCore::begin_waiting() {
 bool ProducerCore::gather(Accumulator::Member& member, const std::optional<MessageQueue>& queue) {
   auto added = accumulator_->add(std::move(member), queue);
   if (!added) return false;
-  if (added->full) send_gathered(*std::move(added->full));
+  for (auto& batch : added->full) send_gathered(std::move(batch));
   if (added->due)
     instance_->env().clock.run_at(*added->due, [weak = weak_from_this()] {
       const auto self = weak.lock();
@@ -383,10 +425,17 @@ void ProducerCore::send_half(Message message, std::chrono::milliseconds timeout,
 TransactionReceipt ProducerCore::settle(const Message& message, SendReceipt sent,
                                         const Local& local) {
   TransactionReceipt receipt{.sent = std::move(sent)};
-  // Not stored as safely as asked: nobody may rely on it, and the local part does not run.
-  receipt.outcome =
-      receipt.sent.status == SendStatus::kOk ? local(message, receipt.sent) : Outcome::kRollback;
-  end_transaction(receipt.sent, receipt.outcome);
+  std::string remark;
+  if (receipt.sent.status != SendStatus::kOk) {
+    // Not stored as safely as asked: nobody may rely on it, and the local part does not run.
+    receipt.outcome = Outcome::kRollback;
+  } else if (const auto thrown =
+                 thrown_by([&] { receipt.outcome = local(message, receipt.sent); })) {
+    remark = "executeLocalTransactionBranch exception: " + *thrown;
+    instance_->env().log.warn("the local part of a transaction threw: message={} what=\"{}\"",
+                              receipt.sent.message_id, *thrown);
+  }
+  end_transaction(message, receipt, std::move(remark));
   return receipt;
 }
 
@@ -407,30 +456,28 @@ void ProducerCore::send_in_transaction(Message message, Local local,
             });
 }
 
-void ProducerCore::end_transaction(const SendReceipt& receipt, Outcome outcome) {
-  const std::string address = instance_->routes().master(receipt.queue.broker);
-  const auto where = protocol::parse_offset_message_id(receipt.offset_message_id);
+void ProducerCore::end_transaction(const Message& message, const TransactionReceipt& receipt,
+                                   std::string remark) {
+  const SendReceipt& sent = receipt.sent;
+  const std::string address = instance_->routes().master(sent.queue.broker);
+  const auto where = protocol::parse_offset_message_id(sent.offset_message_id);
   if (address.empty() || !where)
     return instance_->env().log.warn(
-        "outcome of a transaction not told, the broker will ask: message={}", receipt.message_id);
+        "outcome of a transaction not told, the broker will ask: message={}", sent.message_id);
   protocol::EndTransactionRequest header;
-  header.topic = wrapped(receipt.queue.topic, instance_->config().name_space);
-  header.producer_group = group_;
-  header.tran_state_table_offset = receipt.queue_offset;
+  header.topic = wrapped(sent.queue.topic, instance_->config().name_space);
+  header.tran_state_table_offset = sent.queue_offset;
   header.commit_log_offset = where->physical_offset;
   header.from_transaction_check = false;
-  header.message_id = receipt.message_id;
-  header.transaction_id = receipt.transaction_id;
-  tell(address, std::move(header), outcome);
-  if (trace_)
-    trace_->add(
-        end_transaction_record({instance_->env().clock.wall_ms(), receipt.region, config_.group},
-                               {.topic = receipt.queue.topic,
-                                .message_id = receipt.message_id,
-                                .offset_message_id = receipt.offset_message_id,
-                                .store_host = address,
-                                .type = TraceType::kCommit},
-                               receipt.transaction_id, name_of_outcome(outcome), false));
+  header.message_id = sent.message_id;
+  header.transaction_id = sent.transaction_id;
+  tell({.broker = address,
+        .header = std::move(header),
+        .outcome = receipt.outcome,
+        .remark = std::move(remark),
+        .message = {.topic = message.topic, .tag = message.tag, .keys = message.keys},
+        .region = sent.region,
+        .traced = sent.trace_on});
 }
 
 void ProducerCore::check_transaction(const std::string& broker, ReceivedMessage message,
@@ -441,35 +488,64 @@ void ProducerCore::check_transaction(const std::string& broker, ReceivedMessage 
                               group_);
     return;
   }
-  Outcome outcome;
+  Outcome outcome = Outcome::kUnknown;
+  std::string remark;
   {
     const CallbackScope scope{CallbackScope::Where::kOwnThread};
-    outcome = on_check_(message);
+    if (const auto thrown = thrown_by([&] { outcome = on_check_(message); })) {
+      remark = "checkLocalTransactionState Exception: " + *thrown;
+      instance_->env().log.warn("on_check threw: group={} message={} what=\"{}\"", group_,
+                                message.message_id, *thrown);
+    }
   }
   protocol::EndTransactionRequest header;
   header.topic = wrapped(message.topic, instance_->config().name_space);
-  header.producer_group = group_;
   header.tran_state_table_offset = tran_state_table_offset;
   header.commit_log_offset = commit_log_offset;
   header.from_transaction_check = true;
   header.message_id = message.message_id;
   header.transaction_id =
       std::string{message.property("__transactionId__").value_or(message.message_id)};
-  tell(broker, std::move(header), outcome);
+  namespace property = protocol::property;
+  tell({.broker = broker,
+        .header = std::move(header),
+        .outcome = outcome,
+        .remark = std::move(remark),
+        .message = {.topic = message.topic, .tag = message.tag, .keys = message.keys},
+        .region = std::string{message.property(property::kRegion).value_or("DefaultRegion")},
+        .traced = message.property(property::kTraceOn) != "false"});
 }
 
-void ProducerCore::tell(const std::string& broker, protocol::EndTransactionRequest header,
-                        Outcome outcome) {
-  header.commit_or_rollback = wire_outcome(outcome);
+void ProducerCore::tell(TransactionEnd end) {
+  end.header.producer_group = group_;
+  end.header.commit_or_rollback = wire_outcome(end.outcome);
   if (before_end_) {
     const CallbackScope scope{CallbackScope::Where::kOwnThread};
-    before_end_({.group = config_.group,
-                 .broker_address = broker,
-                 .message_id = *header.message_id,
-                 .outcome = outcome,
-                 .broker_asked = *header.from_transaction_check});
+    const auto thrown = thrown_by([&] {
+      before_end_({.group = config_.group,
+                   .broker_address = end.broker,
+                   .message_id = *end.header.message_id,
+                   .outcome = end.outcome,
+                   .broker_asked = *end.header.from_transaction_check});
+    });
+    if (thrown)
+      instance_->env().log.warn("before_end threw: group={} what=\"{}\"", group_, *thrown);
   }
-  instance_->oneway(broker, request_code::kEndTransaction, header);
+  instance_->oneway(end.broker, request_code::kEndTransaction, end.header, {}, end.remark);
+  trace(end);
+}
+
+/// As EndTransactionTraceHookImpl, but for what the broker wants no trace of.
+void ProducerCore::trace(const TransactionEnd& end) {
+  if (!trace_ || !end.traced || end.message.topic == config_.trace_topic) return;
+  TracedMessage message = end.message;
+  message.message_id = *end.header.message_id;
+  message.store_host = end.broker;
+  message.type = TraceType::kCommit;
+  trace_->add(end_transaction_record({instance_->env().clock.wall_ms(), end.region, config_.group},
+                                     message, *end.header.transaction_id,
+                                     name_of_outcome(end.outcome),
+                                     *end.header.from_transaction_check));
 }
 
 // ---- Request and reply
@@ -477,19 +553,22 @@ void ProducerCore::tell(const std::string& broker, protocol::EndTransactionReque
 
 void ProducerCore::request(Message question, std::chrono::milliseconds timeout,
                            std::function<void(Result<ReceivedMessage>)> done) {
-  if (auto checked = check_message(question, config_.max_message_bytes); !checked)
-    return Instance::run_callback(done, Result<ReceivedMessage>{checked.error()});
+  Result<Ok> checked = check_message(question, config_.max_message_bytes);
+  if (stopped_ || instance_->ending()) checked = stopped_error();
+  if (!checked) return Instance::run_callback(done, Result<ReceivedMessage>{checked.error()});
   const std::string id = uuid(instance_->env().random);
   question.properties["CORRELATION_ID"] = id;
   question.properties["REPLY_TO_CLIENT"] = instance_->id();
   question.properties["TTL"] = std::to_string(timeout.count());
   const auto deadline = instance_->env().clock.now() + timeout;
-  instance_->expect_reply(id, deadline, std::move(done));
+  instance_->expect_reply(id, question.topic, timeout, std::move(done));
   const std::string topic = wrapped(question.topic, instance_->config().name_space);
   const bool first = instance_->routes().publish(topic) == nullptr;
-  auto send = [self = shared_from_this(), id, timeout, question = std::move(question)]() mutable {
+  auto send = [self = shared_from_this(), id, deadline, question = std::move(question)]() mutable {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+        deadline - self->instance_->env().clock.now());
     self->launch(std::move(question), {.mode = Mode::kAsync,
-                                       .timeout = timeout,
+                                       .timeout = left,
                                        .done = [self, id](const Result<SendReceipt>& sent) {
                                          if (sent)
                                            self->instance_->question_sent(id);
@@ -509,16 +588,18 @@ void ProducerCore::request(Message question, std::chrono::milliseconds timeout,
 
 void ProducerCore::reply(const ReceivedMessage& question, std::string body,
                          std::chrono::milliseconds timeout, Done done) {
+  const auto refuse = [&](Error error) { Instance::run_callback(done, refused(std::move(error))); };
+  if (stopped_ || instance_->ending()) return refuse(stopped_error());
   const auto cluster = question.property("CLUSTER");
   if (!cluster)
-    return Instance::run_callback(
-        done, Result<SendReceipt>{Error{
-                  Errc::kInvalidArgument,
-                  "create reply message fail, requestMessage error, property[CLUSTER] is null.",
-                  10'007}});
+    return refuse({Errc::kInvalidArgument,
+                   "create reply message fail, requestMessage error, property[CLUSTER] is null.",
+                   10'007});
   Message answer;
   answer.topic = protocol::reply_topic(*cluster);
   answer.body = std::move(body);
+  if (auto checked = check_message(answer, config_.max_message_bytes); !checked)
+    return refuse(checked.error());
   answer.properties["MSG_TYPE"] = "reply";
   for (const char* name : {"CORRELATION_ID", "REPLY_TO_CLIENT", "TTL"})
     if (const auto value = question.property(name)) answer.properties[name] = *value;
@@ -540,7 +621,8 @@ void ProducerCore::queues(const std::string& topic, std::chrono::milliseconds ti
                            });
 }
 
-/// One cheap question to each broker that is being avoided; an answer lets it back.
+/// One cheap question to each broker that is being avoided; one that answers is preferred to those
+/// that do not.
 void ProducerCore::probe_slow_brokers() {
   const auto all = topics();
   for (const std::string& broker : faults_.due_for_probe(kDetectInterval)) {
@@ -555,8 +637,7 @@ void ProducerCore::probe_slow_brokers() {
         protocol::QueueRequest{.topic = all.front(), .queue_id = 0}, {}, kDetectTimeout,
         [weak = weak_from_this(), broker](const Result<remoting::OwnedCommand>& answer) {
           const auto self = weak.lock();
-          if (self && answer && !self->faults_.reachable(broker))
-            self->faults_.update(broker, 0ms, false, true);
+          if (self && answer) self->faults_.answered_a_probe(broker);
         });
   }
 }

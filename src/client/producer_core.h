@@ -89,8 +89,20 @@ class ProducerCore final : public ProducerRole, public std::enable_shared_from_t
   friend class SendOperation;
 
   ProducerCore(std::shared_ptr<Instance> instance, TransactionalProducerConfig config);
-  void end_transaction(const SendReceipt& receipt, Outcome outcome);
-  void tell(const std::string& broker, protocol::EndTransactionRequest header, Outcome outcome);
+  /// The end of a transaction, as a broker is told it.
+  struct TransactionEnd {
+    std::string broker;  // its address
+    protocol::EndTransactionRequest header;
+    Outcome outcome;
+    std::string remark;  // for people: a function threw
+    TracedMessage message;
+    std::string region;
+    bool traced;
+  };
+  void end_transaction(const Message& message, const TransactionReceipt& receipt,
+                       std::string remark);
+  void tell(TransactionEnd end);
+  void trace(const TransactionEnd& end);
   /// `set(Outgoing&, wall_ms)` says what is sent. `topic`: as the program knows it.
   template <class Set>
   void launch(const std::string& topic, SendRequest&& request, const Set& set);
@@ -114,6 +126,7 @@ class ProducerCore final : public ProducerRole, public std::enable_shared_from_t
   bool bounded() const { return config_.max_in_flight > 0 || config_.max_in_flight_bytes > 0; }
   bool take_room(std::size_t bytes);  // the lock of started_ is held if there are bounds
   void begin_waiting();               // as many as there is room for
+  std::vector<SendOperationPtr> waiting_with_room();
   struct InFlight {
     std::uint64_t count, bytes;
   };

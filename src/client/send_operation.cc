@@ -7,6 +7,7 @@
 
 #include "client/compression.h"
 #include "client/namespaces.h"
+#include "client/thrown.h"
 #include "protocol/codes.h"
 #include "protocol/names.h"
 #include "protocol/properties.h"
@@ -147,6 +148,15 @@ void set_batch(Outgoing& out, Instance& instance, std::span<const Message> batch
   out.message = batch.front();
 }
 
+std::size_t bytes_in_batch(const Message& message, const std::string& name_space) {
+  constexpr std::size_t kNumbers = 22;           // MessageDecoder.encodeMessage's
+  static const std::string kLongestId(56, '0');  // of a machine with an IPv6 address
+  static thread_local Buffer properties;         // its memory is used again
+  properties.clear();
+  append_properties(properties, message, kLongestId, name_space);
+  return kNumbers + message.body.size() + properties.size();
+}
+
 // ---- One send ----------------------------------------------------------------------------------
 
 void SendOperation::fetch() const {
@@ -236,10 +246,14 @@ const MessageQueue* SendOperation::choose(const PublishInfo& info, Error& why) {
   if (target.select) {
     std::vector<MessageQueue> shown = info.queues;
     for (MessageQueue& each : shown) each.topic = out_.message.topic;
-    const std::size_t index = target.select(shown, out_.message);
-    if (index < info.queues.size()) return &info.queues[index];
-    why = Error{Errc::kInvalidArgument,
-                fmt::format("the selector chose queue {} of {}", index, info.queues.size())};
+    std::size_t index = 0;
+    if (const auto thrown = thrown_by([&] { index = target.select(shown, out_.message); }))
+      why = Error{Errc::kInvalidArgument, "select message queue threw exception. " + *thrown};
+    else if (index < info.queues.size())
+      return &info.queues[index];
+    else
+      why = Error{Errc::kInvalidArgument,
+                  fmt::format("the selector chose queue {} of {}", index, info.queues.size())};
     return nullptr;
   }
   // Two threads may take the same turn: that costs less than to keep them from it.
@@ -316,11 +330,9 @@ void SendOperation::transmit(Ptr self, Clock::Instant now) {
   if (++attempts_ > 1) born_ms_ = instance.env().clock.wall_ms();
   if (config.check_forbidden || config.before_send) {
     const SendEvent event{out_.message, config.group, *address_, *queue_};
-    if (config.check_forbidden) {
-      if (auto allowed = Instance::run_callback(config.check_forbidden, event); !allowed)
-        return give_up(std::move(self), allowed.error());
-    }
-    if (config.before_send) Instance::run_callback(config.before_send, event);
+    if (auto allowed = ask_whether_forbidden(event); !allowed)
+      return give_up(std::move(self), std::move(allowed.error()));
+    tell(config.before_send, event);
   }
   sent_away_ = false;
   put_out(std::move(self), now);
@@ -358,6 +370,25 @@ void SendOperation::put_out(Ptr self, Clock::Instant now) {
                 SendOperation& operation = *kept;
                 operation.answered(std::move(kept), answer);
               }}));
+}
+
+/// To throw is to forbid, as in Java.
+Result<Ok> SendOperation::ask_whether_forbidden(const SendEvent& event) const {
+  Result<Ok> allowed = Ok{};
+  const auto& ask = producer_->config_.check_forbidden;
+  if (!ask) return allowed;
+  if (auto thrown = thrown_by([&] { allowed = Instance::run_callback(ask, event); }))
+    return Error{Errc::kRefused, *std::move(thrown)};
+  return allowed;
+}
+
+/// What it throws is its own affair.
+void SendOperation::tell(const std::function<void(const SendEvent&)>& hook,
+                         const SendEvent& event) const {
+  if (!hook) return;
+  if (const auto thrown = thrown_by([&] { Instance::run_callback(hook, event); }))
+    producer_->instance_->env().log.warn("a hook of sends threw: group={} what=\"{}\"",
+                                         producer_->config_.group, *thrown);
 }
 
 /// In the binary encoding: a fraction of the work of JSON for either side. Apache's brokers read
@@ -433,6 +464,7 @@ void SendOperation::read(const protocol::CommandView& answer, Result<SendReceipt
       receipt.transaction_id = *header->transaction_id;
     if (header->recall_handle) receipt.recall_handle = *header->recall_handle;
   }
+  receipt.trace_on = !header || header->trace_on != "false";
   receipt.region = header && !header->region.empty() ? header->region : "DefaultRegion";
   receipt.message_id = header && out_.batch && header->batch_unique_id
                            ? *header->batch_unique_id
@@ -466,12 +498,10 @@ void SendOperation::answered(Ptr self, const Result<protocol::CommandView>& answ
     read(*answer, result);
   else
     result = answer.error();
-  if (producer->config_.after_send) {
-    const SendEvent event{
-        out_.message, producer->config_.group,     *address_,
-        *queue_,      result ? &*result : nullptr, result ? nullptr : &result.error()};
-    Instance::run_callback(producer->config_.after_send, event);
-  }
+  if (producer->config_.after_send)
+    tell(producer->config_.after_send,
+         {out_.message, producer->config_.group, *address_, *queue_, result ? &*result : nullptr,
+          result ? nullptr : &result.error()});
   const auto go_on = [&](Error error) {
     brokers_sent_ += (attempts_ == 1 ? "" : ", ") + queue_->broker;
     retry_or_finish(std::move(self), std::move(error));
@@ -492,10 +522,11 @@ void SendOperation::answered(Ptr self, const Result<protocol::CommandView>& answ
   go_on(std::move(result.error()));
 }
 
-/// As SendMessageTraceHookImpl: what a broker has stored, and nothing of the trace itself.
+/// As SendMessageTraceHookImpl: what a broker has stored, unless it wants no trace of that, and
+/// nothing of the trace itself.
 void SendOperation::trace(std::chrono::milliseconds took, const SendReceipt& receipt) {
   const ProducerConfig& config = producer_->config_;
-  if (out_.message.topic == config.trace_topic) return;
+  if (!receipt.trace_on || out_.message.topic == config.trace_topic) return;
   const bool half = (out_.sys_flag & protocol::sys_flag::kPrepared) != 0;
   const bool delayed = out_.message.deliver.kind != Delivery::Kind::kNow;
   producer_->trace_->add(publish_record(

@@ -37,6 +37,8 @@ struct Outgoing {
 void set_message(Outgoing& out, Instance& instance, const ProducerConfig& config, Message&& message,
                  std::string_view transaction_group, std::int64_t now);
 void set_batch(Outgoing& out, Instance& instance, std::span<const Message> batch, std::int64_t now);
+/// What a message will take in a batch, at most.
+std::size_t bytes_in_batch(const Message& message, const std::string& name_space);
 
 class alignas(kCacheLine) SendOperation final {
  public:
@@ -66,6 +68,8 @@ class alignas(kCacheLine) SendOperation final {
   void find_broker_again(Ptr self);
   void transmit(Ptr self, Clock::Instant now);
   void put_out(Ptr self, Clock::Instant now);
+  Result<Ok> ask_whether_forbidden(const SendEvent& event) const;
+  void tell(const std::function<void(const SendEvent&)>& hook, const SendEvent& event) const;
   void write(Buffer& out, std::int32_t opaque) const;
   void answered(Ptr self, const Result<protocol::CommandView>& answer);
   void read(const protocol::CommandView& answer, Result<SendReceipt>& result);

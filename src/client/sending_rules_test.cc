@@ -5,143 +5,18 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "client/producer_core.h"
 #include "client/send_back.h"
 #include "client/signing.h"
-#include "protocol/codes.h"
 #include "protocol/message.h"
 #include "protocol/properties.h"
-#include "remoting/server.h"
-#include "testing/lone_client.h"
+#include "testing/sending_fixture.h"
 
-/// A client, a name server and two brokers that do as they are told, on a network inside this
-/// thread, under a clock that is moved by hand: what is tried again when, and for how long.
+/// What is tried again when, and for how long.
 namespace apogee::client {
 namespace {
 
-using remoting::Request;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-namespace request = protocol::request_code;
-namespace response = protocol::response_code;
-
-constexpr const char* kNameServer = "10.0.0.1";
-
-/// A server that keeps what it is asked, and answers as the test says.
-class Scripted final : public remoting::RequestHandler {
- public:
-  Scripted(testing::Network& network, const std::string& machine, std::uint16_t port, Clock& clock,
-           FileSystem& files, Executor& workers, Random& random, Logger& log)
-      : machine_{machine},
-        env_{clock, files, network.machine(machine), workers, random, log},
-        server_{*remoting::start_server(env_, {.listen_port = port}, *this)} {}
-
-  std::function<void(const Request&)> answer;
-  std::map<std::int32_t, int> asked;  // by code
-
-  const std::string& machine() const { return machine_; }
-  int sends() const {
-    const auto found = asked.find(request::kSendMessageV2);
-    return found == asked.end() ? 0 : found->second;
-  }
-
- private:
-  void on_requests(std::span<const Request> requests) override {
-    for (const Request& each : requests) {
-      ++asked[each.command.code];
-      answer(each);
-    }
-  }
-
-  const std::string machine_;
-  Env env_;
-  std::unique_ptr<remoting::Server> server_;
-};
-
-void store(const Request& request) {
-  if (request.command.code != request::kSendMessageV2) return request.responder.reply(0);
-  request.responder.reply(0, {},
-                          protocol::SendMessageResponse{.message_id = "0A000002",
-                                                        .queue_id = 0,
-                                                        .queue_offset = 7,
-                                                        .region = "DefaultRegion",
-                                                        .trace_on = "true"});
-}
-/// Sends get this code, everything else success.
-std::function<void(const Request&)> refuse(std::int32_t code) {
-  return [code](const Request& request) {
-    request.responder.reply(request.command.code == request::kSendMessageV2 ? code : 0, "no");
-  };
-}
-void hang(const Request&) {}
-
-class SendingRules : public LoneClient {
- protected:
-  SendingRules() {
-    name_server_ = serve(kNameServer, 9'876);
-    name_server_->answer = [this](const Request& request) {
-      if (request.command.code != request::kGetRouteInfoByTopic) return request.responder.reply(0);
-      tell_route(request.responder);
-    };
-  }
-  ~SendingRules() override {
-    {
-      // Inside a callback nobody waits for the brokers' answers, which cannot come here.
-      const CallbackScope scope{CallbackScope::Where::kOwnThread};
-      for (const auto& each : producers_) each->shutdown();
-    }
-    network_.run();
-    producers_.clear();
-    std::vector<std::string> servers;
-    for (const Scripted* each : {name_server_.get(), a_.get(), b_.get()})
-      if (each != nullptr) servers.push_back(each->machine());
-    end_client(servers);
-  }
-
-  std::unique_ptr<Scripted> serve(const std::string& machine, std::uint16_t port) {
-    return std::make_unique<Scripted>(network_, machine, port, clock_, *files_, workers_, random_,
-                                      log_);
-  }
-  /// Brokers a and b, told of by the name server.
-  void start_brokers() {
-    a_ = serve("10.0.0.2", 10'911);
-    b_ = serve("10.0.0.3", 10'911);
-    a_->answer = b_->answer = store;
-  }
-  void tell_route(const remoting::Responder& to) {
-    protocol::TopicRouteData route;
-    for (const auto& [name, address] : brokers_) {
-      route.broker_datas.push_back(
-          {.broker_addresses = {{0, address}}, .broker_name = name, .cluster = "c"});
-      route.queue_datas.push_back(
-          {.broker_name = name, .read_queue_nums = 1, .write_queue_nums = 1});
-    }
-    to.reply(0, {}, protocol::NoFields{}, as_bytes(protocol::encode_body(route)));
-  }
-  Instance& client(ClientConfig config = {}) {
-    if (instance_) return *instance_;
-    config.name_servers = {std::string{kNameServer} + ":9876"};
-    return start_client(std::move(config));
-  }
-  ProducerCore& producer(ProducerConfig config = {}) {
-    client();
-    config.group = "g" + std::to_string(producers_.size());
-    producers_.push_back(*ProducerCore::start(instance_, {.producer = std::move(config)}));
-    return *producers_.back();
-  }
-  using Sent = std::shared_ptr<std::optional<Result<SendReceipt>>>;
-  Sent send(ProducerCore& by, Mode mode, std::chrono::milliseconds timeout = 3s) {
-    auto sent = std::make_shared<std::optional<Result<SendReceipt>>>();
-    by.send({.topic = "orders", .body = "x"}, {}, mode, timeout,
-            [sent](Result<SendReceipt> result) { sent->emplace(std::move(result)); });
-    network_.run();
-    return sent;
-  }
-
-  std::map<std::string, std::string> brokers_{{"a", "10.0.0.2:10911"}, {"b", "10.0.0.3:10911"}};
-  std::unique_ptr<Scripted> name_server_, a_, b_;
-  std::vector<std::shared_ptr<ProducerCore>> producers_;
-};
 
 // ---- What is in flight
 // --------------------------------------------------------------------------
@@ -175,6 +50,136 @@ TEST_F(SendingRules, ALargeMessageThatIsAnsweredMakesRoomForAllThatFitIn) {
   EXPECT_EQ(open.size(), 6u);
   for (std::size_t i = 2; i < open.size(); ++i) answer(i);
   EXPECT_EQ(done, 6);
+}
+
+/// So many that a stack would not hold one inside the other.
+constexpr int kVeryMany = 200'000;
+
+TEST_F(SendingRules, SendsThatWaitForRoomEndWithTheirClientHoweverManyTheyAre) {
+  start_brokers();
+  a_->answer = b_->answer = hang;
+  ProducerCore& by = producer({.max_in_flight = 1});
+  int stopped = 0;
+  for (int i = 0; i < kVeryMany; ++i)
+    by.send({.topic = "orders", .body = "x"}, {}, Mode::kAsync, 1h,
+            [&](const Result<SendReceipt>& sent) {
+              stopped += !sent && sent.error().code == Errc::kStopped;
+            });
+  network_.run();
+  EXPECT_EQ(a_->sends() + b_->sends(), 1);
+  instance_->shutdown();
+  EXPECT_EQ(stopped, kVeryMany);
+  EXPECT_EQ(by.statistics().in_flight, 0u);
+}
+
+TEST_F(SendingRules, OnewaysThatWaitForRoomGoOutHoweverManyTheyAre) {
+  start_brokers();
+  std::optional<remoting::Responder> open;
+  a_->answer = b_->answer = [&](const Request& request) {
+    if (request.command.code != request::kSendMessageV2) return request.responder.reply(0);
+    if (!request.command.is_oneway()) open = request.responder;
+  };
+  ProducerCore& by = producer({.max_in_flight = 1});
+  const Sent first = send(by, Mode::kAsync, 1h);
+  ASSERT_TRUE(open);
+  std::vector<int> order;
+  for (int i = 0; i < kVeryMany; ++i)
+    by.send({.topic = "orders", .body = "x"}, {}, Mode::kOneway, 1h,
+            [&order, i](const Result<SendReceipt>& sent) {
+              if (sent) order.push_back(i);
+            });
+  EXPECT_TRUE(order.empty());
+  open->reply(0, {}, protocol::SendMessageResponse{.message_id = "0A000002"});
+  network_.run();
+  EXPECT_TRUE(*first && **first);
+  EXPECT_EQ(order.size(), static_cast<std::size_t>(kVeryMany));
+  EXPECT_TRUE(std::ranges::is_sorted(order)) << "each in its turn";
+  open.reset();
+  EXPECT_EQ(by.statistics().in_flight, 0u);
+}
+
+TEST_F(SendingRules, SendsThatWaitForRoomAreForbiddenHoweverManyTheyAre) {
+  start_brokers();
+  std::optional<remoting::Responder> open;
+  a_->answer = b_->answer = [&](const Request& request) {
+    if (request.command.code != request::kSendMessageV2) return request.responder.reply(0);
+    open = request.responder;
+  };
+  bool forbidden = false;
+  ProducerCore& by =
+      producer({.max_in_flight = 1, .check_forbidden = [&](const SendEvent&) -> Result<Ok> {
+                  if (forbidden) return Error{Errc::kRefused, "not today"};
+                  return Ok{};
+                }});
+  int refused = 0;
+  for (int i = 0; i < kVeryMany; ++i)
+    by.send({.topic = "orders", .body = "x"}, {}, Mode::kAsync, 1h,
+            [&](const Result<SendReceipt>& sent) { refused += !sent; });
+  network_.run();
+  ASSERT_TRUE(open);
+  forbidden = true;
+  open->reply(0, {}, protocol::SendMessageResponse{.message_id = "0A000002"});
+  network_.run();
+  EXPECT_EQ(refused, kVeryMany - 1);
+  open.reset();
+}
+
+// ---- Batches
+// ------------------------------------------------------------------------------------
+
+TEST_F(SendingRules, ABatchIsAsLargeAsItIsOnceEncoded) {
+  start_brokers();
+  std::size_t bytes = 0;
+  a_->answer = b_->answer = [&](const Request& request) {
+    if (request.command.code == request::kSendBatchMessage) bytes = request.command.body.size();
+    request.responder.reply(0, {}, protocol::SendMessageResponse{.message_id = "0A000002"});
+  };
+  const std::vector<Message> batch(
+      3, {.topic = "orders", .body = "x", .keys = {"o-17"}, .properties = {{"a", "b"}}});
+  const auto send_batch = [&](std::size_t max_bytes) {
+    std::optional<Result<SendReceipt>> sent;
+    producer({.max_message_bytes = max_bytes})
+        .send_batch(batch, {}, Mode::kAsync, 3s,
+                    [&](Result<SendReceipt> result) { sent.emplace(std::move(result)); });
+    network_.run();
+    return *std::move(sent);
+  };
+  ASSERT_TRUE(send_batch(4 << 20));
+  const std::size_t exactly = bytes;
+  EXPECT_TRUE(send_batch(exactly));
+  const auto refused = send_batch(exactly - 1);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Errc::kInvalidArgument);
+  EXPECT_EQ(refused.error().response_code, response::kMessageIllegal);
+  EXPECT_EQ(refused.error().detail,
+            "the message body size over max value, MAX: " + std::to_string(exactly - 1));
+  const auto statistics = producers_.back()->statistics();
+  EXPECT_EQ(statistics.failed, 1u);
+  EXPECT_EQ(statistics.in_flight, 0u);
+  a_->answer = b_->answer = store;
+}
+
+TEST_F(SendingRules, AMessageThatMayGoAloneIsNotRefusedForThoseItIsGatheredWith) {
+  start_brokers();
+  constexpr std::size_t kMax = 1'000;
+  std::vector<std::size_t> sizes;
+  a_->answer = b_->answer = [&](const Request& request) {
+    const std::int32_t code = request.command.code;
+    if (code != request::kSendMessageV2 && code != request::kSendBatchMessage)
+      return request.responder.reply(0);
+    sizes.push_back(request.command.body.size());
+    request.responder.reply(0, {}, protocol::SendMessageResponse{.message_id = "0A000002"});
+  };
+  ProducerCore& by = producer({.max_message_bytes = kMax, .batch_delay = 10ms});
+  int stored = 0;
+  for (const std::size_t bytes : {1u, 1'000u, 400u, 400u, 1u, 999u})
+    by.send({.topic = "orders", .body = std::string(bytes, 'x')}, {}, Mode::kAsync, 3s,
+            [&](const Result<SendReceipt>& sent) { stored += sent.has_value(); });
+  network_.advance(10ms);
+  EXPECT_EQ(stored, 6);
+  EXPECT_LE(*std::ranges::max_element(sizes), kMax);
+  EXPECT_LT(sizes.size(), 6u) << "what fits together goes together";
+  a_->answer = b_->answer = store;
 }
 
 // ---- What is used again
@@ -727,7 +732,7 @@ TEST_F(SendingRules, TheFastChannelIsTwoPortsBelow) {
   EXPECT_TRUE(**sent) << (**sent).error().detail;
 }
 
-TEST_F(SendingRules, ABrokerThatFailedIsLeftAloneUntilAProbeFindsItWell) {
+TEST_F(SendingRules, ABrokerThatFailedIsLeftAloneForTenSecondsWhateverAProbeFinds) {
   start_brokers();
   a_->answer = hang;
   ProducerCore& by =
@@ -738,12 +743,22 @@ TEST_F(SendingRules, ABrokerThatFailedIsLeftAloneUntilAProbeFindsItWell) {
   }
   const int before = a_->sends();
   for (int i = 0; i < 4; ++i) send(by, Mode::kSync);
-  EXPECT_EQ(a_->sends(), before) << "ten seconds without it";
+  EXPECT_EQ(a_->sends(), before);
   a_->answer = store;
   network_.advance(4s);  // a probe is due every two
   EXPECT_GE(a_->asked[request::kGetMaxOffset], 1);
   for (int i = 0; i < 4; ++i) send(by, Mode::kSync);
-  EXPECT_GT(a_->sends(), before);
+  EXPECT_EQ(a_->sends(), before) << "it can be reached, but b is available";
+
+  b_->answer = hang;  // now neither is available, and only one answers probes
+  send(by, Mode::kSync, 1s);
+  network_.advance(1s);
+  for (int i = 0; i < 4; ++i) {
+    const Sent sent = send(by, Mode::kSync);
+    ASSERT_TRUE(*sent);
+    ASSERT_TRUE(**sent) << (**sent).error().detail;
+    EXPECT_EQ((**sent)->queue.broker, "a");
+  }
 }
 
 TEST_F(SendingRules, WhatABrokerDoesNotTakeBackIsSentToTheRetryTopic) {

@@ -132,12 +132,16 @@ Result<Ok> check_send_topic(const std::string& topic) {
   return Ok{};
 }
 
+Result<Ok> check_size(std::size_t bytes, std::size_t max_bytes) {
+  if (bytes <= max_bytes) return Ok{};
+  return invalid("the message body size over max value, MAX: " + std::to_string(max_bytes),
+                 kMessageIllegal);
+}
+
 Result<Ok> check_message(const Message& message, std::size_t max_bytes) {
   if (auto checked = check_send_topic(message.topic); !checked) return checked;
   if (message.body.empty()) return invalid("the message body length is zero", kMessageIllegal);
-  if (message.body.size() > max_bytes)
-    return invalid("the message body size over max value, MAX: " + std::to_string(max_bytes),
-                   kMessageIllegal);
+  if (auto checked = check_size(message.body.size(), max_bytes); !checked) return checked;
   if (message.deliver.kind != Delivery::Kind::kNow && message.deliver.value < 0)
     return invalid("a delivery in the past of all times: " + std::to_string(message.deliver.value));
   return check_properties(message);
@@ -145,7 +149,6 @@ Result<Ok> check_message(const Message& message, std::size_t max_bytes) {
 
 Result<Ok> check_batch(std::span<const Message> batch, std::size_t max_bytes) {
   if (batch.empty()) return invalid("a batch without messages");
-  std::size_t bytes = 0;
   for (const Message& each : batch) {
     if (auto checked = check_message(each, max_bytes); !checked) return checked;
     if (each.deliver.kind != Delivery::Kind::kNow)
@@ -156,11 +159,7 @@ Result<Ok> check_batch(std::span<const Message> batch, std::size_t max_bytes) {
       return invalid("The topic of the messages in one batch should be the same");
     if (each.wait_store != batch.front().wait_store)
       return invalid("The waitStoreMsgOK of the messages in one batch should the same");
-    bytes += each.body.size();
   }
-  if (bytes > max_bytes)
-    return invalid("the message body size over max value, MAX: " + std::to_string(max_bytes),
-                   kMessageIllegal);
   return Ok{};
 }
 

@@ -130,13 +130,5 @@ TEST(Validation, RefusesBatchesThatMix) {
   EXPECT_EQ(why(check_batch(batch, kMax)), "Retry Group is not supported for batching");
 }
 
-TEST(Validation, LimitsABatchAsAWhole) {
-  std::vector<Message> batch{good(), good()};
-  EXPECT_TRUE(check_batch(batch, 10));
-  auto large = check_batch(batch, 9);
-  EXPECT_EQ(why(large), "the message body size over max value, MAX: 9");
-  EXPECT_EQ(large.error().response_code, 13);
-}
-
 }  // namespace
 }  // namespace apogee::client
