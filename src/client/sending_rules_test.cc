@@ -74,14 +74,14 @@ TEST_F(SendingRules, SendsThatWaitForRoomEndWithTheirClientHoweverManyTheyAre) {
 
 TEST_F(SendingRules, OnewaysThatWaitForRoomGoOutHoweverManyTheyAre) {
   start_brokers();
-  std::optional<remoting::Responder> open;
+  std::vector<remoting::Responder> open;
   a_->answer = b_->answer = [&](const Request& request) {
     if (request.command.code != request::kSendMessageV2) return request.responder.reply(0);
-    if (!request.command.is_oneway()) open = request.responder;
+    if (!request.command.is_oneway()) open.push_back(request.responder);
   };
   ProducerCore& by = producer({.max_in_flight = 1});
   const Sent first = send(by, Mode::kAsync, 1h);
-  ASSERT_TRUE(open);
+  ASSERT_EQ(open.size(), 1u);
   std::vector<int> order;
   for (int i = 0; i < kVeryMany; ++i)
     by.send({.topic = "orders", .body = "x"}, {}, Mode::kOneway, 1h,
@@ -89,21 +89,21 @@ TEST_F(SendingRules, OnewaysThatWaitForRoomGoOutHoweverManyTheyAre) {
               if (sent) order.push_back(i);
             });
   EXPECT_TRUE(order.empty());
-  open->reply(0, {}, protocol::SendMessageResponse{.message_id = "0A000002"});
+  open.front().reply(0, {}, protocol::SendMessageResponse{.message_id = "0A000002"});
   network_.run();
   EXPECT_TRUE(*first && **first);
   EXPECT_EQ(order.size(), static_cast<std::size_t>(kVeryMany));
   EXPECT_TRUE(std::ranges::is_sorted(order)) << "each in its turn";
-  open.reset();
+  open.clear();
   EXPECT_EQ(by.statistics().in_flight, 0u);
 }
 
 TEST_F(SendingRules, SendsThatWaitForRoomAreForbiddenHoweverManyTheyAre) {
   start_brokers();
-  std::optional<remoting::Responder> open;
+  std::vector<remoting::Responder> open;
   a_->answer = b_->answer = [&](const Request& request) {
     if (request.command.code != request::kSendMessageV2) return request.responder.reply(0);
-    open = request.responder;
+    open.push_back(request.responder);
   };
   bool forbidden = false;
   ProducerCore& by =
@@ -116,12 +116,12 @@ TEST_F(SendingRules, SendsThatWaitForRoomAreForbiddenHoweverManyTheyAre) {
     by.send({.topic = "orders", .body = "x"}, {}, Mode::kAsync, 1h,
             [&](const Result<SendReceipt>& sent) { refused += !sent; });
   network_.run();
-  ASSERT_TRUE(open);
+  ASSERT_EQ(open.size(), 1u);
   forbidden = true;
-  open->reply(0, {}, protocol::SendMessageResponse{.message_id = "0A000002"});
+  open.front().reply(0, {}, protocol::SendMessageResponse{.message_id = "0A000002"});
   network_.run();
   EXPECT_EQ(refused, kVeryMany - 1);
-  open.reset();
+  open.clear();
 }
 
 // ---- Batches
