@@ -68,6 +68,7 @@ TEST_F(SendingRules, SendsThatWaitForRoomEndWithTheirClientHoweverManyTheyAre) {
   network_.run();
   EXPECT_EQ(a_->sends() + b_->sends(), 1);
   instance_->shutdown();
+  network_.run();
   EXPECT_EQ(stopped, kVeryMany);
   EXPECT_EQ(by.statistics().in_flight, 0u);
 }

@@ -27,7 +27,9 @@ class Transactions : public SendingRules {
       if (request.command.code != request::kSendMessageV2) return request.responder.reply(0);
       if (request.command.find("b") == "RMQ_SYS_TRACE_TOPIC") keep_traces(request.command.body);
       request.responder.reply(
-          0, {}, protocol::SendMessageResponse{.message_id = kPlace, .trace_on = trace_on_});
+          0, {},
+          protocol::SendMessageResponse{
+              .message_id = kPlace, .region = "DefaultRegion", .trace_on = trace_on_});
     };
   }
   ~Transactions() override {
