@@ -23,7 +23,16 @@ void GroupMember::end() {
   gate_.close([self = shared_from_this()] { self->finish(); });
   // Inside a callback of its own it would wait for itself.
   if (CallbackScope::inside()) return;
-  if (!gate_.wait(settings_.end_wait)) leave_queues();
+  if (!gate_.wait(settings_.end_wait)) {
+    leave_queues();
+    // What calls under way have yet to say is said once they have ended, and nobody waits.
+    gate_.when_over(
+        [self = shared_from_this()] { self->on_waiting_thread([self] { self->settle(); }); });
+  }
+  settle();
+}
+
+void GroupMember::settle() {
   store_->settle();
 }
 
@@ -46,7 +55,7 @@ void GroupMember::shutdown() {
 void GroupMember::leave_soon() {
   on_waiting_thread([self = shared_from_this()] {
     self->leave_queues();
-    self->store_->settle();
+    self->settle();
     self->instance_->remove(*self);
   });
 }

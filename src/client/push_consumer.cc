@@ -189,7 +189,13 @@ void PushConsumerCore::hand_over() {
 void PushConsumerCore::finish() {
   leave_queues();
   rebalance_.drop_all();
-  if (trace_) trace_->flush().wait();
+}
+
+/// Both are under way before either is waited for.
+void PushConsumerCore::settle() {
+  Farewells traces = trace_ ? trace_->flush() : Farewells{};
+  GroupMember::settle();
+  traces.wait();
 }
 
 void PushConsumerCore::resume() {
