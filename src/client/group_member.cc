@@ -1,5 +1,6 @@
 #include "client/group_member.h"
 
+#include "client/guarded.h"
 #include "client/namespaces.h"
 
 namespace apogee::client {
@@ -109,7 +110,9 @@ void GroupMember::tell(const QueuesDivided& program, const std::string& topic, D
   for (MessageQueue& each : division.all) each = instance_->visible(each);
   for (MessageQueue& each : division.mine) each = instance_->visible(each);
   const CallbackScope scope{CallbackScope::Where::kOwnThread};
-  program(unwrapped(topic, instance_->config().name_space), division.all, division.mine);
+  guarded(instance_->env().log, "the listener of divided queues", group_, [&] {
+    program(unwrapped(topic, instance_->config().name_space), division.all, division.mine);
+  });
 }
 
 Result<std::int64_t> GroupMember::first_offset_of(const MessageQueue& queue) {

@@ -139,6 +139,60 @@ TEST_F(Consuming, TakesWhatThrowsForAFailure) {
   EXPECT_EQ(outcome, ConsumeOutcome::kException);
 }
 
+/// Lines that a client logs, from a function that throws each time.
+class ThrowingLog {
+ public:
+  ClientConfig config() {
+    return {.log = [this](Severity, std::string_view line) {
+      std::lock_guard lock{mutex_};
+      lines_.emplace_back(line);
+      throw std::runtime_error{"the log function"};
+    }};
+  }
+  bool has(const std::string& words) const {
+    std::lock_guard lock{mutex_};
+    return std::ranges::any_of(
+        lines_, [&](const std::string& line) { return line.find(words) != std::string::npos; });
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::vector<std::string> lines_;
+};
+
+TEST_F(Consuming, GoesOnWhateverItsHooksThrow) {
+  ThrowingLog log;
+  Client logging = client(log.config());
+  const auto hook = [](const ConsumeEvent&) { throw std::runtime_error{"a hook"}; };
+  const PushConsumer c = consumer_of(
+      logging,
+      {.from = StartFrom::kFirst,
+       .on_messages = received_.keep(),
+       .before_consume = hook,
+       .after_consume = hook,
+       .accept = [](const ReceivedMessage&) -> bool { throw 17; },
+       .queues_changed = [](const auto&, auto, auto) { throw std::runtime_error{"a hook"}; }});
+  send({.body = "consumed all the same"});
+  EXPECT_TRUE(received_.wait_for(1));
+  EXPECT_TRUE(eventually([&] { return c.statistics().consumed == 1; }));
+  for (const char* words : {"before_consume threw: group=billing what=\"a hook\"",
+                            "after_consume threw: group=billing what=\"a hook\"",
+                            "accept threw: group=billing", "listener of divided queues threw"})
+    EXPECT_TRUE(eventually([&] { return log.has(words); })) << words;
+}
+
+TEST_F(Consuming, DividesAgainAfterAnAllocationThatThrew) {
+  std::atomic<int> calls{0};
+  Allocation allocation = average();
+  allocation.divide = [&, divide = allocation.divide](const auto&... given) {
+    if (++calls == 1) throw std::runtime_error{"not yet"};
+    return divide(given...);
+  };
+  const PushConsumer c = consumer(
+      {.from = StartFrom::kFirst, .on_messages = received_.keep(), .allocation = allocation});
+  EXPECT_TRUE(eventually([&] { return c.queues().size() == 5; }));
+}
+
 TEST_F(Consuming, MakesADeadLetterWhenAskedTo) {
   PushConsumer c = consumer(
       {.from = StartFrom::kFirst,
