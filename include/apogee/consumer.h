@@ -120,7 +120,8 @@ enum class ConsumedOrderly {
 struct OrderlyContext {
   MessageQueue queue;
   bool auto_commit = true;
-  std::chrono::milliseconds suspend{-1};  ///< -1: suspend_current_queue; else 10..30000 ms.
+  /// Of kSuspend and kRollback. -1: suspend_current_queue; else 10..30000 ms.
+  std::chrono::milliseconds suspend{-1};
 };
 
 namespace consumer_detail {
@@ -215,9 +216,9 @@ struct PushConsumerConfig {
 
   bool trace = false;  ///< Write each consumption to the trace topic.
   std::string trace_topic = "RMQ_SYS_TRACE_TOPIC";
-  std::function<void(const ConsumeEvent&)> before_consume, after_consume;
   /// These hooks concern nobody else: what one throws is told in the log, and all goes on as if it
   /// had returned.
+  std::function<void(const ConsumeEvent&)> before_consume, after_consume;
   /// Asked for each message pulled; false: it is passed over, as if by the subscription. One that
   /// throws has not said no.
   std::function<bool(const ReceivedMessage&)> accept;

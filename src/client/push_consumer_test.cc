@@ -426,6 +426,26 @@ TEST_F(Consuming, CommitsWhenToldTo) {
   EXPECT_TRUE(eventually([&] { return c.statistics().held == 0; }));
 }
 
+TEST_F(Consuming, RollsBackForAsLongAsItSays) {
+  MovableClient movable{{.name_servers = {broker_->name_server()}}};
+  const auto roll_back = [&](std::span<const ReceivedMessage> batch, OrderlyContext& context) {
+    context.auto_commit = false;
+    context.suspend = 30s;
+    received_.add(batch.front());
+    return ConsumedOrderly::kRollback;
+  };
+  const PushConsumer c = consumer_of(
+      *movable,
+      {.from = StartFrom::kFirst, .on_messages_orderly = roll_back, .suspend_current_queue = 10ms});
+  send_to(1, "again");
+  ASSERT_TRUE(received_.wait_for(1));
+  EXPECT_FALSE(received_.wait_for(2, 300ms)) << "after the consumer's time";
+  EXPECT_TRUE(eventually([&] {
+    movable.advance(10s);
+    return received_.wait_for(2, 100ms);
+  }));
+}
+
 // ---- Broadcasting
 // --------------------------------------------------------------------------------
 
