@@ -76,7 +76,8 @@ class ConsumerFixture : public ::testing::Test {
   }
   Client client(ClientConfig config = {}) {
     config.name_servers = {broker_->name_server()};
-    if (auto log = test_log()) config.log = [log](Severity, std::string_view line) { log(line); };
+    if (auto log = test_log(); log && !config.log)
+      config.log = [log](Severity, std::string_view line) { log(line); };
     auto made = Client::start(std::move(config));
     EXPECT_TRUE(made) << made.error().detail;
     return *std::move(made);

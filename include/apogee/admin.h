@@ -355,7 +355,8 @@ class APOGEE_API Admin {
   /// By its offset id; kInvalidArgument: that is none.
   Result<ReceivedMessage> message_by_offset_id(const std::string& id, Milliseconds timeout);
   /// Messages whose unique id or one of whose keys is `key`, stored between the two times (Unix
-  /// milliseconds); at most `max`.
+  /// milliseconds); at most `max`. All brokers of the topic are asked at once, and one that fails
+  /// takes nothing from what the others have: an error if none answers.
   struct KeyQuery {
     std::string topic, key;
     bool unique = false;

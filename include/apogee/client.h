@@ -93,7 +93,7 @@ struct ClientConfig {
   std::function<void(const RpcEvent&)> after_response;
   /// Where the client says what happens to it: one line, valid during the call. Any thread, also
   /// inside a call of the program's; must not block, may end or destroy anything. What clients have
-  /// to say about calls it makes itself goes nowhere. Empty: nowhere.
+  /// to say about calls it makes itself goes nowhere, and so does what it throws. Empty: nowhere.
   std::function<void(Severity, std::string_view)> log;
 };
 

@@ -74,7 +74,7 @@ struct Allocation {
   std::function<Result<std::vector<MessageQueue>>(
       const std::string& group, const std::string& client_id, std::span<const MessageQueue> queues,
       std::span<const std::string> client_ids)>
-      divide;
+      divide;  ///< After an error, or what it throws, it is asked again in a second.
 };
 APOGEE_API Allocation average();            ///< AVG: contiguous ranges. Java's default, and here.
 APOGEE_API Allocation average_by_circle();  ///< AVG_BY_CIRCLE: in turns.
@@ -120,7 +120,8 @@ enum class ConsumedOrderly {
 struct OrderlyContext {
   MessageQueue queue;
   bool auto_commit = true;
-  std::chrono::milliseconds suspend{-1};  ///< -1: suspend_current_queue; else 10..30000 ms.
+  /// Of kSuspend and kRollback. -1: suspend_current_queue; else 10..30000 ms.
+  std::chrono::milliseconds suspend{-1};
 };
 
 namespace consumer_detail {
@@ -215,10 +216,14 @@ struct PushConsumerConfig {
 
   bool trace = false;  ///< Write each consumption to the trace topic.
   std::string trace_topic = "RMQ_SYS_TRACE_TOPIC";
+  /// These hooks concern nobody else: what one throws is told in the log, and all goes on as if it
+  /// had returned.
   std::function<void(const ConsumeEvent&)> before_consume, after_consume;
-  /// Asked for each message pulled; false: it is passed over, as if by the subscription.
+  /// Asked for each message pulled; false: it is passed over, as if by the subscription. One that
+  /// throws has not said no.
   std::function<bool(const ReceivedMessage&)> accept;
-  /// The queues of a topic were divided anew. `all` is empty when brokers divide.
+  /// The queues of a topic were divided anew. `all` is empty when brokers divide. What it throws is
+  /// told in the log.
   std::function<void(const std::string& topic, std::span<const MessageQueue> all,
                      std::span<const MessageQueue> mine)>
       queues_changed;

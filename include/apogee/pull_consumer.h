@@ -54,7 +54,7 @@ struct LitePullConsumerConfig {
   /// Broadcasting: offsets go to <directory>/<client id>/<group>/offsets.json. Empty:
   /// ".rocketmq_offsets" in the home directory.
   std::string offset_directory;
-  /// subscribe(): the queues of a topic were divided anew.
+  /// subscribe(): the queues of a topic were divided anew. What it throws is told in the log.
   std::function<void(const std::string& topic, std::span<const MessageQueue> all,
                      std::span<const MessageQueue> mine)>
       queues_divided;
@@ -136,7 +136,8 @@ class APOGEE_API LitePullConsumer {
   void queues(const std::string& topic, Callback<std::vector<MessageQueue>> done);
   Awaitable<std::vector<MessageQueue>> queues_async(std::string topic);
   /// Called on a worker with the first queues of a topic that are known, and then whenever they are
-  /// others than before; name servers are asked every poll_name_server_interval.
+  /// others than before; name servers are asked every poll_name_server_interval. What it throws is
+  /// told in the log.
   void on_queues_changed(const std::string& topic,
                          std::function<void(const std::set<MessageQueue>& queues)> listener);
 

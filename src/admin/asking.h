@@ -3,6 +3,7 @@
 #include <chrono>
 #include <future>
 #include <map>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -39,12 +40,22 @@ class Asking {
   template <class Header>
   Answered raw(const std::string& address, std::int32_t code, const Header& header, Bytes body = {},
                protocol::Language language = protocol::Language::kCpp) {
-    if (auto may = may_wait(); !may) return may.error();
-    std::promise<Answered> promise;
-    instance_.call(
-        address, code, header, body, left(),
-        [&](Answered answer) { promise.set_value(std::move(answer)); }, language);
-    return promise.get_future().get();
+    return begin(address, code, header, body, language).get();
+  }
+  /// The same, to be waited for: several servers can be asked at once.
+  template <class Header>
+  std::future<Answered> begin(const std::string& address, std::int32_t code, const Header& header,
+                              Bytes body = {},
+                              protocol::Language language = protocol::Language::kCpp) {
+    auto promise = std::make_shared<std::promise<Answered>>();
+    auto answer = promise->get_future();
+    if (auto may = may_wait(); !may)
+      promise->set_value(may.error());
+    else
+      instance_.call(
+          address, code, header, body, left(),
+          [promise](Answered answered) { promise->set_value(std::move(answered)); }, language);
+    return answer;
   }
   /// The first name server that answers.
   template <class Header>

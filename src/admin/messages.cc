@@ -1,4 +1,7 @@
 #include <algorithm>
+#include <future>
+#include <map>
+#include <optional>
 
 #include "admin/asking.h"
 #include "admin/trace.h"
@@ -22,6 +25,27 @@ Result<std::vector<ReceivedMessage>> messages_in(const Buffer& body, const std::
   return messages;
 }
 
+/// What one broker found. The index knows hashes: what only shares the topic's and the key's is not
+/// meant.
+Result<std::vector<ReceivedMessage>> found_by(const std::string& broker, const std::string& address,
+                                              const Asking::Answered& answer,
+                                              const Admin::KeyQuery& query) {
+  if (!answer) return answer.error();
+  if (answer->code == response::kQueryNotFound) return std::vector<ReceivedMessage>{};
+  if (answer->code != response::kSuccess)
+    return Error{Errc::kRefused, address + " answers: " + answer->remark, answer->code};
+  auto found = messages_in(answer->body, broker);
+  if (!found) return found;
+  std::erase_if(*found, [&](const ReceivedMessage& each) {
+    if (each.topic != query.topic) return true;
+    return query.unique ? each.message_id != query.key
+                        : std::ranges::find(each.keys, query.key) == each.keys.end();
+  });
+  return found;
+}
+
+/// All brokers of the topic at once, as Java's MQAdminImpl: one that is gone or hangs takes nothing
+/// from what the others have. An error if none answers.
 Result<std::vector<ReceivedMessage>> query(Asking& ask, const Admin::KeyQuery& query) {
   auto brokers = ask.brokers_of(query.topic);
   if (!brokers) return brokers.error();
@@ -32,22 +56,24 @@ Result<std::vector<ReceivedMessage>> query(Asking& ask, const Admin::KeyQuery& q
   header.begin_timestamp = query.begin;
   header.end_timestamp = query.end;
   if (query.unique) header.unique_key_query = "true";
+  std::map<std::string, std::future<Asking::Answered>> answers;
+  for (const auto& [name, address] : *brokers)
+    answers[name] = ask.begin(address, request::kQueryMessage, header);
   std::vector<ReceivedMessage> all;
+  std::optional<Error> failure;
+  bool answered = false;
   for (const auto& [name, address] : *brokers) {
-    auto answer = ask.raw(address, request::kQueryMessage, header);
-    if (!answer) return answer.error();
-    if (answer->code == response::kQueryNotFound) continue;
-    if (answer->code != response::kSuccess)
-      return Error{Errc::kRefused, address + " answers: " + answer->remark, answer->code};
-    auto found = messages_in(answer->body, name);
-    if (!found) return found.error();
-    // The index knows hashes: what only shares the key's is not meant.
-    std::erase_if(*found, [&](const ReceivedMessage& each) {
-      return query.unique ? each.message_id != query.key
-                          : std::ranges::find(each.keys, query.key) == each.keys.end();
-    });
-    std::ranges::move(*found, std::back_inserter(all));
+    auto found = found_by(name, address, answers[name].get(), query);
+    if (found) {
+      answered = true;
+      std::ranges::move(*found, std::back_inserter(all));
+      continue;
+    }
+    ask.instance().env().log.warn("query by key failed: broker={} address={} reason=\"{}\"", name,
+                                  address, found.error().detail);
+    failure = found.error();
   }
+  if (!answered) return *std::move(failure);
   std::ranges::sort(all, {}, &ReceivedMessage::stored);
   if (all.size() > static_cast<std::size_t>(query.max))
     all.resize(static_cast<std::size_t>(query.max));

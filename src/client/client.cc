@@ -39,7 +39,10 @@ class FunctionLogger final : public Logger {
       Inside() { inside_log_function = true; }
       ~Inside() { inside_log_function = false; }
     } inside;
-    client::Instance::run_callback(write_, severity_of(level), line);
+    try {
+      client::Instance::run_callback(write_, severity_of(level), line);
+    } catch (...) {  // there is nowhere to tell of it
+    }
   }
 
  private:

@@ -56,6 +56,8 @@ class Orderly final : public Consumption {
               const OrderlyContext& context, ConsumedOrderly result);
   Next suspend(const MessageQueue& queue, const ProcessQueuePtr& messages, const Batch& batch,
                const OrderlyContext& context);
+  Next again_after_pause(const MessageQueue& queue, const ProcessQueuePtr& messages,
+                         const OrderlyContext& context);
   bool made_dead(const ReceivedMessage& message);
   void commit(const MessageQueue& queue, ProcessQueue& messages);
   bool has_lock(const ProcessQueue& messages) const {
@@ -138,10 +140,7 @@ Orderly::Next Orderly::settle(const MessageQueue& queue, const ProcessQueuePtr& 
           return Next::kGoOn;
         }
         messages->rollback();
-        post_after(std::clamp<Clock::Duration>(consumer_.config().suspend_current_queue,
-                                               kSuspendLeast, kSuspendMost),
-                   queue, messages);
-        return Next::kEnd;
+        return again_after_pause(queue, messages, context);
       }
       consumer_.instance().env().log.warn(
           "kCommit and kRollback mean kDone unless auto_commit is false: group={}",
@@ -170,6 +169,12 @@ Orderly::Next Orderly::suspend(const MessageQueue& queue, const ProcessQueuePtr&
     return Next::kGoOn;
   }
   messages->consume_again(batch);
+  return again_after_pause(queue, messages, context);
+}
+
+/// As long as the function said, or as is configured.
+Orderly::Next Orderly::again_after_pause(const MessageQueue& queue, const ProcessQueuePtr& messages,
+                                         const OrderlyContext& context) {
   const auto pause =
       context.suspend < 0ms ? consumer_.config().suspend_current_queue : context.suspend;
   post_after(std::clamp<Clock::Duration>(pause, kSuspendLeast, kSuspendMost), queue, messages);

@@ -83,7 +83,7 @@ protocol::Json PushConsumerCore::running_info() const {
                     queue_info(*messages, store_->in_memory(queue).value_or(0), now, now_ms));
   }
   Json info = Json::object();
-  info.set("mqPopTable", Json::object());
+  info.set("mqPopTable", protocol::to_json(popping_.running_info()));
   info.set("mqTable", std::move(queues));
   info.set("properties", std::move(properties));
   info.set("statusTable", std::move(statuses));

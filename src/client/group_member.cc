@@ -1,6 +1,7 @@
 #include "client/group_member.h"
 
 #include "client/namespaces.h"
+#include "client/thrown.h"
 
 namespace apogee::client {
 namespace {
@@ -23,7 +24,16 @@ void GroupMember::end() {
   gate_.close([self = shared_from_this()] { self->finish(); });
   // Inside a callback of its own it would wait for itself.
   if (CallbackScope::inside()) return;
-  if (!gate_.wait(settings_.end_wait)) leave_queues();
+  if (!gate_.wait(settings_.end_wait)) {
+    leave_queues();
+    // What calls under way have yet to say is said once they have ended, and nobody waits.
+    gate_.when_over(
+        [self = shared_from_this()] { self->on_waiting_thread([self] { self->settle(); }); });
+  }
+  settle();
+}
+
+void GroupMember::settle() {
   store_->settle();
 }
 
@@ -46,7 +56,7 @@ void GroupMember::shutdown() {
 void GroupMember::leave_soon() {
   on_waiting_thread([self = shared_from_this()] {
     self->leave_queues();
-    self->store_->settle();
+    self->settle();
     self->instance_->remove(*self);
   });
 }
@@ -100,7 +110,9 @@ void GroupMember::tell(const QueuesDivided& program, const std::string& topic, D
   for (MessageQueue& each : division.all) each = instance_->visible(each);
   for (MessageQueue& each : division.mine) each = instance_->visible(each);
   const CallbackScope scope{CallbackScope::Where::kOwnThread};
-  program(unwrapped(topic, instance_->config().name_space), division.all, division.mine);
+  guarded(instance_->env().log, "the listener of divided queues", group_, [&] {
+    program(unwrapped(topic, instance_->config().name_space), division.all, division.mine);
+  });
 }
 
 Result<std::int64_t> GroupMember::first_offset_of(const MessageQueue& queue) {

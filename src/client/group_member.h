@@ -68,7 +68,11 @@ class GroupMember : public ConsumerRole,
 
   /// Closes the gate; waits for what is under way, unless that is what calls.
   void end();
-  virtual void finish() = 0;  ///< Nothing is under way any more. More than once.
+  /// Nothing is under way any more. More than once, on whatever thread gave back the last pass: an
+  /// io thread, too, so that it must not block.
+  virtual void finish() = 0;
+  /// Waits until the last words are heard; more than once. Never on an io thread or the clock's.
+  virtual void settle();
   /// Stores the offsets, with the last word, and gives back the locks.
   virtual void hand_over() = 0;
   /// hand_over(), once: the queues are others' afterwards, who are further on.

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <atomic>
 #include <future>
+#include <thread>
 
 #include "client/group_member.h"
 #include "protocol/codes.h"
@@ -137,6 +138,41 @@ TEST_F(Leaving, LeavesFromInsideItsFunctionHoweverLongThatTakes) {
   const PushConsumer after = follow();
   EXPECT_TRUE(next_.wait_for(1));
   asleep.open();
+}
+
+/// What is under way last is ended by an io thread. What that sends cannot be waited for: only that
+/// thread can read the answer.
+TEST_F(Leaving, SendsItsLastTracesFromAThreadThatMayWaitForTheirAnswers) {
+  ASSERT_TRUE(broker_->create_topic({"traces", 1}));
+  Door answering;
+  std::atomic<std::thread::id> io_thread, tracing_thread;
+  ClientConfig config{.io_threads = 1};
+  config.after_response = [&](const RpcEvent& event) {
+    if (event.code != request::kConsumerSendMessageBack) return;
+    io_thread = std::this_thread::get_id();
+    answering.pass();
+  };
+  config.before_request = [&](const RpcEvent& event) {
+    if (event.code == request::kSendMessageV2) tracing_thread = std::this_thread::get_id();
+    return ExtFields{};
+  };
+  Client failing = client(config);
+  PushConsumer c =
+      consumer_of(failing, {.subscriptions = {{"orders"}, {"traces"}},  // whose route is known then
+                            .from = StartFrom::kFirst,
+                            .on_messages = [](auto) { return Consumed::kRetryLater; },
+                            .trace = true,
+                            .trace_topic = "traces"});
+  send_to(0, "comes again");
+  ASSERT_TRUE(answering.wait_for_somebody());
+  const auto end = std::async(std::launch::async, [&] { c.shutdown(); });
+  ASSERT_TRUE(eventually([&] { return has_ended(failing); }));
+  answering.open();
+  end.wait();
+  EXPECT_NE(tracing_thread.load(), std::thread::id{}) << "sent when the end has returned";
+  EXPECT_NE(tracing_thread.load(), io_thread.load());
+  PullConsumer auditor = *client_->pull_consumer({.group = "auditor"});
+  EXPECT_TRUE(eventually([&] { return *auditor.max_offset({"traces", "broker-a", 0}) == 1; }));
 }
 
 OnMessagesOrderly in_order(Received& to) {

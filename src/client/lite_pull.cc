@@ -6,6 +6,7 @@
 
 #include "client/consumer_config.h"
 #include "client/consumption.h"
+#include "client/guarded.h"
 #include "client/namespaces.h"
 #include "client/pull_consumer.h"
 #include "client/validation.h"
@@ -583,7 +584,7 @@ void LitePullCore::queues_changed(const std::string& topic,
   const auto pass = gate_.enter();
   if (!pass || !tell) return;
   const CallbackScope scope{CallbackScope::Where::kOwnThread};
-  tell(now);
+  guarded(instance_->env().log, "the listener of a topic's queues", group_, [&] { tell(now); });
 }
 
 std::vector<std::string> LitePullCore::topics() const {

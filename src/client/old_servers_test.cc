@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "apogee/admin.h"
 #include "apogee/client.h"
 #include "protocol/bodies.h"
 #include "protocol/codes.h"
@@ -43,14 +44,22 @@ class OldServer final : public remoting::RequestHandler {
   }
 
   std::string address() const { return to_string(server_->local()); }
-  void hold(const std::string& body) {
+  void hold(const std::string& body, const std::string& topic = "orders",
+            const std::string& key = {}) {
+    const std::string properties = key.empty() ? "" : "KEYS\x01" + key + "\x02";
     protocol::Message message;
-    message.topic = "orders";
+    message.topic = topic;
+    message.properties = properties;
     message.queue_offset = end_;
     message.born_host = message.store_host = kHost;
     message.body = as_bytes(body);
     ASSERT_TRUE(protocol::encode_message(records_, message));
     ++end_;
+  }
+  /// Routes lead to that broker, too.
+  void tells_of(const std::string& broker, const std::string& address) {
+    std::lock_guard lock{mutex_};
+    others_.emplace_back(broker, address);
   }
   void does_not_know(std::int32_t code) {
     std::lock_guard lock{mutex_};
@@ -119,6 +128,9 @@ class OldServer final : public remoting::RequestHandler {
             {.broker_addresses = {{0, address()}}, .broker_name = "broker-a", .cluster = "c"}};
         route.queue_datas = {
             {.broker_name = "broker-a", .read_queue_nums = 1, .write_queue_nums = 1}};
+        for (const auto& [name, where] : others_)
+          route.broker_datas.push_back(
+              {.broker_addresses = {{0, where}}, .broker_name = name, .cluster = "c"});
         return responder.reply(0, {}, protocol::NoFields{}, as_bytes(protocol::encode_body(route)));
       }
       case request::kHeartBeat:
@@ -140,6 +152,8 @@ class OldServer final : public remoting::RequestHandler {
             0, {}, protocol::SendMessageResponse{.message_id = "0A000002", .queue_id = 0});
       case request::kUpdateConsumerOffset:
         return commit(request);
+      case request::kQueryMessage:
+        return responder.reply(0, {}, protocol::QueryMessageResponse{}, as_bytes(records_));
       case request::kUnregisterClient:
         return responder.reply(0);
       default:
@@ -175,6 +189,7 @@ class OldServer final : public remoting::RequestHandler {
   std::map<std::int32_t, int> asked_;
   std::map<std::int32_t, std::vector<std::string>> bodies_;
   std::vector<std::string> sent_to_;
+  std::vector<std::pair<std::string, std::string>> others_;
   std::string client_, records_;
   remoting::PeerPtr puller_;
   std::int64_t end_ = 0;
@@ -362,6 +377,30 @@ TEST_F(OldServers, WhatHasNoOtherWayIsRefusedWithTheServersWords) {
   PullConsumer puller = *c.pull_consumer({.group = "audit"});
   EXPECT_EQ(puller.max_offset(kQueue).error().response_code, response::kRequestCodeNotSupported);
   EXPECT_THAT(puller.max_offset(kQueue).error().detail, HasSubstr("what?"));
+}
+
+TEST_F(OldServers, WhatABrokerHasOfAKeyIsTakenWhateverTheOthersDo) {
+  OldServer refuses, has;
+  server_.does_not_answer(request::kQueryMessage);
+  refuses.does_not_know(request::kQueryMessage);
+  has.hold("meant", "orders", "o-17");
+  has.hold("of a topic with the same hash", "others", "o-17");
+  server_.tells_of("broker-b", refuses.address());
+  server_.tells_of("broker-c", has.address());
+  Client c = client();
+  const auto found = c.admin().messages_by_key({.topic = "orders", .key = "o-17"}, 2s);
+  ASSERT_TRUE(found) << found.error().detail;
+  ASSERT_EQ(found->size(), 1u);
+  EXPECT_EQ(found->front().body, "meant");
+  EXPECT_EQ(found->front().queue.broker, "broker-c");
+}
+
+TEST_F(OldServers, AKeyThatNoBrokerLooksUpIsAnError) {
+  server_.does_not_know(request::kQueryMessage);
+  Client c = client();
+  const auto found = c.admin().messages_by_key({.topic = "orders", .key = "o-17"}, 3s);
+  ASSERT_FALSE(found);
+  EXPECT_EQ(found.error().response_code, response::kRequestCodeNotSupported);
 }
 
 TEST_F(OldServers, ANameServerThatDoesNotKnowRoutesIsNotTakenForAMissingTopic) {

@@ -117,6 +117,17 @@ std::set<MessageQueue> PopConsumption::queues() const {
   return names;
 }
 
+std::map<protocol::MessageQueue, protocol::PopProcessQueueInfo> PopConsumption::running_info()
+    const {
+  std::lock_guard lock{mutex_};
+  std::map<protocol::MessageQueue, protocol::PopProcessQueueInfo> infos;
+  for (const auto& [name, queue] : queues_)
+    infos[{name.broker, name.queue_id, name.topic}] = {.dropped = queue->dropped,
+                                                       .last_pop_timestamp = queue->last_pop_ms,
+                                                       .wait_ack_count = queue->waiting};
+  return infos;
+}
+
 // ---- The pop
 // -------------------------------------------------------------------------------------
 
@@ -127,6 +138,7 @@ void PopConsumption::pop_after(Clock::Duration delay, const QueuePtr& queue) {
 void PopConsumption::pop(const QueuePtr& queue) {
   const auto pass = consumer_.gate().enter();
   if (!pass || queue->dropped) return;
+  queue->last_pop_ms = consumer_.instance().env().clock.wall_ms();
   const PushConsumerConfig& config = consumer_.config();
   if (consumer_.paused()) return pop_after(kPausedDelay, queue);
   if (queue->waiting > config.pop_threshold_for_queue) return pop_after(kFlowControlDelay, queue);

@@ -9,6 +9,7 @@
 
 #include "apogee/message.h"
 #include "client/instance.h"
+#include "protocol/bodies.h"
 #include "protocol/pop.h"
 
 /// Consumption from queues that nobody owns: brokers give messages out, hide them for a while and
@@ -45,12 +46,15 @@ class PopConsumption {
   /// From these queues, and no others of the topic.
   void pop_from(const std::string& topic, const std::set<MessageQueue>& queues);
   std::set<MessageQueue> queues() const;
+  /// As consoles show them.
+  std::map<protocol::MessageQueue, protocol::PopProcessQueueInfo> running_info() const;
 
  private:
   struct Queue {
     MessageQueue name;  // queue id -1: any of that broker
     std::atomic<bool> dropped{false};
     std::atomic<std::int64_t> waiting{0};  // messages without an ack
+    std::atomic<std::int64_t> last_pop_ms{0};
   };
   using QueuePtr = std::shared_ptr<Queue>;
   struct Popped {

@@ -521,15 +521,13 @@ void ProducerCore::tell(TransactionEnd end) {
   end.header.commit_or_rollback = wire_outcome(end.outcome);
   if (before_end_) {
     const CallbackScope scope{CallbackScope::Where::kOwnThread};
-    const auto thrown = thrown_by([&] {
+    guarded(instance_->env().log, "before_end", group_, [&] {
       before_end_({.group = config_.group,
                    .broker_address = end.broker,
                    .message_id = *end.header.message_id,
                    .outcome = end.outcome,
                    .broker_asked = *end.header.from_transaction_check});
     });
-    if (thrown)
-      instance_->env().log.warn("before_end threw: group={} what=\"{}\"", group_, *thrown);
   }
   instance_->oneway(end.broker, request_code::kEndTransaction, end.header, {}, end.remark);
   trace(end);

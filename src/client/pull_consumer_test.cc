@@ -297,6 +297,18 @@ TEST_F(Pulling, TellsOfTheQueuesOfATopicItDoesNotSubscribeTo) {
   EXPECT_TRUE(eventually([&] { return consumer.assignment().size() == 2; })) << "of orders alone";
 }
 
+TEST_F(Pulling, GoesOnWhateverItsListenersThrow) {
+  std::atomic<int> calls{0};
+  const auto fail = [&](const auto&...) {
+    ++calls;
+    throw std::runtime_error{"a listener"};
+  };
+  LitePullConsumer c = lite({.queues_divided = fail});
+  c.on_queues_changed("orders", fail);
+  ASSERT_TRUE(c.subscribe("orders"));
+  EXPECT_TRUE(eventually([&] { return calls >= 2 && c.assignment().size() == 2; }));
+}
+
 TEST_F(Pulling, EndsAPollThatWaits) {
   LitePullConsumer consumer = lite();
   ASSERT_TRUE(consumer.assign({kQueue}));

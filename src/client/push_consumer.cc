@@ -7,6 +7,7 @@
 
 #include "client/consumer_config.h"
 #include "client/namespaces.h"
+#include "client/thrown.h"
 #include "protocol/codes.h"
 #include "protocol/message.h"
 #include "protocol/names.h"
@@ -189,7 +190,13 @@ void PushConsumerCore::hand_over() {
 void PushConsumerCore::finish() {
   leave_queues();
   rebalance_.drop_all();
-  if (trace_) trace_->flush().wait();
+}
+
+/// Both are under way before either is waited for.
+void PushConsumerCore::settle() {
+  Farewells traces = trace_ ? trace_->flush() : Farewells{};
+  GroupMember::settle();
+  traces.wait();
 }
 
 void PushConsumerCore::resume() {
@@ -377,7 +384,9 @@ void PushConsumerCore::found(const QueuePullPtr& next, PullAnswer& answer) {
 bool PushConsumerCore::accepts(const ReceivedMessage& message) const {
   if (!config_.accept) return true;
   const CallbackScope scope{CallbackScope::Where::kIoThread};
-  return config_.accept(message);
+  bool wanted = true;  // what cannot say no has not said it
+  guarded(instance_->env().log, "accept", config_.group, [&] { wanted = config_.accept(message); });
+  return wanted;
 }
 
 /// Java's resetRetryAndNamespace: a retry shows the topic it comes from.
@@ -413,7 +422,10 @@ Outcome PushConsumerCore::observed(std::span<const ReceivedMessage> messages,
   const CallbackScope scope{CallbackScope::Where::kOwnThread};
   ConsumeEvent event{.group = config_.group, .queue = queue, .messages = messages};
   const std::string trace = trace_ ? trace_->before(group_, messages) : std::string{};
-  if (config_.before_consume) config_.before_consume(event);
+  const auto run_hook = [&](const char* name, const auto& hook) {
+    if (hook) guarded(instance_->env().log, name, config_.group, [&] { hook(event); });
+  };
+  run_hook("before_consume", config_.before_consume);
   Clock& clock = instance_->env().clock;
   const auto began = clock.now();
   Outcome result = failure;
@@ -432,7 +444,7 @@ Outcome PushConsumerCore::observed(std::span<const ReceivedMessage> messages,
   if (outcome != ConsumeOutcome::kException && event.took >= config_.consume_timeout)
     outcome = ConsumeOutcome::kTimeOut;
   event.outcome = outcome;
-  if (config_.after_consume) config_.after_consume(event);
+  run_hook("after_consume", config_.after_consume);
   if (trace_) trace_->after(group_, trace, messages, event.took, outcome);
   return result;
 }

@@ -92,6 +92,7 @@ class PushConsumerCore final : public GroupMember {
   void learn_missing_routes(Clock::Duration delay);
   Result<Ok> check_filters();
   void finish() override;
+  void settle() override;
   void hand_over() override;
   template <class Outcome, class Call>
   Outcome observed(std::span<const ReceivedMessage> messages, const MessageQueue& queue,

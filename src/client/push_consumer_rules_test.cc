@@ -380,6 +380,39 @@ TEST_F(ConsumerRules, TellsOfQueuesItPopsFrom) {
   EXPECT_TRUE(eventually([&] { return mine > 0; }));
 }
 
+TEST_F(ConsumerRules, TellsOperatorsHowItsPopsStand) {
+  pop();
+  Barrier barrier;
+  const auto hold = [&](auto batch) {
+    received_.add(batch.front());
+    barrier.wait();
+    return Consumed::kDone;
+  };
+  const PushConsumer c =
+      consumer({.from = StartFrom::kFirst, .on_messages = hold, .client_rebalance = false});
+  send({.body = "not acked yet"});
+  ASSERT_TRUE(received_.wait_for(1));
+  protocol::ConsumerRunningInfoRequest ask;
+  ask.consumer_group = "billing";
+  ask.client_id = client_->id();
+  const auto answer = ask_broker(request::kGetConsumerRunningInfo, ask);
+  barrier.opened.set_value();
+  ASSERT_TRUE(answer) << answer.error().detail;
+  const auto info = protocol::parse_json(answer->body);
+  ASSERT_TRUE(info) << answer->body;
+  std::map<protocol::MessageQueue, protocol::PopProcessQueueInfo> table;
+  ASSERT_TRUE(protocol::from_json(*info->find("mqPopTable"), table)) << answer->body;
+  ASSERT_EQ(std::ranges::count_if(table,
+                                  [](const auto& each) { return each.second.wait_ack_count == 1; }),
+            1)
+      << answer->body;
+  for (const auto& [queue, state] : table) {
+    EXPECT_FALSE(state.dropped);
+    EXPECT_GT(state.last_pop_timestamp, 0);
+    EXPECT_EQ(queue.broker_name, "broker-a");
+  }
+}
+
 TEST_F(ConsumerRules, GoesOnPoppingWhenTheBrokerHangsForSomeQuestions) {
   pop();
   std::atomic<int> unanswered{0};

@@ -139,6 +139,60 @@ TEST_F(Consuming, TakesWhatThrowsForAFailure) {
   EXPECT_EQ(outcome, ConsumeOutcome::kException);
 }
 
+/// Lines that a client logs, from a function that throws each time.
+class ThrowingLog {
+ public:
+  ClientConfig config() {
+    return {.log = [this](Severity, std::string_view line) {
+      std::lock_guard lock{mutex_};
+      lines_.emplace_back(line);
+      throw std::runtime_error{"the log function"};
+    }};
+  }
+  bool has(const std::string& words) const {
+    std::lock_guard lock{mutex_};
+    return std::ranges::any_of(
+        lines_, [&](const std::string& line) { return line.find(words) != std::string::npos; });
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::vector<std::string> lines_;
+};
+
+TEST_F(Consuming, GoesOnWhateverItsHooksThrow) {
+  ThrowingLog log;
+  Client logging = client(log.config());
+  const auto hook = [](const ConsumeEvent&) { throw std::runtime_error{"a hook"}; };
+  const PushConsumer c = consumer_of(
+      logging,
+      {.from = StartFrom::kFirst,
+       .on_messages = received_.keep(),
+       .before_consume = hook,
+       .after_consume = hook,
+       .accept = [](const ReceivedMessage&) -> bool { throw 17; },
+       .queues_changed = [](const auto&, auto, auto) { throw std::runtime_error{"a hook"}; }});
+  send({.body = "consumed all the same"});
+  EXPECT_TRUE(received_.wait_for(1));
+  EXPECT_TRUE(eventually([&] { return c.statistics().consumed == 1; }));
+  for (const char* words : {"before_consume threw: group=billing what=\"a hook\"",
+                            "after_consume threw: group=billing what=\"a hook\"",
+                            "accept threw: group=billing", "listener of divided queues threw"})
+    EXPECT_TRUE(eventually([&] { return log.has(words); })) << words;
+}
+
+TEST_F(Consuming, DividesAgainAfterAnAllocationThatThrew) {
+  std::atomic<int> calls{0};
+  Allocation allocation = average();
+  allocation.divide = [&, divide = allocation.divide](const auto&... given) {
+    if (++calls == 1) throw std::runtime_error{"not yet"};
+    return divide(given...);
+  };
+  const PushConsumer c = consumer(
+      {.from = StartFrom::kFirst, .on_messages = received_.keep(), .allocation = allocation});
+  EXPECT_TRUE(eventually([&] { return c.queues().size() == 5; }));
+}
+
 TEST_F(Consuming, MakesADeadLetterWhenAskedTo) {
   PushConsumer c = consumer(
       {.from = StartFrom::kFirst,
@@ -370,6 +424,26 @@ TEST_F(Consuming, CommitsWhenToldTo) {
   ASSERT_TRUE(received_.wait_for(4));
   EXPECT_THAT(received_.bodies(), ElementsAre("1", "2", "1", "2"));
   EXPECT_TRUE(eventually([&] { return c.statistics().held == 0; }));
+}
+
+TEST_F(Consuming, RollsBackForAsLongAsItSays) {
+  MovableClient movable{{.name_servers = {broker_->name_server()}}};
+  const auto roll_back = [&](std::span<const ReceivedMessage> batch, OrderlyContext& context) {
+    context.auto_commit = false;
+    context.suspend = 30s;
+    received_.add(batch.front());
+    return ConsumedOrderly::kRollback;
+  };
+  const PushConsumer c = consumer_of(
+      *movable,
+      {.from = StartFrom::kFirst, .on_messages_orderly = roll_back, .suspend_current_queue = 10ms});
+  send_to(1, "again");
+  ASSERT_TRUE(received_.wait_for(1));
+  EXPECT_FALSE(received_.wait_for(2, 300ms)) << "after the consumer's time";
+  EXPECT_TRUE(eventually([&] {
+    movable.advance(10s);
+    return received_.wait_for(2, 100ms);
+  }));
 }
 
 // ---- Broadcasting

@@ -4,6 +4,7 @@
 
 #include "client/allocation.h"
 #include "client/namespaces.h"
+#include "client/thrown.h"
 #include "protocol/assignment.h"
 #include "protocol/codes.h"
 
@@ -68,7 +69,10 @@ Result<Division> Rebalance::divide(const std::string& topic) const {
   }
   auto ids = members(topic);
   if (!ids) return ids.error();
-  auto mine = settings_.allocation.divide(settings_.group, instance_->id(), division.all, *ids);
+  Result<std::vector<MessageQueue>> mine = Error{Errc::kInvalidArgument, "the allocation threw"};
+  guarded(instance_->env().log, "the allocation", settings_.group, [&] {
+    mine = settings_.allocation.divide(settings_.group, instance_->id(), division.all, *ids);
+  });
   if (!mine) return mine.error();
   division.mine = *std::move(mine);
   return division;

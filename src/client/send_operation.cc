@@ -386,9 +386,8 @@ Result<Ok> SendOperation::ask_whether_forbidden(const SendEvent& event) const {
 void SendOperation::tell(const std::function<void(const SendEvent&)>& hook,
                          const SendEvent& event) const {
   if (!hook) return;
-  if (const auto thrown = thrown_by([&] { Instance::run_callback(hook, event); }))
-    producer_->instance_->env().log.warn("a hook of sends threw: group={} what=\"{}\"",
-                                         producer_->config_.group, *thrown);
+  guarded(producer_->instance_->env().log, "a hook of sends", producer_->config_.group,
+          [&] { Instance::run_callback(hook, event); });
 }
 
 /// In the binary encoding: a fraction of the work of JSON for either side. Apache's brokers read

@@ -4,6 +4,8 @@
 #include <optional>
 #include <string>
 
+#include "base/log.h"
+
 /// A program's functions are not to throw, but the thread that would end with the process is ours.
 namespace apogee::client {
 
@@ -18,6 +20,13 @@ std::optional<std::string> thrown_by(const Run& run) {
   } catch (...) {
     return "not a std::exception";
   }
+}
+
+/// Calls a function whose failure concerns nobody else: what it throws is told in the log.
+template <class Run>
+void guarded(Logger& log, const char* function, const std::string& group, const Run& run) {
+  if (const auto thrown = thrown_by(run))
+    log.warn("{} threw: group={} what=\"{}\"", function, group, *thrown);
 }
 
 }  // namespace apogee::client

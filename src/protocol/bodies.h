@@ -365,6 +365,17 @@ struct ConsumerSubscriptions {
   using Self = ConsumerSubscriptions;
   static constexpr auto kFields = MemberList{Field{"subscriptionSet", &Self::subscription_set}};
 };
+/// Of a queue that is popped from, in the same answer.
+struct PopProcessQueueInfo {
+  bool dropped = false;
+  std::int64_t last_pop_timestamp = 0;
+  std::int64_t wait_ack_count = 0;
+  using Self = PopProcessQueueInfo;
+  static constexpr auto kFields =
+      MemberList{Field{"droped", &Self::dropped},  // so spelled on the wire
+                 Field{"lastPopTimestamp", &Self::last_pop_timestamp},
+                 Field{"waitAckCount", &Self::wait_ack_count}};
+};
 struct CheckClientBody {
   std::string client_id, group;
   SubscriptionData subscription_data;
