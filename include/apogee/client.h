@@ -89,7 +89,8 @@ struct ClientConfig {
   /// request it is ignored. Any thread; must not block.
   std::function<ExtFields(const RpcEvent&)> before_request;
   /// After the answer or the failure of each that has one, and after the work on each of a broker's
-  /// with the code it will be answered with. Any thread; must not block.
+  /// with the code it will be answered with. Any thread; must not block. What either throws is told
+  /// in the log, and the request goes on without its fields.
   std::function<void(const RpcEvent&)> after_response;
   /// Where the client says what happens to it: one line, valid during the call. Any thread, also
   /// inside a call of the program's; must not block, may end or destroy anything. What clients have

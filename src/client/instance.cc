@@ -9,6 +9,7 @@
 #include "client/address_server.h"
 #include "client/received.h"
 #include "client/signing.h"
+#include "client/thrown.h"
 #include "client/waiting.h"
 #include "protocol/codes.h"
 #include "protocol/names.h"
@@ -292,10 +293,8 @@ Instance::Prepared Instance::completed(const std::string& address, Prepared prep
     prepared.fields.emplace_back("ns", config_.name_space_v2);
   }
   if (config_.stream_requests) prepared.fields.emplace_back("ReqT", "0");
-  if (config_.before_request)
-    std::ranges::move(
-        run_callback(config_.before_request, RpcEvent{.address = address, .code = prepared.code}),
-        std::back_inserter(prepared.fields));
+  std::ranges::move(ask_hook({.address = address, .code = prepared.code}),
+                    std::back_inserter(prepared.fields));
   const Credentials& credentials = config_.credentials;
   if (credentials.access_key.empty()) return prepared;
   prepared.fields.emplace_back(acl::kAccessKey, credentials.access_key);
@@ -304,6 +303,20 @@ Instance::Prepared Instance::completed(const std::string& address, Prepared prep
   prepared.fields.emplace_back(
       acl::kSignature, signature(credentials.secret_key, prepared.fields, as_bytes(prepared.body)));
   return prepared;
+}
+
+ExtFields Instance::ask_hook(const RpcEvent& event) const {
+  ExtFields fields;
+  if (!config_.before_request) return fields;
+  if (const auto thrown = thrown_by([&] { fields = run_callback(config_.before_request, event); }))
+    env_.log.warn("before_request threw: code={} what=\"{}\"", event.code, *thrown);
+  return fields;
+}
+
+void Instance::tell_hook(const RpcEvent& event) const {
+  if (!config_.after_response) return;
+  if (const auto thrown = thrown_by([&] { run_callback(config_.after_response, event); }))
+    env_.log.warn("after_response threw: code={} what=\"{}\"", event.code, *thrown);
 }
 
 std::shared_ptr<const Instance::Prepared> Instance::completed(
@@ -780,10 +793,10 @@ auto Instance::hooked(std::int32_t code, Process process) const {
   return [this, code, process = std::move(process)](const auto& header, const auto& request,
                                                     const remoting::PeerPtr& peer) {
     RpcEvent event{.address = peer->remote_text(), .code = code, .inbound = true};
-    if (config_.before_request) (void)run_callback(config_.before_request, event);
+    (void)ask_hook(event);
     Answer answer = process(header, request, peer);
     event.response = answer.code;
-    if (config_.after_response) run_callback(config_.after_response, event);
+    tell_hook(event);
     return answer;
   };
 }

@@ -143,14 +143,13 @@ class Instance final : public std::enable_shared_from_this<Instance> {
   template <class Done>
   Done observed(const std::string& address, std::int32_t code, Done done) const {
     if (!config_.after_response) return done;
-    return [tell = config_.after_response, address, code,
-            done = std::move(done)](auto answer) mutable {
+    return [weak = weak_from_this(), address, code, done = std::move(done)](auto answer) mutable {
       RpcEvent event{.address = address, .code = code};
       if (answer)
         event.response = answer->code;
       else
         event.error = &answer.error();
-      run_callback(tell, event);
+      if (const auto self = weak.lock()) self->tell_hook(event);
       done(std::move(answer));
     };
   }
@@ -224,6 +223,8 @@ class Instance final : public std::enable_shared_from_this<Instance> {
            ClientId id, std::vector<std::string> name_servers);
   void begin();
   void teardown();
+  ExtFields ask_hook(const RpcEvent& event) const;
+  void tell_hook(const RpcEvent& event) const;
   void add_processors();
   void add_reply_processor();
   void take_reply(ReceivedMessage reply);

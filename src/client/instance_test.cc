@@ -155,6 +155,20 @@ TEST_F(InstanceTest, EveryOtherRequestIsSentOnceMoreToo) {
   EXPECT_THAT(answers, ElementsAre(0, response::kGoAway)) << "twice";
 }
 
+// ---- Hooks
+
+TEST_F(InstanceTest, GoesOnWhateverItsHooksThrow) {
+  start_client({.name_servers = {kNamed},
+                .before_request = [](const RpcEvent&) -> ExtFields { throw 17; },
+                .after_response = [](const RpcEvent&) { throw std::runtime_error{"not today"}; }});
+  EXPECT_TRUE(send());
+  EXPECT_THAT(
+      log_.lines(LogLevel::kWarn),
+      ::testing::AllOf(
+          ::testing::Contains(HasSubstr("before_request threw: code=310")),
+          ::testing::Contains(HasSubstr("after_response threw: code=310 what=\"not today\""))));
+}
+
 // ---- Heartbeats
 
 TEST_F(InstanceTest, ABrokerHearsWhoIsThereAsSoonAsThereIsANewConnection) {
