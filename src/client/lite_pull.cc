@@ -6,9 +6,9 @@
 
 #include "client/consumer_config.h"
 #include "client/consumption.h"
-#include "client/guarded.h"
 #include "client/namespaces.h"
 #include "client/pull_consumer.h"
+#include "client/thrown.h"
 #include "client/validation.h"
 #include "protocol/codes.h"
 

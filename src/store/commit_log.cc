@@ -40,6 +40,7 @@ CommitLog::~CommitLog() {
 
 Result<Ok> CommitLog::load() {
   if (auto made = env_.files.create_directories(directory_); !made) return made;
+  sync_names_above(env_.files, directory_);  // it need not be in the root
   if (auto named = env_.files.sync_directory(config_.root); !named) return named;
   auto entries = env_.files.list(directory_);
   if (!entries) return entries.error();
@@ -129,6 +130,12 @@ Result<Ok> CommitLog::set_end(std::int64_t offset) {
         std::clamp<std::int64_t>(offset - last.base(), 0, static_cast<std::int64_t>(last.size())));
     if (position < last.size()) {
       if (auto cut = last.truncate(position); !cut) return cut;
+      // Mapped anew: a page behind the end that could not be read is one of zeros in the old
+      // mapping, whatever is written there from now on.
+      auto anew = open_segment(last.base());
+      if (!anew) return anew.error();
+      (*anew)->set_written(position);
+      segments_.back() = *std::move(anew);
     } else {
       last.set_written(position);
     }

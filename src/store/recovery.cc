@@ -12,10 +12,8 @@ using protocol::RecordKind;
 
 Result<Ok> LocalStore::load() {
   if (auto made = env_.files.create_directories(config_.now().root); !made) return made;
-  // The names of the directories are as important as what is in them; the parent may belong to
-  // somebody else.
-  if (const auto slash = config_.now().root.rfind('/'); slash != std::string::npos)
-    (void)env_.files.sync_directory(slash == 0 ? "/" : config_.now().root.substr(0, slash));
+  // The names of the directories are as important as what is in them.
+  sync_names_above(env_.files, config_.now().root);
   auto lock = env_.files.lock(config_.now().root + "/lock");
   if (!lock) {
     if (lock.error().code != Errc::kExists) return lock.error();
@@ -88,7 +86,7 @@ std::int64_t LocalStore::first_segment_to_scan(
 /// nowhere, a power cut took what follows, which nobody was promised. What the checkpoint vouches
 /// for was on disk, so behind it there is damage, which takes no more than itself.
 Result<std::optional<std::int64_t>> LocalStore::durable_behind(std::int64_t offset,
-                                                               bool nothing_there) const {
+                                                               bool nothing_there) {
   std::optional<std::int64_t> found;
   // Of one millisecond some may be flushed and some not, unless all were. The log's end looks like
   // one of the last millisecond's records that is gone whole: to tell them apart, each start would
@@ -109,6 +107,9 @@ Result<std::optional<std::int64_t>> LocalStore::durable_behind(std::int64_t offs
     return false;
   });
   if (!done) return done.error();
+  for (const Unreadable& each : reader.unreadable())
+    damages_.tell(each.path, static_cast<std::int64_t>(each.position),
+                  fmt::format("the disk cannot read {} bytes", each.bytes));
   return found;
 }
 
@@ -163,10 +164,9 @@ Result<Ok> LocalStore::begin_empty() {
   return log_.set_end(0);
 }
 
-/// A power cut keeps any part of what was not synced: entries of the records that are read again,
-/// from this segment on, are made again, not trusted. Until they are on disk nothing vouches for
-/// them: a power cut during this recovery may keep some queues' new entries and not others'.
-Result<Ok> LocalStore::distrust_entries(const Segment& from, bool all) {
+/// Entries of records from this segment on are made again. Until they are on disk nothing vouches
+/// for them: a power cut may keep some queues' new entries and not others'.
+Result<Ok> LocalStore::lower_checkpoint(const Segment& from, bool all) {
   const auto first = protocol::check_record(from.whole(), false);
   const std::int64_t known_until =
       !all && first.kind == RecordKind::kRecord ? first.message.store_timestamp : 0;
@@ -174,15 +174,36 @@ Result<Ok> LocalStore::distrust_entries(const Segment& from, bool all) {
     checkpoint_->queue_timestamp.store(known_until);
     if (auto lowered = checkpoint_->write(); !lowered) return lowered;
   }
+  return Ok{};
+}
+
+/// A power cut keeps any part of what was not synced: entries of the records that are read again,
+/// from this segment on, are made again, not trusted.
+Result<Ok> LocalStore::distrust_entries(const Segment& from, bool all) {
+  if (auto lowered = lower_checkpoint(from, all); !lowered) return lowered;
   for (const auto& queue : queues_.all())
     if (auto cut = queue->truncate_behind(from.base()); !cut) return cut;
   return Ok{};
+}
+
+/// Writes the entries of what was read again. After a clean stop there are none but in the place of
+/// lost ones, for which the checkpoint vouches; and a power cut from now on is no clean stop.
+Result<Ok> LocalStore::write_again(std::int64_t from, bool clean) {
+  if (clean && !entries_made_again_ && dispatcher_.has_pending()) {
+    entries_made_again_ = true;
+    if (auto marked = mark_open(); !marked) return marked;
+    if (auto lowered = lower_checkpoint(*log_.segment_of(from), from == log_.min_offset());
+        !lowered)
+      return lowered;
+  }
+  return dispatcher_.write_pending();
 }
 
 /// Dispatches the log from `at` on, and counts its records. Where it ends.
 Result<std::int64_t> LocalStore::read_again(std::int64_t at, bool clean, std::size_t& records) {
   const CheckCrc check_crc =
       config_.now().check_crc_on_recover ? checked_with_bodies(config_.now()) : CheckCrc::kNone;
+  const std::int64_t from = at;
   std::int64_t end = at;
   while (at < log_.end_offset()) {
     const auto segment = log_.segment_of(at);
@@ -211,9 +232,9 @@ Result<std::int64_t> LocalStore::read_again(std::int64_t at, bool clean, std::si
     ++records;
     end = at += check.size;
     if (records % 8'192 == 0)
-      if (auto written = dispatcher_.write_pending(); !written) return written.error();
+      if (auto written = write_again(from, clean); !written) return written.error();
   }
-  if (auto written = dispatcher_.write_pending(); !written) return written.error();
+  if (auto written = write_again(from, clean); !written) return written.error();
   return end;
 }
 
