@@ -191,6 +191,9 @@ Result<Ok> Checker::check_log() {
     return true;
   });
   if (!done) return done;
+  for (const Unreadable& each : s_.log.unreadable())
+    damage(each.path, each.position, fmt::format("the disk cannot read {} bytes", each.bytes),
+           "the messages in them are not given out; when Apache's broker reads there, it ends");
   for (const SegmentFile& segment : s_.prepared)
     note(segment.path, 0, "is empty", "made ahead of use; a clean stop would have removed it");
   return Ok{};

@@ -68,7 +68,7 @@ class LocalStore final : public MessageStore, private RetentionTarget {
   std::optional<std::int64_t> drop_deleted_queues();
   std::int64_t first_segment_to_scan(const std::vector<std::shared_ptr<Segment>>& segments,
                                      bool clean, std::optional<std::int64_t> dropped_from) const;
-  Result<std::optional<std::int64_t>> durable_behind(std::int64_t offset, bool nothing_there) const;
+  Result<std::optional<std::int64_t>> durable_behind(std::int64_t offset, bool nothing_there);
   Result<Ok> recover(bool clean);
   Result<Ok> begin_empty();
   Result<Ok> distrust_entries(const Segment& from, bool all);

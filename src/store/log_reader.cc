@@ -15,10 +15,51 @@ using protocol::RecordCheck;
 using protocol::RecordKind;
 
 constexpr std::size_t kWindow = 1 << 20;
-constexpr std::size_t kPage = 4'096;
+constexpr std::size_t kPage = FileWindow::kPage;
 constexpr std::array<std::byte, kPage> kZeros{};  // most of a log file that is not full
 /// Larger claims are damage: 64 MiB is the largest body there can be configured.
 constexpr std::int32_t kRecordBytesMax = (64 << 20) + (1 << 20);
+
+bool any_bad(const BadPages& bad_pages, std::uint64_t position, std::size_t length) {
+  const auto page = bad_pages.lower_bound(position / kPage);
+  return page != bad_pages.end() && *page * kPage < position + length;
+}
+
+/// As File::read_at(), page by page once one cannot be read: that one is zeros, and is added to
+/// `bad_pages`. A disk takes its time to find a page bad, so it is asked once.
+Result<std::size_t> read_around(const File& file, std::uint64_t position, MutableBytes out,
+                                BadPages& bad_pages) {
+  if (!any_bad(bad_pages, position, out.size())) {
+    auto read = file.read_at(position, out);
+    if (read || read.error().code != Errc::kIo) return read;
+  }
+  for (std::size_t done = 0; done < out.size();) {
+    const std::uint64_t at = position + done;
+    const MutableBytes page = out.subspan(done, std::min(out.size() - done, kPage - at % kPage));
+    auto read = any_bad(bad_pages, at, page.size()) ? Result<std::size_t>{Error{Errc::kIo, {}}}
+                                                    : file.read_at(at, page);
+    if (read && *read < page.size()) return done + *read;
+    if (!read && read.error().code != Errc::kIo) return read;
+    if (!read) {
+      std::ranges::fill(page, std::byte{0});
+      bad_pages.insert(at / kPage);
+    }
+    done += page.size();
+  }
+  return out.size();
+}
+
+/// Neighbours as one.
+void add_unreadable(const BadPages& pages, const SegmentFile& segment,
+                    std::vector<Unreadable>& out) {
+  for (const std::uint64_t page : pages) {
+    const std::uint64_t begin = page * kPage, end = std::min(begin + kPage, segment.bytes);
+    if (out.empty() || out.back().path != segment.path ||
+        out.back().position + out.back().bytes != begin)
+      out.push_back({.path = segment.path, .position = begin});
+    out.back().bytes = end - out.back().position;
+  }
+}
 
 Result<FileWindow> open_window(FileSystem& files, const SegmentFile& segment) {
   auto file = files.open(segment.path, FileSystem::Open::kReadOnly);
@@ -108,7 +149,8 @@ Result<Bytes> FileWindow::at(std::uint64_t position, std::size_t length) {
   if (position < start_ || position + length > start_ + buffer_.size()) {
     buffer_.resize(static_cast<std::size_t>(
         std::min<std::uint64_t>(std::max(length, kWindow), size_ - position)));
-    auto read = file_->read_at(position, std::as_writable_bytes(std::span{buffer_}));
+    auto read =
+        read_around(*file_, position, std::as_writable_bytes(std::span{buffer_}), bad_pages_);
     if (!read) return read.error();
     buffer_.resize(*read);
     start_ = position;
@@ -153,7 +195,11 @@ Result<LogReader::Walk::Next> LogReader::Walk::step() {
   auto whole = window.at(position, static_cast<std::size_t>(size));
   if (!whole) return whole.error();
   const RecordCheck plain = check_record(*whole, false);
-  if (plain.kind != RecordKind::kRecord) return skip_garbage();
+  // Part of a stretch that cannot be read, and mended with it: as a whole, for a page of which only
+  // a part is written has to be read first.
+  if (plain.kind != RecordKind::kRecord ||
+      any_bad(window.bad_pages(), position, static_cast<std::size_t>(size)))
+    return skip_garbage();
   show(crc_matches(*whole, plain.message, check_crc) ? LogItem::Kind::kRecord
                                                      : LogItem::Kind::kWrongCrc,
        static_cast<std::uint64_t>(size), plain.message);
@@ -189,6 +235,7 @@ Result<Ok> LogReader::walk(std::int64_t from, CheckCrc check_crc,
 
 Result<Ok> LogReader::walk_on(std::int64_t from, CheckCrc check_crc,
                               const std::function<bool(const LogItem&)>& visit) {
+  unreadable_.clear();
   for (std::size_t i = 0; i < segments_.size(); ++i) {
     if (segments_[i].end() <= from && i + 1 < segments_.size()) continue;
     auto window = open_window(files_, segments_[i]);
@@ -196,12 +243,11 @@ Result<Ok> LogReader::walk_on(std::int64_t from, CheckCrc check_crc,
     Walk walk{segments_[i], *std::move(window), i + 1 == segments_.size(), check_crc, visit};
     walk.position = static_cast<std::uint64_t>(std::clamp<std::int64_t>(
         from - segments_[i].base, 0, segments_[i].end() - segments_[i].base));
-    for (;;) {
-      auto next = walk.step();
-      if (!next) return next.error();
-      if (walk.stopped) return Ok{};
-      if (*next == Walk::Next::kEndOfSegment) break;
-    }
+    auto next = walk.step();
+    while (next && !walk.stopped && *next == Walk::Next::kGoOn) next = walk.step();
+    add_unreadable(walk.window.bad_pages(), segments_[i], unreadable_);
+    if (!next) return next.error();
+    if (walk.stopped) return Ok{};
   }
   return Ok{};
 }
@@ -224,7 +270,9 @@ Result<std::optional<protocol::Message>> LogReader::record_at(std::int64_t offse
   for (int tries = 0; tries < 2; ++tries) {
     record_.resize(
         static_cast<std::size_t>(std::min<std::uint64_t>(length, behind->bytes - position)));
-    auto read = open_file_->read_at(position, std::as_writable_bytes(std::span{record_}));
+    BadPages bad_pages;
+    auto read =
+        read_around(*open_file_, position, std::as_writable_bytes(std::span{record_}), bad_pages);
     if (!read) return read.error();
     record_.resize(*read);
     if (record_.size() < protocol::kBlankRecordBytes) return none;

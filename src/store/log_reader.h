@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -28,18 +29,27 @@ struct SegmentFile {
 /// The files of a directory that are named so, in order. kNotFound: no such directory.
 Result<std::vector<SegmentFile>> list_segments(FileSystem& files, const std::string& directory);
 
-/// A file read through a buffer, so that walking it takes few calls.
+/// Pages of a file, by number.
+using BadPages = std::set<std::uint64_t>;
+
+/// A file read through a buffer, so that walking it takes few calls. A page that the disk cannot
+/// read is one of zeros, as it is in a mapping: damage, and no reason not to read on.
 class FileWindow {
  public:
+  static constexpr std::size_t kPage = 4'096;
+
   FileWindow(std::unique_ptr<File> file, std::uint64_t size)
       : file_{std::move(file)}, size_{size} {}
   std::uint64_t size() const { return size_; }
   /// `length` bytes at `position`, fewer at the end of the file. Valid until the next call.
   Result<Bytes> at(std::uint64_t position, std::size_t length);
+  /// Those of which this is known so far.
+  const BadPages& bad_pages() const { return bad_pages_; }
 
  private:
   std::unique_ptr<File> file_;
   std::uint64_t size_;
+  BadPages bad_pages_;
   Buffer buffer_;
   std::uint64_t start_ = 0;  ///< Of buffer_ in the file.
 };
@@ -59,6 +69,12 @@ struct LogItem {
   protocol::Message message;  ///< kRecord, kWrongCrc; valid during the visit.
 
   std::int64_t offset() const { return segment->base + static_cast<std::int64_t>(position); }
+};
+
+/// A stretch of a file that the disk cannot read.
+struct Unreadable {
+  std::string path;
+  std::uint64_t position = 0, bytes = 0;
 };
 
 /// What of a record is checked besides its structure.
@@ -89,6 +105,9 @@ class LogReader {
   Result<Ok> walk_on(std::int64_t from, CheckCrc check_crc,
                      const std::function<bool(const LogItem&)>& visit);
 
+  /// What the last walk could not read, as far as it went; no record is in it.
+  const std::vector<Unreadable>& unreadable() const { return unreadable_; }
+
   /// The record at an offset; nullopt: there is none. Valid until the next call.
   Result<std::optional<protocol::Message>> record_at(std::int64_t offset);
 
@@ -96,6 +115,7 @@ class LogReader {
   struct Walk;
   FileSystem& files_;
   std::vector<SegmentFile> segments_;
+  std::vector<Unreadable> unreadable_;
   std::optional<std::size_t> open_segment_;  ///< Of record_at().
   std::unique_ptr<File> open_file_;
   Buffer record_;

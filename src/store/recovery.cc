@@ -88,7 +88,7 @@ std::int64_t LocalStore::first_segment_to_scan(
 /// nowhere, a power cut took what follows, which nobody was promised. What the checkpoint vouches
 /// for was on disk, so behind it there is damage, which takes no more than itself.
 Result<std::optional<std::int64_t>> LocalStore::durable_behind(std::int64_t offset,
-                                                               bool nothing_there) const {
+                                                               bool nothing_there) {
   std::optional<std::int64_t> found;
   // Of one millisecond some may be flushed and some not, unless all were. The log's end looks like
   // one of the last millisecond's records that is gone whole: to tell them apart, each start would
@@ -109,6 +109,9 @@ Result<std::optional<std::int64_t>> LocalStore::durable_behind(std::int64_t offs
     return false;
   });
   if (!done) return done.error();
+  for (const Unreadable& each : reader.unreadable())
+    damages_.tell(each.path, static_cast<std::int64_t>(each.position),
+                  fmt::format("the disk cannot read {} bytes", each.bytes));
   return found;
 }
 

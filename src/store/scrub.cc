@@ -60,6 +60,11 @@ std::int64_t Scrub::read(std::int64_t most) {
                     : item.offset() + static_cast<std::int64_t>(item.bytes);
     return position_ < end && position_ - from < most;
   });
+  for (const Unreadable& each : reader.unreadable()) {
+    const auto position = static_cast<std::int64_t>(each.position);
+    if (segment->base() + position < end)
+      damages_.tell(each.path, position, fmt::format("the disk cannot read {} bytes", each.bytes));
+  }
   if (!done) {
     if (done.error().code != Errc::kNotFound)  // it has expired
       damages_.tell(segment->path(), position_ - segment->base(), done.error().detail);

@@ -91,7 +91,7 @@ TEST_F(Scrubbing, IsOffAtZeroAndComesBackAtRunTime) {
 TEST_F(Scrubbing, TellsWhatTheDiskCannotReadAndGoesOn) {
   start();
   world_.disk.inject({.operation = ForgetfulDisk::Operation::kRead,
-                      .times = 1,
+                      .times = ForgetfulDisk::kForever,
                       .path_part = "/commitlog/00000000000000004096"});
   pass(120s);
   EXPECT_GE(store_->status().scrub_rounds, 1);
