@@ -6,6 +6,7 @@
 #include "store/message_store.h"
 #include "store/repair.h"
 #include "testing/disk_env.h"
+#include "testing/eventually.h"
 #include "testing/store_builder.h"
 #include "testing/wrapped_files.h"
 
@@ -100,6 +101,21 @@ class BadSector : public ::testing::Test {
     ASSERT_TRUE(opened) << opened.error().detail;
     store_ = *std::move(opened);
   }
+  void send() {
+    static constexpr std::array<std::byte, 4> kHost{};
+    Buffer record;
+    ASSERT_TRUE(protocol::encode_message(record, {.born_timestamp = 1,
+                                                  .born_host = kHost,
+                                                  .store_host = kHost,
+                                                  .body = as_bytes("some body"),
+                                                  .topic = "T",
+                                                  .properties = {}}));
+    Append append{.topic = "T", .records = std::as_writable_bytes(std::span{record})};
+    Append* batch[] = {&append};
+    store_->append(batch);
+    ASSERT_EQ(append.status, PutStatus::kOk);
+    sound_.push_back(append.queue_offset);
+  }
   /// Queue offsets.
   std::vector<std::int64_t> given_out() {
     std::vector<std::int64_t> offsets;
@@ -167,6 +183,18 @@ TEST_F(BadSector, IsNamedAndMendedOffline) {
   }
   EXPECT_FALSE(bad_);
   ASSERT_NO_FATAL_FAILURE(open());
+  EXPECT_EQ(given_out(), sound_);
+}
+
+TEST_F(BadSector, WhatIsWrittenInItsPlaceIsRead) {
+  fill(100);  // the last of them in the bad page
+  ASSERT_NO_FATAL_FAILURE(open());
+  EXPECT_FALSE(bad_);
+  EXPECT_EQ(given_out(), sound_);
+  store_->start();
+  for (int i = 0; i < 30; ++i) send();
+  EXPECT_TRUE(
+      apogee::testing::eventually([&] { return store_->max_offset("T", 0) == sound_.back() + 1; }));
   EXPECT_EQ(given_out(), sound_);
 }
 

@@ -129,6 +129,12 @@ Result<Ok> CommitLog::set_end(std::int64_t offset) {
         std::clamp<std::int64_t>(offset - last.base(), 0, static_cast<std::int64_t>(last.size())));
     if (position < last.size()) {
       if (auto cut = last.truncate(position); !cut) return cut;
+      // Mapped anew: a page behind the end that could not be read is one of zeros in the old
+      // mapping, whatever is written there from now on.
+      auto anew = open_segment(last.base());
+      if (!anew) return anew.error();
+      (*anew)->set_written(position);
+      segments_.back() = *std::move(anew);
     } else {
       last.set_written(position);
     }
