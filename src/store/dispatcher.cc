@@ -1,5 +1,6 @@
 #include "store/dispatcher.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "base/thread_name.h"
@@ -173,6 +174,10 @@ void Dispatcher::take_into_lmqs(std::int64_t tags_code, const protocol::Message&
 void Dispatcher::redispatch(const protocol::Message& message) {
   take(message);
   arrivals_.clear();
+}
+
+bool Dispatcher::has_pending() const {
+  return std::ranges::any_of(touched_, [](const auto& queue) { return queue->has_pending(); });
 }
 
 Result<Ok> Dispatcher::write_pending() {

@@ -28,6 +28,7 @@ class Dispatcher {
   void redispatch(const protocol::Message& message);
   /// Store time of the last record redispatch() took.
   std::int64_t last_taken() const { return taken_timestamp_; }
+  bool has_pending() const;  ///< Entries that write_pending() would write.
   Result<Ok> write_pending();
 
   /// `limit`: up to where the log may be seen.

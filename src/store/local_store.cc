@@ -102,10 +102,10 @@ void LocalStore::start() {
   compaction_.start([this] { return flusher_->flushed_offset(); });
   log_.start();
   // What recovery has read again is made durable soon, so that the next one begins behind it.
-  last_thorough_ =
-      env_.clock.now() -
-      (recovered_ ? std::chrono::milliseconds{config_.now().queue_flush_thorough_interval_ms}
-                  : 0ms);
+  last_thorough_ = env_.clock.now() -
+                   (recovered_ || entries_made_again_
+                        ? std::chrono::milliseconds{config_.now().queue_flush_thorough_interval_ms}
+                        : 0ms);
   housekeeping_ = std::make_unique<Periodic>(
       env_.clock, env_.workers, std::chrono::milliseconds{config_.now().queue_flush_interval_ms},
       std::chrono::milliseconds{config_.now().queue_flush_interval_ms}, [this] {

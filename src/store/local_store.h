@@ -71,7 +71,9 @@ class LocalStore final : public MessageStore, private RetentionTarget {
   Result<std::optional<std::int64_t>> durable_behind(std::int64_t offset, bool nothing_there);
   Result<Ok> recover(bool clean);
   Result<Ok> begin_empty();
+  Result<Ok> lower_checkpoint(const Segment& from, bool all);
   Result<Ok> distrust_entries(const Segment& from, bool all);
+  Result<Ok> write_again(std::int64_t from, bool clean);
   Result<std::int64_t> read_again(std::int64_t at, bool clean, std::size_t& records);
   Result<std::optional<std::int64_t>> behind_damage(const Segment& segment, std::int64_t at);
   Result<Ok> fit_queues(std::int64_t begin, std::int64_t end);
@@ -148,6 +150,7 @@ class LocalStore final : public MessageStore, private RetentionTarget {
   std::string disk_full_because_;
   std::string closed_because_ = "the store is stopped";  // set before the threads start
   bool recovered_ = false;                               // the last exit was not clean
+  bool entries_made_again_ = false;                      // it was, and some were lost since
   bool started_ = false, stopped_ = false;
 };
 

@@ -166,10 +166,9 @@ Result<Ok> LocalStore::begin_empty() {
   return log_.set_end(0);
 }
 
-/// A power cut keeps any part of what was not synced: entries of the records that are read again,
-/// from this segment on, are made again, not trusted. Until they are on disk nothing vouches for
-/// them: a power cut during this recovery may keep some queues' new entries and not others'.
-Result<Ok> LocalStore::distrust_entries(const Segment& from, bool all) {
+/// Entries of records from this segment on are made again. Until they are on disk nothing vouches
+/// for them: a power cut may keep some queues' new entries and not others'.
+Result<Ok> LocalStore::lower_checkpoint(const Segment& from, bool all) {
   const auto first = protocol::check_record(from.whole(), false);
   const std::int64_t known_until =
       !all && first.kind == RecordKind::kRecord ? first.message.store_timestamp : 0;
@@ -177,15 +176,36 @@ Result<Ok> LocalStore::distrust_entries(const Segment& from, bool all) {
     checkpoint_->queue_timestamp.store(known_until);
     if (auto lowered = checkpoint_->write(); !lowered) return lowered;
   }
+  return Ok{};
+}
+
+/// A power cut keeps any part of what was not synced: entries of the records that are read again,
+/// from this segment on, are made again, not trusted.
+Result<Ok> LocalStore::distrust_entries(const Segment& from, bool all) {
+  if (auto lowered = lower_checkpoint(from, all); !lowered) return lowered;
   for (const auto& queue : queues_.all())
     if (auto cut = queue->truncate_behind(from.base()); !cut) return cut;
   return Ok{};
+}
+
+/// Writes the entries of what was read again. After a clean stop there are none but in the place of
+/// lost ones, for which the checkpoint vouches; and a power cut from now on is no clean stop.
+Result<Ok> LocalStore::write_again(std::int64_t from, bool clean) {
+  if (clean && !entries_made_again_ && dispatcher_.has_pending()) {
+    entries_made_again_ = true;
+    if (auto marked = mark_open(); !marked) return marked;
+    if (auto lowered = lower_checkpoint(*log_.segment_of(from), from == log_.min_offset());
+        !lowered)
+      return lowered;
+  }
+  return dispatcher_.write_pending();
 }
 
 /// Dispatches the log from `at` on, and counts its records. Where it ends.
 Result<std::int64_t> LocalStore::read_again(std::int64_t at, bool clean, std::size_t& records) {
   const CheckCrc check_crc =
       config_.now().check_crc_on_recover ? checked_with_bodies(config_.now()) : CheckCrc::kNone;
+  const std::int64_t from = at;
   std::int64_t end = at;
   while (at < log_.end_offset()) {
     const auto segment = log_.segment_of(at);
@@ -214,9 +234,9 @@ Result<std::int64_t> LocalStore::read_again(std::int64_t at, bool clean, std::si
     ++records;
     end = at += check.size;
     if (records % 8'192 == 0)
-      if (auto written = dispatcher_.write_pending(); !written) return written.error();
+      if (auto written = write_again(from, clean); !written) return written.error();
   }
-  if (auto written = dispatcher_.write_pending(); !written) return written.error();
+  if (auto written = write_again(from, clean); !written) return written.error();
   return end;
 }
 
