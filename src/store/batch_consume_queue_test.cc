@@ -106,6 +106,20 @@ TEST_F(ManyOffsets, TheEntriesOfABatchQueueStandInTheFileAsApachesDo) {
   EXPECT_FALSE(outside_.disk.files().stat("/store/consumequeue/B"));
 }
 
+TEST_F(ManyOffsets, OfBatchQueuesTheNameOfTheirDirectoryIsDurableToo) {
+  config_.index_enable = false;  // its files' names stand beside that one
+  for (const std::size_t synced_together_from : {1, 32}) {
+    config_.root = "/store" + std::to_string(synced_together_from);
+    config_.queues_synced_together_from = synced_together_from;
+    open();
+    send_batch("B", "three", 3);
+    close();
+    const auto durable =
+        outside_.disk.durable_content(config_.root + "/batchconsumequeue/B/0/00000000000000000000");
+    EXPECT_TRUE(durable) << durable.error().detail;
+  }
+}
+
 TEST_F(ManyOffsets, BatchQueuesAreInspectedByTheirMessages) {
   open();
   send_batch("B", "three", 3);

@@ -549,6 +549,8 @@ Result<Ok> ConsumeQueues::sync_together(std::span<const std::shared_ptr<ConsumeQ
   Result<Ok> done = Ok{};
   for (const std::string& directory : directories)
     if (done) done = env_.files.sync_tree(directory);
+  const std::string& one = layout_.simple.directory;  // their own names stand beside each other
+  if (done) done = env_.files.sync_directory(one.substr(0, one.rfind('/')));
   for (const auto& queue : queues) queue->sync_ended(done.has_value());
   if (done) return done;
   if (done.error().code == Errc::kUnsupported) return sync_one_by_one(queues);

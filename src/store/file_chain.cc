@@ -286,9 +286,10 @@ Result<Ok> FileChain::sync(std::int64_t from, std::int64_t end) {
     if (auto done = (*file)->file->sync(); !done) return done;
   }
   if (!names_synced_.exchange(true, std::memory_order_relaxed)) {
-    // The file, the queue's and the topic's directory, each in its parent.
+    // The file, the queue's directory, the topic's and that of all topics, each in its parent.
     std::string directory = place_.directory;
-    for (int level = 0; level < 3; ++level, directory.resize(directory.rfind('/'))) {
+    for (int level = 0; level < 4; ++level) {
+      if (level > 0) directory.resize(directory.rfind('/'));
       auto done = env_.files.sync_directory(directory);
       if (!done && done.error().code != Errc::kNotFound) {  // else it was removed, or not made yet
         names_synced_.store(false, std::memory_order_relaxed);

@@ -68,6 +68,18 @@ class Store : public testing::StoreOnDisk<StoreEvents> {
   }
 };
 
+TEST_F(Store, IsThereAfterAPowerCutHoweverManyDirectoriesWereMadeForIt) {
+  config_.root = "/some/where/store";
+  config_.commit_log_path = "/other/disk/log";
+  open();
+  send("T", 0, "body");
+  flush();
+  outside_.disk.crash();
+  close();
+  open();
+  EXPECT_EQ(read_all("T", 0), std::vector<std::string>{"body"});
+}
+
 TEST_F(Store, ADeletedTopicThatComesAgainCanBeRead) {
   open();
   send("T", 0, "before");

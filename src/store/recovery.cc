@@ -12,10 +12,8 @@ using protocol::RecordKind;
 
 Result<Ok> LocalStore::load() {
   if (auto made = env_.files.create_directories(config_.now().root); !made) return made;
-  // The names of the directories are as important as what is in them; the parent may belong to
-  // somebody else.
-  if (const auto slash = config_.now().root.rfind('/'); slash != std::string::npos)
-    (void)env_.files.sync_directory(slash == 0 ? "/" : config_.now().root.substr(0, slash));
+  // The names of the directories are as important as what is in them.
+  sync_names_above(env_.files, config_.now().root);
   auto lock = env_.files.lock(config_.now().root + "/lock");
   if (!lock) {
     if (lock.error().code != Errc::kExists) return lock.error();

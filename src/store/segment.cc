@@ -37,6 +37,15 @@ Result<std::vector<std::int32_t>> list_queues(FileSystem& files,
   return ids;
 }
 
+void sync_names_above(FileSystem& files, std::string directory) {
+  while (!directory.empty() && directory != "." && directory != "/") {
+    const auto slash = directory.rfind('/');
+    directory =
+        slash == std::string::npos ? "." : directory.substr(0, std::max<std::size_t>(slash, 1));
+    (void)files.sync_directory(directory);
+  }
+}
+
 Result<std::shared_ptr<Segment>> Segment::open(FileSystem& files, const std::string& path,
                                                std::int64_t base_offset, std::size_t size) {
   auto file = files.open(path, FileSystem::Open::kCreate);

@@ -18,6 +18,9 @@ std::int64_t base_of_segment_name(std::string_view name);
 /// The ids of the queues that have a directory below a topic's, ascending.
 Result<std::vector<std::int32_t>> list_queues(FileSystem& files,
                                               const std::string& topic_directory);
+/// Makes the names of `directory` and of all directories above it durable: any of them may be new.
+/// As far as one may, for they may belong to others.
+void sync_names_above(FileSystem& files, std::string directory);
 
 /// One fixed-size file of the commit log. Written through the file, read through a mapping of it.
 /// Invariant: bytes below written() never change.
