@@ -59,6 +59,7 @@ struct Index::State {
   void stop_writing(const Error& error);
   void sync_later(std::shared_ptr<IndexFile> file);
   void sync_full_files();
+  void map_for_reading(const std::shared_ptr<IndexFile>& file);
   Result<Ok> sync_names();
   void remove_from_disk(const Files& gone);
 
@@ -244,6 +245,7 @@ void Index::State::sync_full_files() {
     }
     auto done = file->sync();
     if (done) done = sync_names();
+    if (done) map_for_reading(file);
     if (!done) {
       env.log.error("index file may be lost at a crash: {}", done.error().detail);
       std::lock_guard lock{mutex};
@@ -252,6 +254,16 @@ void Index::State::sync_full_files() {
       options.on_file_durable(file->header().end_timestamp);
     }
   }
+}
+
+/// `file` is full and on disk: from now on a page of it that the disk cannot read is one of zeros,
+/// which leads nowhere.
+void Index::State::map_for_reading(const std::shared_ptr<IndexFile>& file) {
+  auto anew = IndexFile::open(env.files, file->path(), format(), Access::kWrite);
+  if (!anew) return;  // it has expired, or stays as it is until the next start
+  std::shared_ptr<IndexFile> same = *std::move(anew);
+  std::lock_guard lock{mutex};
+  std::ranges::replace(files, file, same);
 }
 
 /// Makes the files' names durable and the directory's own, which this index may have created.

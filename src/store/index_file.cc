@@ -106,6 +106,11 @@ Result<std::unique_ptr<IndexFile>> IndexFile::open(FileSystem& files, const std:
     return Error{Errc::kMalformed, path + " has " + std::to_string(*size) + " bytes instead of " +
                                        std::to_string(format.file_bytes()) +
                                        " (maxHashSlotNum, maxIndexNum)"};
+  if (access == Access::kWrite) {
+    const auto header = read_index_header(**file);
+    if (!header) return header.error();
+    if (header->next_unit >= format.unit_count) access = Access::kRead;
+  }
   auto mapping = (*file)->map(0, format.file_bytes(), access);
   if (!mapping) return mapping.error();
   std::unique_ptr<IndexFile> index{

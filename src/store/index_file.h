@@ -63,7 +63,8 @@ class IndexFile {
   static Result<std::unique_ptr<IndexFile>> create(FileSystem& files, const std::string& path,
                                                    IndexFormat format,
                                                    const IndexFileHeader& previous);
-  /// kMalformed: not a file of this format. What stands inside may be anything.
+  /// kMalformed: not a file of this format. What stands inside may be anything. A full file is
+  /// mapped for reading only, so that a page the disk cannot read does not end the process.
   static Result<std::unique_ptr<IndexFile>> open(FileSystem& files, const std::string& path,
                                                  IndexFormat format, Access access);
 

@@ -4,6 +4,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "protocol/message.h"
 #include "store/index_file.h"
@@ -74,6 +75,43 @@ class IndexTest : public ::testing::Test {
   std::vector<std::int64_t> durable;
   std::unique_ptr<Index> index;
 };
+
+TEST(IndexOnARealDisk, APageThatCannotBeReadOfAFullFileCostsKeysAndNotTheProcess) {
+  const std::string directory = ::testing::TempDir() + "/index_test." + std::to_string(::getpid());
+  const auto files = make_posix_files();
+  ASSERT_TRUE(remove_tree(*files, directory));
+  DiskEnv world;
+  Env env{world.clock, *files, world.network, world.workers, world.random, world.log};
+  constexpr std::int32_t kSlots = 7, kUnits = 20'000;  // 400 KB
+  const IndexOptions options{.directory = directory, .slot_count = kSlots, .unit_count = kUnits};
+  const auto ask_with_a_bad_page = [&](const Index& index) {
+    read_bad_pages_as_zeros();
+    const auto names = files->list(directory);
+    auto file = files->open(directory + "/" + names->front().name, FileSystem::Open::kExisting);
+    // What lies behind a file's end fails as a bad sector does.
+    const bool cut = file && (*file)->resize(64 << 10);
+    const auto found = index.query("T", "K19999", 64, 0, kEver).physical_offsets;
+    std::exit(cut && found.empty() ? 0 : 1);
+  };
+  auto index = std::make_unique<Index>(env, options);
+  for (std::int64_t i = 1; i < kUnits; ++i)
+    index->put({.topic = "T",
+                .unique_key = "K" + std::to_string(i),
+                .physical_offset = i * 100,
+                .store_timestamp = kNow});
+  ASSERT_THAT(index->query("T", "K19999", 64, 0, kEver).physical_offsets, ElementsAre(1'999'900));
+  EXPECT_EXIT(ask_with_a_bad_page(*index), ::testing::ExitedWithCode(0), "") << "just filled";
+  index.reset();
+  // The child has cut the file.
+  index = std::make_unique<Index>(env, options);
+  auto file = files->open(directory + "/" + files->list(directory)->front().name,
+                          FileSystem::Open::kExisting);
+  ASSERT_TRUE(file && (*file)->resize(IndexFormat{kSlots, kUnits}.file_bytes()));
+  ASSERT_TRUE(index->load(true, kNow));
+  EXPECT_EXIT(ask_with_a_bad_page(*index), ::testing::ExitedWithCode(0), "") << "full at a start";
+  index.reset();
+  ASSERT_TRUE(remove_tree(*files, directory));
+}
 
 TEST_F(IndexTest, FindsAMessageByItsUniqueKeyAndEachOfItsKeys) {
   put(100, "U1", "red  green ");
