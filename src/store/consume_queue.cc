@@ -11,9 +11,24 @@ namespace apogee::store {
 namespace {
 
 constexpr std::size_t kFirstUnits = 64, kScanUnits = 4'096;
-constexpr std::size_t kTopicsOfALoader = 500;  // fewer are not worth a thread
-constexpr std::size_t kLoadersMax = 16;        // they wait for the disk, not for a core
-constexpr std::int64_t kRecordBytesMin = 91;   // in the log: no body, topic and properties
+constexpr std::size_t kTopicsOfALoader = 500;   // fewer are not worth a thread
+constexpr std::size_t kLoadersMax = 16;         // they wait for the disk, not for a core
+constexpr std::int64_t kRecordBytesMin = 91;    // in the log: no body, topic and properties
+constexpr std::int64_t kGapBelieved = 1 << 16;  // entries: 1.3 MB of blanks
+constexpr std::int64_t kBlanksAtOnce = 4'096;
+
+void append_unit(std::string& out, const QueueEntry& entry) {
+  append_big<std::int64_t>(out, entry.physical_offset);
+  append_big<std::int32_t>(out, entry.size);
+  append_big<std::int64_t>(out, entry.tags_code);
+}
+
+/// Of a simple queue.
+std::string blanks(std::int64_t bytes) {
+  std::string out;
+  while (std::ssize(out) < bytes) append_unit(out, {.size = 0x7FFF'FFFF});
+  return out;
+}
 
 }  // namespace
 
@@ -164,19 +179,47 @@ void ConsumeQueue::refuse(std::int64_t queue_offset, std::int64_t end) const {
 void ConsumeQueue::begin_anew() {
   if (auto removed = remove_all(); !removed)
     env_.log.error("a consume queue file stays: {}", removed.error().detail);
-  pending_.clear();
+  clear_pending();
   pending_position_ = pending_max_ = 0;
   synced_bytes_ = 0;
+}
+
+void ConsumeQueue::clear_pending() {
+  pending_.clear();
+  if (pending_.capacity() > 64 << 10) pending_.shrink_to_fit();
+  pending_gaps_.clear();
+  pending_gap_bytes_ = 0;
+}
+
+/// After an error all of it is written again.
+Result<Ok> ConsumeQueue::write_all_pending() {
+  std::string_view rest = pending_;
+  std::int64_t position = pending_position_;
+  const auto write = [&](std::string_view bytes) {
+    auto written = files_.write(position, bytes);
+    position += static_cast<std::int64_t>(bytes.size());
+    return written;
+  };
+  for (const Gap& gap : pending_gaps_) {
+    const std::size_t before = gap.before - (pending_.size() - rest.size());
+    if (auto written = write(rest.substr(0, before)); !written) return written;
+    rest.remove_prefix(before);
+    const std::string some = blanks(std::min(gap.bytes, kBlanksAtOnce * QueueEntry::kBytes));
+    for (std::int64_t left = gap.bytes; left > 0; left -= std::ssize(some))
+      if (auto written = write(std::string_view{some}.substr(0, static_cast<std::size_t>(left)));
+          !written)
+        return written;
+  }
+  return write(rest);
 }
 
 Result<Ok> ConsumeQueue::write_pending() {
   if (pending_.empty()) return Ok{};
   if (extension_)
     if (auto written = extension_->write_pending(); !written) return written;
-  if (auto written = files_.write(pending_position_, pending_); !written) return written;
-  pending_position_ += static_cast<std::int64_t>(pending_.size());
-  pending_.clear();
-  if (pending_.capacity() > 64 << 10) pending_.shrink_to_fit();
+  if (auto written = write_all_pending(); !written) return written;
+  pending_position_ = pending_end();
+  clear_pending();
   physical_end_.store(pending_physical_end_, std::memory_order_relaxed);
   written_bytes_.store(pending_position_, std::memory_order_release);
   max_.store(pending_max_, std::memory_order_release);
@@ -335,16 +378,6 @@ void ConsumeQueue::sync_ended(bool good) {
 
 // ---- SimpleConsumeQueue ------------------------------------------------------------------------
 
-namespace {
-
-void append_unit(std::string& out, const QueueEntry& entry) {
-  append_big<std::int64_t>(out, entry.physical_offset);
-  append_big<std::int32_t>(out, entry.size);
-  append_big<std::int64_t>(out, entry.tags_code);
-}
-
-}  // namespace
-
 SimpleConsumeQueue::SimpleConsumeQueue(Env& env, FileCache& cache, Place place, std::string topic,
                                        std::int32_t queue_id,
                                        std::unique_ptr<QueueExtension> extension)
@@ -378,27 +411,58 @@ void SimpleConsumeQueue::put(std::int64_t queue_offset, const QueueEntry& entry)
           topic_, queue_id_, queue_offset, entry.physical_offset);
     return;
   }
-  if (position > end) {
-    if (!has_files() && pending_.empty()) {
-      // A queue that begins late: its first file is filled up to the first message.
-      pending_position_ = position / files_.file_bytes() * files_.file_bytes();
-      end = pending_position_;
-      min_.store(queue_offset, std::memory_order_release);
-    } else if ((position - end) / unit_bytes_ >
-               (entry.physical_offset - pending_physical_end_) / kRecordBytesMin) {
-      // The log has no room for what would be missing: the offset is damaged, and blanks would take
-      // the places of those that follow.
-      return refuse(queue_offset, end / unit_bytes_);
-    } else {
-      env_.log.error(
-          "entries missing in a consume queue, filled with blanks: topic={} queue={} from={} to={}",
-          topic_, queue_id_, end / unit_bytes_, queue_offset);
-    }
-    while (end < position) {
-      append_unit(pending_, {.size = 0x7FFF'FFFF});
-      end += unit_bytes_;
-    }
+  if (position > end && !leave_gap(queue_offset, entry)) return;
+  add(entry);
+}
+
+/// False: the record is none of this queue's, or not yet.
+bool SimpleConsumeQueue::leave_gap(std::int64_t queue_offset, const QueueEntry& entry) {
+  const std::int64_t position = queue_offset * unit_bytes_;
+  if (!has_files() && pending_.empty()) {
+    // A queue that begins late: its first file is filled up to the first message.
+    pending_position_ = position / files_.file_bytes() * files_.file_bytes();
+    min_.store(queue_offset, std::memory_order_release);
+  } else if (!is_believed(queue_offset, entry)) {
+    return false;
   }
+  if (position > pending_end()) add_gap(position - pending_end());
+  return true;
+}
+
+/// Are entries missing before this one, or is its queue offset damaged? The log has to have room
+/// for what would be missing: else blanks would take the places of those that follow. A queue of
+/// few messages in a large log has room for millions, and they would stand on the disk and hide as
+/// many messages; but a hole is followed by more than one record, and of two that follow each other
+/// only both tell of one. So where it would be wide, the first waits for the second. Where that
+/// never comes, one message cannot be consumed.
+bool SimpleConsumeQueue::is_believed(std::int64_t queue_offset, const QueueEntry& entry) {
+  const std::int64_t end = pending_end() / unit_bytes_;
+  if (queue_offset - end > (entry.physical_offset - pending_physical_end_) / kRecordBytesMin) {
+    refuse(queue_offset, end);
+    return false;
+  }
+  const bool confirms = doubted_ && doubted_->queue_offset + 1 == queue_offset;
+  if (queue_offset - end > kGapBelieved && !confirms) {
+    doubted_ = entry;
+    doubted_->bit_map = {};  // of the record, which goes
+    env_.log.warn(
+        "a record claims a queue offset far from its queue's end, it cannot be consumed unless the "
+        "next one follows it: topic={} queue={} offset={} end={}",
+        topic_, queue_id_, queue_offset, end);
+    return false;
+  }
+  const std::int64_t first = confirms ? doubted_->queue_offset : queue_offset;
+  env_.log.error(
+      "entries missing in a consume queue, filled with blanks: topic={} queue={} from={} to={}",
+      topic_, queue_id_, end, first);
+  if (confirms) {
+    if (first > end) add_gap((first - end) * unit_bytes_);
+    add(*doubted_);
+  }
+  return true;
+}
+
+void SimpleConsumeQueue::add(const QueueEntry& entry) {
   QueueEntry written = entry;
   if (extension_)
     written.tags_code = extension_
@@ -408,7 +472,8 @@ void SimpleConsumeQueue::put(std::int64_t queue_offset, const QueueEntry& entry)
                             .value_or(entry.tags_code);
   append_unit(pending_, written);
   pending_physical_end_ = entry.physical_offset + entry.size;
-  pending_max_ = queue_offset + 1;
+  pending_max_ = entry.queue_offset + 1;
+  doubted_.reset();
 }
 
 // ---- ConsumeQueues -----------------------------------------------------------------------------

@@ -119,7 +119,12 @@ class ConsumeQueue {
   void begin_anew();
   void refuse(std::int64_t queue_offset, std::int64_t end) const;
   std::int64_t pending_end() const {
-    return pending_position_ + static_cast<std::int64_t>(pending_.size());
+    return pending_position_ + static_cast<std::int64_t>(pending_.size()) + pending_gap_bytes_;
+  }
+  /// Blanks follow what is pending. Then an entry has to.
+  void add_gap(std::int64_t bytes) {
+    pending_gaps_.push_back({pending_.size(), bytes});
+    pending_gap_bytes_ += bytes;
   }
   Result<std::pair<std::int64_t, std::optional<QueueEntry>>> first_real(std::int64_t from,
                                                                         std::int64_t to) const;
@@ -131,14 +136,23 @@ class ConsumeQueue {
   FileChain files_;
   std::unique_ptr<QueueExtension> extension_;  // simple queues, with enableConsumeQueueExt
 
-  std::string pending_;                // dispatch thread: encoded entries from pending_position_
-  std::int64_t pending_position_ = 0;  // dispatch thread: in bytes
+  std::string pending_;  // dispatch thread: encoded entries from pending_position_
+  /// Blanks in front of a byte of pending_: they may be many, and are made when they are written.
+  struct Gap {
+    std::size_t before = 0;
+    std::int64_t bytes = 0;
+  };
+  std::vector<Gap> pending_gaps_;           // dispatch thread: ascending
+  std::int64_t pending_gap_bytes_ = 0;      // dispatch thread: of all of them
+  std::int64_t pending_position_ = 0;       // dispatch thread: in bytes
   std::int64_t pending_physical_end_ = -1;  // dispatch thread
   bool overlap_told_ = false;               // dispatch thread
   std::int64_t pending_max_ = 0;            // dispatch thread: max_offset() with what is pending
   std::atomic<std::int64_t> min_{0};
 
  private:
+  Result<Ok> write_all_pending();
+  void clear_pending();
   Result<Ok> end_extension();
   Result<std::optional<std::int64_t>> last_address() const;
   Result<std::vector<QueueEntry>> read_before(std::int64_t end, std::int64_t count) const;
@@ -175,6 +189,13 @@ class SimpleConsumeQueue final : public ConsumeQueue {
     return entry.physical_offset >= 0 && entry.size > 0;
   }
   std::int64_t first_offset(std::int64_t index) const override { return index; }
+
+ private:
+  bool leave_gap(std::int64_t queue_offset, const QueueEntry& entry);
+  bool is_believed(std::int64_t queue_offset, const QueueEntry& entry);
+  void add(const QueueEntry& entry);
+
+  std::optional<QueueEntry> doubted_;  // dispatch thread: see is_believed()
 };
 
 /// All queues of the store. Threads: any.

@@ -6,6 +6,7 @@
 #include "store/message_store.h"
 #include "testing/disk_env.h"
 #include "testing/store_builder.h"
+#include "testing/wrapped_files.h"
 
 /// Queues that are made again from the log.
 namespace apogee::store {
@@ -121,6 +122,92 @@ TEST_F(QueuesMadeAgain, NoneIsWhereNoneWasLost) {
   ASSERT_NO_FATAL_FAILURE(start());
   EXPECT_FALSE(files().stat("store/abort"));
   EXPECT_EQ(*before, *read_file(files(), "store/checkpoint"));
+}
+
+/// A queue of few messages in a log with room for many: 8 MiB between its first and its last ones.
+class WideGap : public Recovery {
+ protected:
+  static constexpr std::int64_t kLogFile = 1 << 20, kQueueBytes = 20 << 20, kAhead = 80'000;
+
+  ~WideGap() override { store_.reset(); }
+  void put_more(std::int64_t count) {
+    for (std::int64_t i = 0; i < count; ++i)
+      last_ = builder_.put({.body = "some body", .store_timestamp = now_ += 1'000});
+  }
+  void put_others() {
+    const std::string large(100'000, 'x');
+    for (int i = 0; i < 84; ++i)
+      builder_.put({.topic = "Other", .body = large, .store_timestamp = now_ += 1'000});
+  }
+  /// Of the last record: is `more` higher than it was.
+  void raise_queue_offset(std::int64_t more) {
+    const auto at = static_cast<std::size_t>(last_) + protocol::record_at::kQueueOffset;
+    const auto log = std::as_writable_bytes(std::span{builder_.log()});
+    write_big(log, at, read_big<std::int64_t>(log, at) + more);
+  }
+  /// Queues are made from the log.
+  void start_without_queues() {
+    builder_.write(files());
+    ASSERT_TRUE(remove_tree(files(), "store/consumequeue"));
+    ASSERT_TRUE(files().open("store/abort", FileSystem::Open::kCreate));
+    StoreConfig config = small();
+    config.commit_log_file_bytes = kLogFile;
+    config.consume_queue_file_bytes = kQueueBytes;
+    env_.emplace(
+        Env{world_.clock, changed_, world_.network, world_.workers, world_.random, world_.log});
+    open(*env_, config);
+  }
+
+  /// Remembers the largest write to a queue.
+  class Watched final : public apogee::testing::WrappedFile {
+   public:
+    Watched(std::unique_ptr<File> file, std::size_t& largest)
+        : WrappedFile{std::move(file)}, largest_{largest} {}
+    using File::write_at;
+    Result<Ok> write_at(std::uint64_t offset, std::span<const Bytes> pieces) override {
+      for (const Bytes each : pieces) largest_ = std::max(largest_, each.size());
+      return WrappedFile::write_at(offset, pieces);
+    }
+
+   private:
+    std::size_t& largest_;
+  };
+
+  StoreBuilder builder_{"store", kLogFile, kQueueBytes};
+  std::int64_t now_ = kNow, last_ = 0;
+  std::size_t largest_write_ = 0;
+  apogee::testing::ChangedFiles changed_{
+      world_.disk.files(),
+      [this](const std::string& path, std::unique_ptr<File> file) -> std::unique_ptr<File> {
+        if (path.find("consumequeue") == std::string::npos) return file;
+        return std::make_unique<Watched>(std::move(file), largest_write_);
+      }};
+  std::optional<Env> env_;
+};
+
+TEST_F(WideGap, ADamagedOffsetIsNotTakenForOne) {
+  put_more(10);
+  put_others();
+  put_more(1);
+  raise_queue_offset(kAhead);
+  put_more(10);
+  ASSERT_NO_FATAL_FAILURE(start_without_queues());
+  EXPECT_EQ(store_->max_offset("T", 0), 21);
+  EXPECT_EQ(readable(), 20);
+  EXPECT_FALSE(world_.log.lines(LogLevel::kWarn).empty());
+}
+
+TEST_F(WideGap, IsFilledALittleAtATimeWhereTwoMessagesTellOfIt) {
+  put_more(10);
+  put_others();
+  for (int i = 0; i < 10; ++i) {
+    put_more(1);
+    raise_queue_offset(kAhead);
+  }
+  ASSERT_NO_FATAL_FAILURE(start_without_queues());
+  EXPECT_EQ(store_->max_offset("T", 0), kAhead + 20);
+  EXPECT_EQ(readable(), 20);
+  EXPECT_LT(largest_write_, 100U << 10) << "1.6 MB of blanks in all";
 }
 
 }  // namespace
