@@ -12,6 +12,7 @@
 #include "store/commit_log.h"
 #include "store/message_store.h"
 #include "testing/disk_env.h"
+#include "testing/eventually.h"
 #include "testing/wrapped_files.h"
 
 namespace apogee::store {
@@ -126,7 +127,8 @@ TEST(LogSpace, OfARemovedSegmentIsGivenBackInPartsOnceNobodyReadsIt) {
   std::filesystem::remove_all(root);
 }
 
-/// The disk stands still under the first write to the log behind stand() until go_on().
+/// The disk stands still under the first write to the log behind stand(), or under the first sync
+/// behind stand_in_sync(), until go_on().
 class StandingFiles : public testing::ChangedFiles {
  public:
   explicit StandingFiles(FileSystem& real)
@@ -137,6 +139,7 @@ class StandingFiles : public testing::ChangedFiles {
               return std::make_unique<StandingFile>(std::move(file), *this);
             }} {}
   void stand() { stands_ = true; }
+  void stand_in_sync() { stands_in_sync_ = true; }
   void wait_until_met() { met_.get_future().get(); }
   void go_on() { goes_on_.set_value(); }
 
@@ -145,16 +148,23 @@ class StandingFiles : public testing::ChangedFiles {
     StandingFile(std::unique_ptr<File> real, StandingFiles& of)
         : WrappedFile{std::move(real)}, of_{of} {}
     Result<Ok> write_at(std::uint64_t offset, std::span<const Bytes> pieces) override {
-      if (of_.stands_.exchange(false)) {
-        of_.met_.set_value();
-        of_.goes_on_.get_future().get();
-      }
+      of_.wait_if(of_.stands_);
       return WrappedFile::write_at(offset, pieces);
+    }
+    Result<Ok> sync() override {
+      of_.wait_if(of_.stands_in_sync_);
+      return WrappedFile::sync();
     }
     StandingFiles& of_;
   };
 
-  std::atomic<bool> stands_{false};
+  void wait_if(std::atomic<bool>& stands) {
+    if (!stands.exchange(false)) return;
+    met_.set_value();
+    goes_on_.get_future().get();
+  }
+
+  std::atomic<bool> stands_{false}, stands_in_sync_{false};
   std::promise<void> met_, goes_on_;
 };
 
@@ -180,6 +190,45 @@ TEST(StandingDisk, HoldsUpOneSenderAndTheOthersAreRefused) {
   files.go_on();
   EXPECT_EQ(held.get(), PutStatus::kOk);
   EXPECT_EQ(send(**store, "after"), PutStatus::kOk);
+}
+
+TEST(StandingDisk, InASyncEndsAWaitAfterSyncFlushTimeoutAndTheMessageIsThereLater) {
+  testing::DiskEnv world;
+  StandingFiles files{world.env->files};
+  Env env{world.clock, files, world.network, world.workers, world.random, world.log};
+  StoreEvents events;
+  StoreConfig config;
+  config.root = "/store";
+  config.commit_log_file_bytes = 1 << 20;
+  config.flush_disk_type = FlushDiskType::kSyncFlush;
+  config.sync_flush_timeout_ms = 700;
+  auto store = MessageStore::open(env, config, events);
+  ASSERT_TRUE(store) << store.error().detail;
+  (*store)->start();
+  files.stand_in_sync();
+  ASSERT_EQ(send(**store, "waits"), PutStatus::kOk);
+  std::promise<PutStatus> told;
+  auto answer = told.get_future();
+  (*store)->when_durable((*store)->status().commit_log_max_offset,
+                         [&](PutStatus status) { told.set_value(status); });
+  files.wait_until_met();
+  world.clock.advance(500ms);
+  EXPECT_EQ(answer.wait_for(0s), std::future_status::timeout) << "there is time left";
+  world.clock.advance(500ms);
+  ASSERT_EQ(answer.wait_for(0s), std::future_status::ready);
+  EXPECT_EQ(answer.get(), PutStatus::kFlushDiskTimeout);
+  EXPECT_EQ((*store)->max_offset("orders", 0), 0) << "nobody is shown what is not on disk";
+
+  files.go_on();
+  EXPECT_TRUE(testing::eventually([&] { return (*store)->max_offset("orders", 0) == 1; }));
+  world.disk.crash();
+  store->reset();
+  store = MessageStore::open(world.restart(), config, events);
+  ASSERT_TRUE(store) << store.error().detail;
+  const RecordBytes record = (*store)->record_at("orders", 0, 0);
+  const auto message = protocol::decode_message(record.bytes);
+  ASSERT_TRUE(message);
+  EXPECT_EQ(as_text(message->body), "waits");
 }
 
 /// Counts what is read.
