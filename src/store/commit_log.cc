@@ -40,7 +40,9 @@ CommitLog::~CommitLog() {
 
 Result<Ok> CommitLog::load() {
   if (auto made = env_.files.create_directories(directory_); !made) return made;
-  sync_names_above(env_.files, directory_);  // it need not be in the root
+  // It may be elsewhere, or deep below the root, whose own name is synced already.
+  if (directory_.substr(0, directory_.rfind('/')) != config_.root)
+    sync_names_above(env_.files, directory_);
   if (auto named = env_.files.sync_directory(config_.root); !named) return named;
   auto entries = env_.files.list(directory_);
   if (!entries) return entries.error();

@@ -4,6 +4,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "protocol/message.h"
 #include "store/index_file.h"
@@ -76,7 +77,7 @@ class IndexTest : public ::testing::Test {
 };
 
 TEST(IndexOnARealDisk, APageThatCannotBeReadOfAFullFileCostsKeysAndNotTheProcess) {
-  const std::string directory = ::testing::TempDir() + "/index-with-a-bad-page";
+  const std::string directory = ::testing::TempDir() + "/index_test." + std::to_string(::getpid());
   const auto files = make_posix_files();
   ASSERT_TRUE(remove_tree(*files, directory));
   DiskEnv world;
