@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "broker/put_record.h"
+#include "broker/reading_again.h"
 #include "broker/timing.h"
 #include "protocol/names.h"
 #include "protocol/table_file.h"
@@ -474,7 +475,7 @@ bool TimerMessages::collect(const TimerSlot& slot) {
 
 std::optional<protocol::Message> TimerMessages::message_of(const TimerUnit& unit,
                                                            store::RecordBytes& record) const {
-  record = store_.record_at(unit.physical_offset);
+  record = read_patiently([&] { return store_.record_at(unit.physical_offset); });
   auto message = protocol::decode_message(record.bytes);
   if (!message || message->size != unit.size || message->topic != protocol::kTimerTopic)
     return std::nullopt;

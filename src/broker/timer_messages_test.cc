@@ -111,6 +111,14 @@ TEST_F(TimerMessagesTest, DeliversOnTheDotAndNotBefore) {
   EXPECT_EQ(timer_->snapshot().lateness_ms.max(), 0U);
 }
 
+TEST_F(TimerMessagesTest, WhatIsReadWrongOnceIsReadAgain) {
+  put("m", 5'000);
+  disk_.clock.advance(4s);
+  store_.misreads = 2;
+  disk_.clock.advance(1s);
+  EXPECT_EQ(delivered(), Bodies{"m"});
+}
+
 TEST_F(TimerMessagesTest, SaysOnTheMessageWhenItCameAndWent) {
   put("m", 3'000);
   const std::string came = std::to_string(now());
