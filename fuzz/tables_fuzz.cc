@@ -113,11 +113,11 @@ void check_ordered(World& world) {
   if (!world.loaded(pops.load())) return;
   const OrderedPops::Queue queue{"t", "g", 0};
   (void)pops.blocked_until(queue, "attempt", 1'000);
-  (void)pops.ack(queue, 3, 1);
+  (void)pops.ack(queue, 3, 1, 3);
   pops.show_at(queue, 4, 1, 2);
   std::string counts;
   pops.popped(queue, "attempt", 5, 1'000, {1, 2, 3}, counts);
-  const auto acked = pops.ack(queue, 1, 5);
+  const auto acked = pops.ack(queue, 1, 5, 1);
   require(acked.result == OrderedPops::AckResult::kCommit && acked.next_offset == 2);
   Topics topics{world.env, world.config, "/store/config/topics.json"};
   SubscriptionGroups groups{world.env, world.config, "/store/config/groups.json"};

@@ -72,6 +72,7 @@ class MemoryStore final : public store::MessageStore {
   bool unreadable = false;       ///< Its disk refuses to read.
   std::string unreadable_topic;  ///< Only this one; empty: all.
   Place gone;                    ///< record_at() does not find it.
+  int misreads = 0;              ///< So many record_at() find nothing from now on.
   Place hidden_from;             ///< What get() does not see yet: it is not dispatched.
   std::function<void(const store::Append&)> before_append;
   bool deletes = true;                                   ///< Topics; or its disk refuses.
@@ -142,6 +143,7 @@ class MemoryStore final : public store::MessageStore {
   }
   store::RecordBytes record_at(std::int64_t physical_offset) override {
     std::lock_guard lock{mutex_};
+    if (misreads > 0 && misreads-- > 0) return {};
     const auto found = by_physical_offset_.find(physical_offset);
     if (found == by_physical_offset_.end()) return {};
     return {as_bytes(found->second->record), found->second};
@@ -151,6 +153,7 @@ class MemoryStore final : public store::MessageStore {
     std::lock_guard lock{mutex_};
     if (unreadable && (unreadable_topic.empty() || topic == unreadable_topic))
       return {.bytes = {}, .owner = {}, .unreadable = true};
+    if (misreads > 0 && misreads-- > 0) return {};
     if (gone.is_in(topic, queue_id) && gone.offset == queue_offset) return {};
     const auto stored = at(topic, queue_id, queue_offset);
     if (!stored) return {};

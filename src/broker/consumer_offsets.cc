@@ -232,14 +232,26 @@ void ConsumerOffsets::remove_group(std::string_view group) {
   changes_.fetch_add(1);
 }
 
-void ConsumerOffsets::remove_topic(std::string_view topic) {
+std::map<std::string, QueueOffsets> ConsumerOffsets::remove_topic(std::string_view topic) {
+  std::map<std::string, QueueOffsets> removed;
   for (Shard& shard : shards_) {
     std::lock_guard lock{shard.mutex};
-    for (auto& [group, topics] : shard.groups)
-      if (const auto found = topics.find(topic); found != topics.end()) topics.erase(found);
+    for (auto& [group, topics] : shard.groups) {
+      const auto found = topics.find(topic);
+      if (found == topics.end()) continue;
+      removed.emplace(group, std::move(found->second.committed));
+      topics.erase(found);
+    }
     std::erase_if(shard.groups, [](const auto& each) { return each.second.empty(); });
   }
-  changes_.fetch_add(1);
+  if (!removed.empty()) changes_.fetch_add(1);
+  return removed;
+}
+
+void ConsumerOffsets::put_back(std::string_view topic,
+                               const std::map<std::string, QueueOffsets>& removed) {
+  for (const auto& [group, offsets] : removed)
+    for (const auto& [queue_id, offset] : offsets) commit(group, topic, queue_id, offset);
 }
 
 void ConsumerOffsets::remove(std::string_view group, std::string_view topic) {

@@ -83,7 +83,9 @@ class ConsumerOffsets {
   void clone(std::string_view source_group, std::string_view destination_group,
              std::string_view topic);
   void remove_group(std::string_view group);
-  void remove_topic(std::string_view topic);
+  /// What the groups had committed there, for whoever wants it back by put_back().
+  std::map<std::string, QueueOffsets> remove_topic(std::string_view topic);
+  void put_back(std::string_view topic, const std::map<std::string, QueueOffsets>& removed);
   void remove(std::string_view group, std::string_view topic);
 
   std::set<std::string> topics_of(std::string_view group) const;

@@ -74,10 +74,13 @@ struct OrderedAck {
 std::optional<PopRefusal> ack_in_order(Popping& popping, const OrderedAck& ack) {
   Context& context = popping.context;
   std::lock_guard lock{popping.queue_mutex(ack.topic, ack.group, ack.queue_id)};
-  const std::int64_t before = popping.offset(ack.topic, ack.group, ack.queue_id).value_or(-1);
+  // A group that stands nowhere begins, at the earliest, with the first message there is.
+  const std::int64_t before =
+      popping.offset(ack.topic, ack.group, ack.queue_id)
+          .value_or(std::max<std::int64_t>(context.store.min_offset(ack.topic, ack.queue_id), 0));
   if (ack.offset < before) return std::nullopt;
   const OrderedPops::Queue queue{ack.topic, ack.group, ack.queue_id};
-  const auto acked = popping.order.ack(queue, ack.offset, ack.pop_time);
+  const auto acked = popping.order.ack(queue, ack.offset, ack.pop_time, before);
   if (acked.result == OrderedPops::AckResult::kIllegal)
     return PopRefusal{code::kMessageIllegal,
                       fmt::format("offset is illegal, key:{}@{}@{}, old:{}, commit:{}, next:-1",

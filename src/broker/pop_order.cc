@@ -135,11 +135,12 @@ std::optional<std::int64_t> OrderedPops::blocked_until(const Queue& queue,
   return std::nullopt;
 }
 
-OrderedPops::Acked OrderedPops::ack(const Queue& queue, std::int64_t offset,
-                                    std::int64_t pop_time) {
+OrderedPops::Acked OrderedPops::ack(const Queue& queue, std::int64_t offset, std::int64_t pop_time,
+                                    std::int64_t committed) {
   std::lock_guard lock{mutex_};
   OrderedBatch* batch = find(queue);
-  if (!batch) return {AckResult::kCommit, offset + 1};
+  if (!batch)
+    return offset == committed ? Acked{AckResult::kCommit, offset + 1} : Acked{AckResult::kNothing};
   if (batch->offsets.empty()) return {AckResult::kIllegal};
   if (batch->pop_time != pop_time) return {AckResult::kNothing};
   std::size_t at = 0;

@@ -75,7 +75,9 @@ class OrderedPops {
     AckResult result;
     std::int64_t next_offset = 0;  ///< kCommit: where the group stands now.
   };
-  Acked ack(const Queue& queue, std::int64_t offset, std::int64_t pop_time);
+  /// `committed`: where the group stands. Without a batch, which a crash may take, an ack says
+  /// nothing of the messages before its own: it counts if there are none.
+  Acked ack(const Queue& queue, std::int64_t offset, std::int64_t pop_time, std::int64_t committed);
   void show_at(const Queue& queue, std::int64_t offset, std::int64_t pop_time,
                std::int64_t visible_ms);
   void clear(const Queue& queue);

@@ -28,6 +28,24 @@ class PoppingTest : public BrokerFixture {
     return message ? std::string{as_text(message->body)} : std::string{};
   }
 
+  protocol::AckMessageRequest ordered_ack(const testing::FakePeer::Sent& popped,
+                                          std::int64_t offset) const {
+    std::int64_t pop_time = 0;
+    EXPECT_TRUE(protocol::from_text(popped.field("popTime"), pop_time));
+    const protocol::ReceiptHandle handle{.start_offset = 0,
+                                         .pop_time = pop_time,
+                                         .invisible_ms = 60'000,
+                                         .revive_queue = protocol::kOrderReviveQueue,
+                                         .broker_name = "broker-a",
+                                         .queue_id = 0,
+                                         .queue_offset = offset};
+    return {.consumer_group = "g",
+            .topic = "t",
+            .queue_id = 0,
+            .extra_info = to_text(handle),
+            .offset = offset};
+  }
+
   testing::ManualLoop workers_;  // runs what waits when the test says so
   Env busy_{disk_.clock, env_.files, disk_.network, workers_, disk_.random, disk_.log};
   Context busy_context_{busy_,      config_,          store_,     topics_,      groups_,
@@ -55,20 +73,7 @@ TEST_F(PoppingTest, AnOrderedAckWaitsForAPopAtTheQueueOnAWorker) {
   store_.put({.body = "a"});
   const auto popped = ask(peer_, protocol::PopMessageRequest::kCode, pop(/*orderly=*/true));
   ASSERT_EQ(popped.code, code::kSuccess) << popped.remark;
-  std::int64_t pop_time = 0;
-  ASSERT_TRUE(protocol::from_text(popped.field("popTime"), pop_time));
-  const protocol::ReceiptHandle handle{.start_offset = 0,
-                                       .pop_time = pop_time,
-                                       .invisible_ms = 60'000,
-                                       .revive_queue = protocol::kOrderReviveQueue,
-                                       .broker_name = "broker-a",
-                                       .queue_id = 0,
-                                       .queue_offset = 0};
-  const protocol::AckMessageRequest ack{.consumer_group = "g",
-                                        .topic = "t",
-                                        .queue_id = 0,
-                                        .extra_info = to_text(handle),
-                                        .offset = 0};
+  const protocol::AckMessageRequest ack = ordered_ack(popped, 0);
   std::unique_lock another_pop{popping_.queue_mutex("t", "g", 0)};
   auto io_thread = std::async(std::launch::async,
                               [&] { return send(peer_, protocol::AckMessageRequest::kCode, ack); });
@@ -79,6 +84,28 @@ TEST_F(PoppingTest, AnOrderedAckWaitsForAPopAtTheQueueOnAWorker) {
   ASSERT_TRUE(answer);
   EXPECT_EQ(answer->code, code::kSuccess) << answer->remark;
   EXPECT_EQ(offsets_.find("g", "t", 0), 1);
+}
+
+TEST_F(PoppingTest, AnOrderedAckPassesOverNothingThoughItsBatchIsForgotten) {
+  for (const char* body : {"a", "b", "c", "d", "e"}) store_.put({.body = body});
+  const auto popped = ask(peer_, protocol::PopMessageRequest::kCode, pop(/*orderly=*/true));
+  ASSERT_EQ(popped.code, code::kSuccess) << popped.remark;
+  const auto acked = [&](std::int64_t offset) {
+    const auto opaque =
+        send(peer_, protocol::AckMessageRequest::kCode, ordered_ack(popped, offset));
+    workers_.run();
+    const auto answer = answer_to(peer_, opaque);
+    EXPECT_TRUE(answer && answer->code == code::kSuccess);
+    return offsets_.find("g", "t", 0).value_or(-1);
+  };
+  popping_.order.clear({"t", "g", 0});  // a kill, before the table was written
+  EXPECT_EQ(acked(4), 0) << "0 to 3 come again";
+  EXPECT_EQ(acked(1), 0);
+  EXPECT_EQ(acked(0), 1);
+  EXPECT_EQ(acked(1), 2) << "one after the other they count";
+  offsets_.remove("g", "t");  // where the group stood is lost as well
+  EXPECT_EQ(acked(3), -1);
+  EXPECT_EQ(acked(0), 1);
 }
 
 }  // namespace

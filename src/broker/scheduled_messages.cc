@@ -4,6 +4,7 @@
 #include <future>
 
 #include "broker/put_record.h"
+#include "broker/reading_again.h"
 #include "protocol/names.h"
 #include "protocol/properties.h"
 #include "protocol/table_file.h"
@@ -195,7 +196,8 @@ std::int64_t ScheduledMessages::collect(std::int32_t level, std::int64_t offset,
   std::size_t bytes = 0;
   for (; offset < end && bytes < kRoundBytes; ++offset) {
     if (ahead_[level].contains(offset)) continue;
-    const store::RecordBytes record = store_.record_at(protocol::kScheduleTopic, level - 1, offset);
+    const store::RecordBytes record = read_patiently(
+        [&] { return store_.record_at(protocol::kScheduleTopic, level - 1, offset); });
     if (record.unreadable) break;  // the next round tries again
     const auto message = protocol::decode_message(record.bytes);
     if (!message) {

@@ -113,6 +113,15 @@ TEST_F(Scheduled, WhatCannotBeReadNowIsDeliveredOnceItCan) {
   EXPECT_EQ(delivered(), (Bodies{"one", "two"}));
 }
 
+TEST_F(Scheduled, WhatIsReadWrongOnceIsReadAgain) {
+  put(1, "one");
+  put(1, "two");
+  disk_.clock.advance(1s);
+  store_.misreads = 2;
+  EXPECT_EQ(messages_->deliver_due(), 2U);
+  EXPECT_EQ(delivered(), (Bodies{"one", "two"}));
+}
+
 TEST_F(Scheduled, KeepsTheMessageAsItIsButForItsPlace) {
   put(1, "body");
   disk_.clock.advance(1s);

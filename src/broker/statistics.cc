@@ -292,6 +292,10 @@ Answer clean_unused_topics(Context& context) {
     if (!context.topics.contains(each.topic) && !context.topics.is_system(each.topic) &&
         !each.topic.starts_with(protocol::kLmqPrefix))
       unused.insert(each.topic);
+  // As when a topic is deleted: no offset outlives the queue it was committed in.
+  for (const std::string& topic : unused) context.offsets.remove_topic(topic);
+  if (auto written = context.offsets.persist(); !written)
+    return Answer::error(code::kSystemError, "not deleted: " + written.error().detail);
   for (const std::string& topic : unused) {
     if (auto deleted = context.store.delete_topic(topic); !deleted)
       return Answer::error(code::kSystemError, "not deleted: " + deleted.error().detail);

@@ -6,9 +6,11 @@
 #include <limits>
 
 #include "broker/put_record.h"
+#include "broker/reading_again.h"
 #include "broker/timing.h"
 #include "protocol/names.h"
 #include "protocol/table_file.h"
+#include "store/timer_sync.h"
 
 namespace apogee::broker {
 namespace {
@@ -473,7 +475,7 @@ bool TimerMessages::collect(const TimerSlot& slot) {
 
 std::optional<protocol::Message> TimerMessages::message_of(const TimerUnit& unit,
                                                            store::RecordBytes& record) const {
-  record = store_.record_at(unit.physical_offset);
+  record = read_patiently([&] { return store_.record_at(unit.physical_offset); });
   auto message = protocol::decode_message(record.bytes);
   if (!message || message->size != unit.size || message->topic != protocol::kTimerTopic)
     return std::nullopt;
@@ -639,7 +641,7 @@ std::optional<TimerMessages::Flush> TimerMessages::begin_flush() {
 
 Result<Ok> TimerMessages::write(const Flush& flush) {
   for (const auto& file : flush.log_files)
-    if (auto synced = file->sync(); !synced) return synced;
+    if (auto synced = store::synced_or_broken(file->sync()); !synced) return synced;
   if (auto written = wheel_->write_flush(); !written) return written;
   if (auto written = checkpoint_file_.write(flush.checkpoint); !written) return written;
   // Numbers for operators: what has become of the messages does not hang on them.
@@ -661,8 +663,8 @@ void TimerMessages::end_flush(const Flush& flush, const Result<Ok>& written) {
     return;
   }
   changed_ = true;
-  // After a failed write or sync nobody knows what is on disk: the next start goes on from the
-  // check point that is there. Without a descriptor or room nothing was begun.
+  // After a failed sync, and most failed writes, nobody knows what is on disk: the next start goes
+  // on from the check point that is there. A write without room or a descriptor is tried again.
   broken_ = written.error().code == Errc::kIo;
   env_.log.warn("the timer's files were not written{}: {}",
                 broken_ ? " and stay as they are until the next start" : "",

@@ -111,6 +111,14 @@ TEST_F(TimerMessagesTest, DeliversOnTheDotAndNotBefore) {
   EXPECT_EQ(timer_->snapshot().lateness_ms.max(), 0U);
 }
 
+TEST_F(TimerMessagesTest, WhatIsReadWrongOnceIsReadAgain) {
+  put("m", 5'000);
+  disk_.clock.advance(4s);
+  store_.misreads = 2;
+  disk_.clock.advance(1s);
+  EXPECT_EQ(delivered(), Bodies{"m"});
+}
+
 TEST_F(TimerMessagesTest, SaysOnTheMessageWhenItCameAndWent) {
   put("m", 3'000);
   const std::string came = std::to_string(now());
@@ -299,6 +307,25 @@ TEST_F(TimerMessagesTest, LosesNothingToAKill) {
   kill();
   disk_.clock.advance(30s);
   EXPECT_EQ(delivered().size(), 100U) << "each once: what is behind the check point is made again";
+}
+
+TEST_F(TimerMessagesTest, ASyncThatFailsForWantOfRoomIsNotTriedAgain) {
+  std::size_t sent = 0;
+  for (const char* file : {"/timerlog/", "/timerlog/", "/timerwheel", "/timercheck"}) {
+    SCOPED_TRACE(::testing::Message() << file << ", messages sent: " << sent);
+    disk_.disk.inject({.operation = testing::ForgetfulDisk::Operation::kSync,
+                       .error = Errc::kNoSpace,
+                       .path_part = file});  // first of all, of a file of the log that is made
+    put(std::to_string(++sent), 20'000);
+    disk_.clock.advance(5s);  // several flushes, of the same bytes
+    disk_.disk.crash();
+    timer_.reset();
+    disk_.disk.clear_faults();
+    disk_.restart();
+    begin();
+    disk_.clock.advance(30s);
+    EXPECT_EQ(delivered().size(), sent);
+  }
 }
 
 TEST_F(TimerMessagesTest, MakesTheWheelAgainFromTheLog) {

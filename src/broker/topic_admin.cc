@@ -53,17 +53,41 @@ Answer persisted(const Context& context, const Result<Ok>& done) {
   return Answer::error(code::kSystemError, "in force, but not written: " + done.error().detail);
 }
 
-/// Nothing more is sent to it from the beginning; after an error it is there as before.
-Result<Ok> delete_one_topic(Context& context, const std::string& topic) {
-  const TopicPtr present = context.topics.find(topic);
-  context.topics.remove(topic);
-  if (auto deleted = context.store.delete_topic(topic); !deleted) {
-    if (present) context.topics.update({*present});
-    return deleted;
+/// One after the other, up to the first that cannot be deleted. Nothing more is sent to them from
+/// the beginning; those that are left after an error are there as before.
+///
+/// Their groups' offsets leave the disk first: in a topic made again under the name they would lead
+/// past its first messages. What is cut off in between leaves groups that begin anew in a topic
+/// that is still there, and whose deletion nobody was told of.
+Result<Ok> delete_topics(Context& context, const std::vector<std::string>& names) {
+  struct Before {
+    TopicPtr topic;
+    std::map<std::string, QueueOffsets> offsets;
+  };
+  std::vector<Before> before;
+  for (const std::string& name : names) {
+    TopicPtr topic = context.topics.find(name);
+    context.topics.remove(name);
+    before.push_back({std::move(topic), context.offsets.remove_topic(name)});
   }
-  context.offsets.remove_topic(topic);
-  context.stats.remove_topic(topic);
-  return Ok{};
+  Result<Ok> done = context.offsets.persist();
+  std::size_t gone = 0;
+  for (; done && gone < names.size(); ++gone) {
+    done = context.store.delete_topic(names[gone]);
+    if (!done) break;
+    context.offsets.remove_topic(names[gone]);  // what was committed meanwhile
+    context.stats.remove_topic(names[gone]);
+  }
+  if (done) return done;
+  for (std::size_t left = gone; left < names.size(); ++left) {
+    if (before[left].topic) context.topics.update({*before[left].topic});
+    context.offsets.put_back(names[left], before[left].offsets);
+  }
+  context.env.log.error("a topic was not deleted: topic={} reason={}", names[gone],
+                        done.error().detail);
+  if (auto written = context.offsets.persist(); !written)
+    context.env.log.error("consumerOffset.json was not written: {}", written.error().detail);
+  return done;
 }
 
 Answer delete_topic(Context& context, const std::string& topic) {
@@ -72,22 +96,18 @@ Answer delete_topic(Context& context, const std::string& topic) {
   if (context.settings().validate_system_topic && context.topics.is_system(topic))
     return Answer::error(code::kInvalidParameter,
                          "The topic[" + topic + "] is conflict with system topic.");
-  std::vector<std::string> gone;
   // The pop retry topics that its groups have for it. They go first: whoever asks again after an
   // error finds those that are left.
+  std::vector<std::string> retries;
   for (const std::string& group : context.offsets.groups_of(topic)) {
     for (const std::string& retry :
          {protocol::retry_topic(group) + "_" + topic, protocol::retry_topic(group) + "+" + topic}) {
-      if (context.topics.contains(retry)) gone.push_back(retry);
+      if (context.topics.contains(retry)) retries.push_back(retry);
     }
   }
-  gone.push_back(topic);
-  for (const std::string& each : gone)
-    if (auto deleted = delete_one_topic(context, each); !deleted) {
-      context.env.log.error("a topic was not deleted: topic={} reason={}", each,
-                            deleted.error().detail);
+  for (const auto& names : {retries, std::vector<std::string>{topic}})
+    if (auto deleted = delete_topics(context, names); !deleted)
       return Answer::error(code::kSystemError, "not deleted: " + deleted.error().detail);
-    }
   context.env.log.info("topic deleted: topic={}", topic);
   return persisted(context, context.topics.persist());
 }
@@ -243,11 +263,16 @@ void add_groups(remoting::Processors& processors, Context& context) {
       [&context](const protocol::DeleteGroupRequest& header, const OwnedCommand&,
                  const PeerPtr& peer) {
         context.groups.remove(header.group_name);
-        if (header.clean_offset.value_or(false)) context.offsets.remove_group(header.group_name);
+        Result<Ok> written = Ok{};
+        if (header.clean_offset.value_or(false)) {
+          // On disk before the group has gone: one made again under the name begins anew.
+          context.offsets.remove_group(header.group_name);
+          written = context.offsets.persist();
+        }
         context.stats.remove_group(header.group_name);
         context.env.log.info("consumer group deleted: group={} by={}", header.group_name,
                              peer->remote_text());
-        return persisted(context, context.groups.persist());
+        return persisted(context, written ? context.groups.persist() : written);
       });
   processors.on_worker<protocol::GroupForbiddenRequest>(
       [&context](const protocol::GroupForbiddenRequest& header, const OwnedCommand&,

@@ -32,6 +32,12 @@ class Administered : public BrokerFixture {
                                             .write_queue_nums = queues,
                                             .attributes = std::move(attributes)});
   }
+  /// What the next process would know if this one were killed now.
+  std::unique_ptr<ConsumerOffsets> offsets_after_a_kill() {
+    auto offsets = std::make_unique<ConsumerOffsets>(env_, "/store/config/consumerOffset.json");
+    EXPECT_TRUE(offsets->load());
+    return offsets;
+  }
   template <class Body>
   std::int32_t tell(std::int32_t code, const Body& body) {
     return ask(peer_, code, protocol::NoFields{}, as_bytes(encode_body(body))).code;
@@ -161,8 +167,49 @@ TEST_F(Administered, KeepsATopicWhoseMessagesCannotBeDeleted) {
   EXPECT_FALSE(topics_.contains("%RETRY%g_orders"));
 }
 
+TEST_F(Administered, NoOffsetOfADeletedTopicOutlivesAKill) {
+  create("orders");
+  make_topic("%RETRY%g_orders", 1);
+  offsets_.commit("g", "orders", 0, 1'000);
+  offsets_.commit("g", "%RETRY%g_orders", 0, 7);
+  offsets_.commit("g", "t", 0, 5);
+  ASSERT_TRUE(offsets_.persist());
+  ASSERT_EQ(ask(peer_, request::kDeleteTopicInBroker, protocol::TopicRequest{"orders"}).code, 0);
+  const auto after = offsets_after_a_kill();
+  EXPECT_FALSE(after->find("g", "orders", 0)) << "a topic made again would lose its first messages";
+  EXPECT_FALSE(after->find("g", "%RETRY%g_orders", 0));
+  EXPECT_EQ(after->find("g", "t", 0), 5);
+}
+
+TEST_F(Administered, KeepsATopicWhoseOffsetsCannotBeRemovedFromTheDisk) {
+  create("orders");
+  offsets_.commit("g", "orders", 0, 1'000);
+  ASSERT_TRUE(offsets_.persist());
+  store_.put({.topic = "orders"});
+  disk_.disk.inject({.operation = testing::ForgetfulDisk::Operation::kWrite,
+                     .times = testing::ForgetfulDisk::kForever,
+                     .path_part = "consumerOffset.json"});
+  EXPECT_EQ(ask(peer_, request::kDeleteTopicInBroker, protocol::TopicRequest{"orders"}).code, 1);
+  EXPECT_TRUE(topics_.contains("orders"));
+  EXPECT_EQ(offsets_.find("g", "orders", 0), 1'000);
+  EXPECT_FALSE(store_.queues("orders").empty()) << "its messages go after the offsets";
+  disk_.disk.clear_faults();
+  EXPECT_EQ(ask(peer_, request::kDeleteTopicInBroker, protocol::TopicRequest{"orders"}).code, 0);
+  EXPECT_FALSE(offsets_after_a_kill()->find("g", "orders", 0));
+}
+
+TEST_F(Administered, AnOffsetIsOnDiskAgainWhenItsTopicCannotBeDeleted) {
+  create("orders");
+  offsets_.commit("g", "orders", 0, 1'000);
+  store_.deletes = false;
+  EXPECT_EQ(ask(peer_, request::kDeleteTopicInBroker, protocol::TopicRequest{"orders"}).code, 1);
+  EXPECT_EQ(offsets_after_a_kill()->find("g", "orders", 0), 1'000);
+}
+
 TEST_F(Administered, CleansTheQueuesOfTopicsNobodyKnows) {
   store_.put({.topic = "forgotten"});
+  offsets_.commit("g", "forgotten", 0, 1'000);
+  ASSERT_TRUE(offsets_.persist());
   store_.put({.topic = "t"});
   store_.put({.topic = "%LMQ%light"});
   store_.put({.topic = "RMQ_SYS_TRANS_HALF_TOPIC"});
@@ -170,6 +217,7 @@ TEST_F(Administered, CleansTheQueuesOfTopicsNobodyKnows) {
   EXPECT_TRUE(store_.queues("forgotten").empty());
   for (const char* kept : {"t", "%LMQ%light", "RMQ_SYS_TRANS_HALF_TOPIC"})
     EXPECT_FALSE(store_.queues(kept).empty()) << kept;
+  EXPECT_FALSE(offsets_after_a_kill()->find("g", "forgotten", 0));
 }
 
 TEST_F(Administered, ShowsAllTopicsInOnePieceOrInPages) {
@@ -223,6 +271,7 @@ TEST_F(Administered, TakesAListOfGroupsWholeOrNotAtAll) {
 TEST_F(Administered, DeletesAGroupAndItsOffsetsIfAskedTo) {
   groups_.update(group("g"));
   offsets_.commit("g", "t", 0, 5);
+  ASSERT_TRUE(offsets_.persist());
   EXPECT_EQ(
       ask(peer_, request::kDeleteSubscriptionGroup, protocol::DeleteGroupRequest{"g", {}}).code, 0);
   EXPECT_FALSE(groups_.contains("g"));
@@ -231,6 +280,7 @@ TEST_F(Administered, DeletesAGroupAndItsOffsetsIfAskedTo) {
       ask(peer_, request::kDeleteSubscriptionGroup, protocol::DeleteGroupRequest{"g", true}).code,
       0);
   EXPECT_FALSE(offsets_.find("g", "t", 0));
+  EXPECT_FALSE(offsets_after_a_kill()->find("g", "t", 0));
 }
 
 TEST_F(Administered, ShowsAGroupAndWhatItMayNotRead) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "broker/put_record.h"
+#include "broker/reading_again.h"
 #include "broker/timing.h"
 #include "protocol/codes.h"
 #include "protocol/names.h"
@@ -536,7 +537,8 @@ std::optional<Transactions::Question> Transactions::question_of(std::int32_t id,
                                                                 std::int64_t offset) {
   const auto claimed = *claim(id, offset, By::kQuestion);  // waits for nobody
   if (!claimed) return std::nullopt;
-  const store::RecordBytes bytes = context_.store.record_at(protocol::kHalfTopic, id, offset);
+  const store::RecordBytes bytes =
+      read_patiently([&] { return context_.store.record_at(protocol::kHalfTopic, id, offset); });
   if (bytes.unreadable) {
     settle(*claimed, false);  // the next round tries again
     return std::nullopt;

@@ -290,6 +290,16 @@ TEST_F(TransactionsTest, AskAboutWhatCannotBeReadNowOnceItCan) {
   EXPECT_EQ(delivered(), Bodies{"pay"});
 }
 
+TEST_F(TransactionsTest, AskAboutWhatWasReadWrongOnce) {
+  const Known half = send_half("pay");
+  disk_.clock.advance(7s);
+  store_.misreads = 2;
+  EXPECT_EQ(transactions_->check(), 1U);
+  EXPECT_TRUE(asked().contains("pay"));
+  EXPECT_EQ(end(half, kCommit).code, 0);
+  EXPECT_EQ(delivered(), Bodies{"pay"});
+}
+
 TEST_F(TransactionsTest, AskWithSyncFlushOnlyOnceTheHalfsNewPlaceIsOnDisk) {
   send_half("old");
   disk_.clock.advance(7s);

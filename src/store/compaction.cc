@@ -50,7 +50,7 @@ Result<Ok> Compaction::load(ConsumeQueue& queue, const Truth& truth) {
                            .queue_min = queue.min_offset(),
                            .queue_max = queue.max_offset(),
                            .last_timestamp = truth.last_timestamp});
-  if (!loaded) return loaded;
+  if (!loaded) return set_aside(queue, *log, loaded.error());
   if (log->next_offset() > queue.max_offset()) {
     if (auto emptied = queue.remove_all(); !emptied) return emptied;
     queue.next_offset = log->next_offset();
@@ -62,6 +62,25 @@ Result<Ok> Compaction::load(ConsumeQueue& queue, const Truth& truth) {
         !noted)
       return noted;
   follow(queue);
+  return Ok{};
+}
+
+/// One bad log is no reason not to serve all other queues. Whoever asks for what it alone has gets
+/// an error and not the next message, so that nobody passes over what may be mended; and nothing
+/// new gets an offset that it has.
+Result<Ok> Compaction::set_aside(ConsumeQueue& queue, CompactionLog& log, const Error& why) {
+  std::int64_t end = queue.max_offset();
+  if (end == 0) {  // what it had has left the commit log: the log alone knows where it ended
+    const auto told = log.told_end();
+    if (!told) return told.error();
+    end = *told;
+    queue.next_offset = end;
+  }
+  log.set_aside(end);
+  env_.log.error(
+      "a compaction log is set aside, what has left the commit log cannot be read until it is "
+      "mended: topic={} queue={} reason={}",
+      queue.topic(), queue.queue_id(), why.detail);
   return Ok{};
 }
 
@@ -100,11 +119,7 @@ bool Compaction::sync() {
   for (const auto& [key, log] : all()) {
     const auto queue = queues_.find(key.first, key.second);
     if (queue && queue->max_offset() > log->next_offset()) follow(*queue);
-    auto done = log->sync();
-    if (done) continue;
-    good = false;
-    env_.log.error("a compaction log was not flushed: topic={} queue={} reason={}", key.first,
-                   key.second, done.error().detail);
+    good = log->sync() && good;  // it tells itself, once
   }
   return good;
 }
@@ -155,6 +170,8 @@ Clock::Duration Compaction::step() {
 }
 
 void Compaction::compact(const Key& key, CompactionLog& log) {
+  if (log.is_set_aside())
+    env_.log.warn("a compaction log is still set aside: topic={} queue={}", key.first, key.second);
   // A message that a power cut takes out of the commit log must not have replaced another.
   const auto may_compact = [&](std::int64_t queue_offset) {
     const auto queue = queues_.find(key.first, key.second);

@@ -39,7 +39,8 @@ class Compaction {
     std::function<bool(std::string_view topic)> is_compacted;
   };
   /// Once the queues are as the log says. Where the log has lost a queue's messages and the
-  /// compaction log has them, the queue goes on behind them.
+  /// compaction log has them, the queue goes on behind them. A log that cannot be opened is set
+  /// aside.
   Result<Ok> load(const Truth& truth);
 
   /// `flushed`: up to where the commit log is on disk.
@@ -59,6 +60,7 @@ class Compaction {
   std::shared_ptr<CompactionLog> find_or_create(const std::string& topic, std::int32_t queue_id);
   std::map<Key, std::shared_ptr<CompactionLog>> all() const;
   Result<Ok> load(ConsumeQueue& queue, const Truth& truth);
+  Result<Ok> set_aside(ConsumeQueue& queue, CompactionLog& log, const Error& why);
   Clock::Duration step();
   void compact(const Key& key, CompactionLog& log);
   std::int64_t position_of(const Key& key);

@@ -163,7 +163,10 @@ bool CompactionFile::load() {
   log_->set_written(
       low == 0 ? 0 : static_cast<std::size_t>(last.physical_offset + last.size - log_->base()));
   queue_->set_written(low * kUnitBytes);
-  synced_count_ = low;
+  {
+    std::lock_guard lock{sync_mutex_};
+    synced_count_ = low;
+  }
   publish(low);
   // All that is asked of it at a start rests on its ends.
   for (std::size_t i = low + 1; i < queue_->size() / kUnitBytes && i <= low + kUnitsBehind; ++i)
@@ -233,8 +236,12 @@ Result<Ok> CompactionFile::write_units(std::span<const QueueEntry> units) {
   // What follows was never vouched for; the next record comes there.
   if (auto cut = log_->truncate(log_->written()); !cut) return cut;
   if (auto synced = queue_->sync(); !synced) return synced;
-  synced_count_ = bytes.size() / kUnitBytes;
-  publish(synced_count_);
+  const std::size_t count = bytes.size() / kUnitBytes;
+  {
+    std::lock_guard lock{sync_mutex_};
+    synced_count_ = count;
+  }
+  publish(count);
   return Ok{};
 }
 
@@ -273,27 +280,51 @@ Result<Ok> CompactionFile::append(Bytes record, QueueEntry entry) {
 }
 
 Result<Ok> CompactionFile::finish() {
-  if (log_->written() == log_->size()) return Ok{};
+  if (!is_finished()) {
+    if (auto ended = write_ends(); !ended) return ended;
+    log_->set_written(log_->size());
+  }
+  return sync();
+}
+
+/// Both or, as far as anybody will see, neither.
+Result<Ok> CompactionFile::write_ends() {
+  const std::size_t end = log_->written();
   std::string blank, unit;
-  append_big<std::int32_t>(blank, static_cast<std::int32_t>(log_->size() - log_->written()));
+  append_big<std::int32_t>(blank, static_cast<std::int32_t>(log_->size() - end));
   append_big<std::int32_t>(blank, protocol::kMagicBlank);
   BatchConsumeQueue::append_unit(unit, {.physical_offset = -1, .messages = 0});
   const Bytes blanks[] = {as_bytes(blank)}, units[] = {as_bytes(unit)};
-  if (auto written = log_->append(blanks, blank.size()); !written) return written;
-  if (auto written = queue_->append(units, unit.size()); !written) return written;
-  if (auto synced = log_->sync(); !synced) return synced;
-  if (auto synced = queue_->sync(); !synced) return synced;
-  log_->set_written(log_->size());
+  if (end + blank.size() <= log_->size())
+    if (auto written = log_->append(blanks, blank.size()); !written) return written;
+  if (queue_->written() + unit.size() <= queue_->size())
+    if (auto written = queue_->append(units, unit.size()); !written) {
+      log_->set_written(end);
+      return written;
+    }
   return Ok{};
 }
 
 Result<Ok> CompactionFile::sync() {
+  std::lock_guard lock{sync_mutex_};
+  if (broken_) return *broken_;
   const std::size_t written = count();
-  if (written == synced_count_.load(std::memory_order_relaxed)) return Ok{};
-  if (auto synced = log_->sync(); !synced) return synced;
-  if (auto synced = queue_->sync(); !synced) return synced;
-  synced_count_.store(written, std::memory_order_relaxed);
+  const bool finished = is_finished();
+  if (written == synced_count_ && finished == synced_finished_) return Ok{};
+  auto synced = log_->sync();
+  if (synced) synced = queue_->sync();
+  if (!synced) {
+    broken_ = synced.error();
+    return synced;
+  }
+  synced_count_ = written;
+  synced_finished_ = finished;
   return Ok{};
+}
+
+bool CompactionFile::is_broken() const {
+  std::lock_guard lock{sync_mutex_};
+  return broken_.has_value();
 }
 
 // ---- CompactionLog: opening --------------------------------------------------------------------
@@ -381,12 +412,14 @@ Result<Ok> CompactionLog::load(const Truth& truth) {
   for (const auto& [base, bytes] : *logs) {
     const auto units = queues->find(base);
     const std::uint64_t unit_bytes = units == queues->end() ? 0 : units->second;
-    // A power cut may leave any that was just made or cut short.
+    // A power cut may leave any that was just made or cut short. Units are made again from whole
+    // records, whatever their length, as long as there is room for all of them.
     const bool whole = bytes == place_.log_bytes && unit_bytes == place_.queue_bytes;
-    const bool fits = bytes <= place_.log_bytes && unit_bytes <= place_.queue_bytes &&
-                      base < QueueEntry::kOffsetMax &&
+    const auto units_fit = unit_bytes > place_.queue_bytes ? can_be_cut(base) : true;
+    if (!units_fit) return units_fit.error();
+    const bool fits = bytes <= place_.log_bytes && *units_fit && base < QueueEntry::kOffsetMax &&
                       base % static_cast<std::int64_t>(place_.log_bytes) == 0;
-    if (!fits || (truth.clean && !whole && unit_bytes > 0))
+    if (!fits || (truth.clean && bytes != place_.log_bytes && unit_bytes > 0))
       return Error{Errc::kMalformed,
                    fmt::format("{} and its units do not have the {} and {} bytes that "
                                "compactionMappedFileSize and compactionCqMappedFileSize say; set "
@@ -438,6 +471,18 @@ Result<Ok> CompactionLog::remove_lonely_units(std::int64_t base, std::uint64_t b
   return env_.files.remove(place_.queue_path(base));
 }
 
+/// Is there no unit where a file of units is to end? What is behind its end then was written there
+/// by mistake: the mark of the end, again and again.
+Result<bool> CompactionLog::can_be_cut(std::int64_t base) const {
+  auto file = env_.files.open(place_.queue_path(base), FileSystem::Open::kReadOnly);
+  if (!file) return file.error();
+  std::array<std::byte, kUnitBytes> last{};
+  if (auto read = (*file)->read_at(place_.queue_bytes - kUnitBytes, last); !read)
+    return read.error();
+  return !is_compaction_unit(BatchConsumeQueue::decode_unit(last), base,
+                             base + static_cast<std::int64_t>(place_.log_bytes));
+}
+
 Result<Ok> CompactionLog::rebuild(CompactionFile& file, std::int64_t last, bool is_last,
                                   const Truth& truth) {
   const auto is_own = [&](const protocol::Message& message) {
@@ -476,6 +521,35 @@ Result<Ok> CompactionLog::cut_behind(Files& files, const Truth& truth) {
   return Ok{};
 }
 
+void CompactionLog::set_aside(std::int64_t end) {
+  next_ = end;
+  state_ = State::kSetAside;
+}
+
+Result<std::int64_t> CompactionLog::told_end() const {
+  const auto logs = lengths(place_.log_directory);
+  if (!logs) return logs.error();
+  for (auto file = logs->rbegin(); file != logs->rend(); ++file) {
+    std::int64_t end = 0;
+    auto units = read_file(env_.files, place_.queue_path(file->first));
+    if (!units && units.error().code != Errc::kNotFound) return units.error();
+    const Buffer content = units ? *std::move(units) : Buffer{};
+    for (Bytes rest = as_bytes(content); rest.size() >= kUnitBytes; rest = rest.subspan(kUnitBytes))
+      if (const QueueEntry unit = BatchConsumeQueue::decode_unit(rest.first(kUnitBytes));
+          is_compaction_unit(unit, file->first, file->first + std::int64_t{0x7FFF'FFFF}))
+        end = std::max(end, unit.queue_offset + 1);
+    if (end > 0) return end;
+    // A file that was made and never written to says nothing, one without its units too little.
+    std::array<std::byte, sizeof(std::int32_t)> first{};
+    auto log = env_.files.open(place_.log_path(file->first), FileSystem::Open::kReadOnly);
+    if (!log) return log.error();
+    if (auto read = (*log)->read_at(0, first); !read) return read.error();
+    if (read_big<std::int32_t>(first) != 0)
+      return Error{Errc::kMalformed, place_.log_path(file->first) + " has no units"};
+  }
+  return 0;
+}
+
 Result<Ok> CompactionLog::remove_file(std::int64_t base) {
   // Units without records are removed by the next start, records without units get some.
   if (auto gone = remove_if_there(env_.files, place_.queue_path(base)); !gone) return gone;
@@ -503,7 +577,7 @@ Result<Ok> CompactionLog::remove() {
 
 Result<Ok> CompactionLog::follow(const ConsumeQueue& queue, const CommitLog& log) {
   std::lock_guard lock{follow_mutex_};
-  while (!removed_) {
+  while (!removed_ && state_ == State::kFollows) {
     const std::int64_t next = std::max(next_offset(), queue.min_offset());
     const auto entries = queue.read(next, kReadUnits);
     if (!entries) return entries.error();
@@ -559,7 +633,10 @@ Result<Ok> CompactionLog::roll() {
     for (const std::string& each : {place_.log_directory, place_.queue_directory})
       if (auto made = env_.files.create_directories(each); !made) return made;
   } else {
-    if (auto finished = now->back()->finish(); !finished) return finished;
+    if (auto finished = now->back()->finish(); !finished) {
+      if (now->back()->is_broken()) stop_following(finished.error());
+      return finished;
+    }
     base = now->back()->base() + static_cast<std::int64_t>(place_.log_bytes);
   }
   auto file = CompactionFile::open(env_.files, place_, base);
@@ -571,10 +648,36 @@ Result<Ok> CompactionLog::roll() {
 
 Result<Ok> CompactionLog::sync() {
   const auto now = files();
-  return now->empty() ? Result<Ok>{Ok{}} : now->back()->sync();
+  if (now->empty()) return Ok{};
+  auto synced = now->back()->sync();
+  if (!synced) stop_following(synced.error());
+  return synced;
+}
+
+/// What is on disk of the last file is unknown. A start that finds the store as after a crash takes
+/// from the commit log what is missing there, and of the last file only: it has to stay that.
+void CompactionLog::stop_following(const Error& why) {
+  State follows = State::kFollows;
+  if (!state_.compare_exchange_strong(follows, State::kStopped)) return;
+  env_.log.error(
+      "a compaction log's sync failed, messages are read from the commit log until a restart: "
+      "topic={} queue={} from queue_offset={} reason={}",
+      topic_, queue_id_, next_offset(), why.detail);
 }
 
 // ---- Reading -----------------------------------------------------------------------------------
+
+bool CompactionLog::leaves_to(const ConsumeQueue& queue, std::int64_t offset) const {
+  switch (state_) {
+    case State::kFollows:
+      return false;
+    case State::kStopped:
+      return offset >= next_offset();
+    case State::kSetAside:
+      return queue.max_offset() > 0 && offset >= queue.min_offset();
+  }
+  return false;
+}
 
 std::int64_t CompactionLog::min_offset() const {
   const auto now = files();
@@ -607,6 +710,7 @@ GetResult CompactionLog::get(const GetRequest& request, const StoreConfig& confi
     result.next_offset = next;
     return result;
   };
+  if (is_set_aside()) return end_with(GetStatus::kUnreadable, request.offset);
   if (result.max_offset == 0) return end_with(GetStatus::kNoMessageInQueue, 0);
   if (request.offset == result.max_offset)
     return end_with(GetStatus::kOffsetOverflowOne, request.offset);

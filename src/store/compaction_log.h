@@ -51,7 +51,8 @@ struct CompactionPlace {
 };
 
 /// A file of records and the file of its units.
-/// Threads: append(), finish(), rebuild() one at a time; everything else any, meanwhile.
+/// Threads: append(), finish(), load(), rebuild(), keep() one at a time; everything else any,
+/// meanwhile.
 class CompactionFile {
  public:
   /// Makes what is not there. A file that was there has no units until load() or rebuild().
@@ -83,8 +84,11 @@ class CompactionFile {
   bool has_room(std::size_t record_bytes) const;
   /// `entry.physical_offset` does not matter.
   Result<Ok> append(Bytes record, QueueEntry entry);
-  Result<Ok> finish();  ///< Nothing is appended any more.
+  /// Nothing is appended any more, and all is on disk. A write that failed may be tried again.
+  Result<Ok> finish();
   Result<Ok> sync();
+  /// A sync has failed: what is on disk is unknown, and no later one says otherwise.
+  bool is_broken() const;
 
  private:
   CompactionFile(std::shared_ptr<Segment> log, std::shared_ptr<Segment> queue)
@@ -93,10 +97,16 @@ class CompactionFile {
     return is_compaction_unit(unit, log_->base(), log_->end());
   }
   void publish(std::size_t count);
+  bool is_finished() const { return log_->written() == log_->size(); }
+  Result<Ok> write_ends();
   Result<Ok> write_units(std::span<const QueueEntry> units);
 
   const std::shared_ptr<Segment> log_, queue_;
-  std::atomic<std::size_t> count_{0}, synced_count_{0};
+  std::atomic<std::size_t> count_{0};
+  mutable std::mutex sync_mutex_;
+  std::size_t synced_count_ = 0;                                  // guarded by sync_mutex_
+  bool synced_finished_ = false;                                  // guarded by sync_mutex_
+  std::optional<Error> broken_;                                   // guarded by sync_mutex_
   std::atomic<std::int64_t> first_offset_{-1}, last_offset_{-1};  // published before count_
 };
 
@@ -113,13 +123,22 @@ class CompactionLog {
   /// Finds the files, mends what a crash has left, and cuts off what the commit log has lost.
   /// kMalformed: files of other lengths.
   Result<Ok> load(const Truth& truth);
+  /// What load() could not make sense of stays on disk as it is, for whoever mends it. The log
+  /// takes nothing and gives nothing; what the consume queue has is given from there.
+  void set_aside(std::int64_t end);
+  /// As the files tell without load(): behind the last message.
+  Result<std::int64_t> told_end() const;
 
-  /// Copies what `queue` has behind next_offset().
+  /// Copies what `queue` has behind next_offset(), until a sync fails.
   Result<Ok> follow(const ConsumeQueue& queue, const CommitLog& log);
   /// All of the queue before it is here, or has no key.
   std::int64_t next_offset() const { return next_.load(std::memory_order_acquire); }
   std::int64_t min_offset() const;  ///< Of the first message that is here, or next_offset().
 
+  /// Is what stands at `offset` to be read from `queue`? All that this log has not got, once it
+  /// does not follow any more.
+  bool leaves_to(const ConsumeQueue& queue, std::int64_t offset) const;
+  bool is_set_aside() const { return state_ == State::kSetAside; }
   /// `in_memory_bytes`: so much behind the end is taken to be in memory.
   GetResult get(const GetRequest& request, const StoreConfig& config,
                 std::int64_t in_memory_bytes) const;
@@ -139,6 +158,7 @@ class CompactionLog {
 
  private:
   using Files = std::vector<std::shared_ptr<CompactionFile>>;
+  enum class State { kFollows, kStopped, kSetAside };
   /// Keys point into the records.
   struct Newest;
 
@@ -148,6 +168,7 @@ class CompactionLog {
   Result<bool> restore_renamed();
   Result<std::map<std::int64_t, std::uint64_t>> lengths(const std::string& directory) const;
   Result<Ok> remove_lonely_units(std::int64_t base, std::uint64_t bytes, bool cut_off);
+  Result<bool> can_be_cut(std::int64_t base) const;
   Result<Ok> rebuild(CompactionFile& file, std::int64_t last, bool is_last, const Truth& truth);
   Result<Ok> cut_behind(Files& files, const Truth& truth);
   Result<Ok> remove_file(std::int64_t base);
@@ -155,6 +176,7 @@ class CompactionLog {
 
   Result<Ok> take(const QueueEntry& entry, const CommitLog& log);
   Result<Ok> roll();
+  void stop_following(const Error& why);
   Newest newest_of(std::span<const std::shared_ptr<CompactionFile>> files, std::int64_t done_until,
                    std::size_t keys_max) const;
   Result<Files> write_anew(std::span<const std::shared_ptr<CompactionFile>> old,
@@ -173,6 +195,7 @@ class CompactionLog {
   bool removed_ = false;                     // guarded by follow_mutex_
   bool half_replaced_ = false;               // guarded by compact_mutex_
   std::atomic<bool> stopping_{false};
+  std::atomic<State> state_{State::kFollows};
   mutable std::mutex files_mutex_;                                        // taken last
   std::shared_ptr<const Files> files_ = std::make_shared<const Files>();  // guarded by files_mutex_
   std::atomic<std::int64_t> next_{0};

@@ -167,7 +167,7 @@ class Comparison {
 };
 
 void Comparison::check_lengths() {
-  constexpr const char* kRefused = "a broker refuses to start with files of different lengths";
+  constexpr const char* kRefused = "a broker sets a log with files of different lengths aside";
   std::uint64_t log_bytes = 0, unit_bytes = 0;  // a cut made those that differ shorter
   for (const SegmentFile& log : queue_.logs) log_bytes = std::max(log_bytes, log.bytes);
   for (const auto& [base, units] : queue_.units) unit_bytes = std::max(unit_bytes, units.bytes);

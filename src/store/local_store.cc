@@ -363,11 +363,44 @@ std::int32_t LocalStore::clean_expired_queues() {
           queue->next_offset == queue->max_offset() && queue->physical_end() <= begin;
     });
     if (!closed || !queue->is_closed) continue;
-    const auto still = queues_.hold_still();
-    queues_.remove(*queue);
+    const std::int64_t end = queue->max_offset();
+    if (auto gone = remove_for_good(*queue); !gone) {
+      env_.log.error(
+          "an expired queue takes no messages before a restart, its files cannot be removed: "
+          "topic={} queue={} reason={}",
+          queue->topic(), queue->queue_id(), gone.error().detail);
+      continue;
+    }
+    if (!queue->topic().starts_with(protocol::kLmqPrefix)) go_on_behind(*queue, end);
     ++count;
   }
   return count;
+}
+
+/// Of a queue that is closed and expired. After a restart the one that comes in its place begins at
+/// 0: files that a power cut brings back would hide its messages.
+Result<Ok> LocalStore::remove_for_good(ConsumeQueue& queue) {
+  const auto still = queues_.hold_still();
+  if (auto removed = queue.remove_all(); !removed) return removed;
+  for (const char* each : {"/consumequeue/", "/batchconsumequeue/", "/consumequeue_ext/"}) {
+    const std::string directory = config_.now().root + each + queue.topic();
+    if (!env_.files.stat(directory)) continue;
+    if (auto synced = env_.files.sync_directory(directory); !synced) return synced;
+  }
+  queues_.remove(queue);
+  return Ok{};
+}
+
+/// Consumers stand at the end of the queue that was removed: from 0 on new messages would be behind
+/// them.
+void LocalStore::go_on_behind(const ConsumeQueue& removed, std::int64_t end) {
+  const bool done = log_.between_appends(patience(), [&] {
+    const auto queue = queues_.find_or_create(removed.topic(), removed.queue_id());
+    if (queue->next_offset == 0) queue->next_offset = end;
+  });
+  if (!done)
+    env_.log.warn("an expired queue begins at 0 again: topic={} queue={}", removed.topic(),
+                  removed.queue_id());
 }
 
 StoreStatus LocalStore::status() {

@@ -86,6 +86,8 @@ class LocalStore final : public MessageStore, private RetentionTarget {
   bool release_some() override { return log_.release_some(); }
   void log_begins_at(std::int64_t min_physical_offset) override;
   void set_disk_full(bool full, std::string_view why) override;
+  Result<Ok> remove_for_good(ConsumeQueue& queue);
+  void go_on_behind(const ConsumeQueue& removed, std::int64_t end);
 
   bool is_compacted(std::string_view topic) const {
     return config_.now().compaction_enable && events_.is_compaction_topic(topic);

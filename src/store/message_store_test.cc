@@ -291,6 +291,48 @@ TEST_F(Store, AnExpiredQueueStaysWhileAMessageIsOnItsWayToIt) {
   EXPECT_EQ(read_all("T", 0), (std::vector<std::string>{"on its way", "next"}));
 }
 
+/// A queue of three messages, which have expired.
+class ExpiredQueue : public Store {
+ protected:
+  void expire() {
+    config_.reserved_hours = 1;
+    open();
+    for (int i = 0; i < 3; ++i) send("T", 0, "expires");
+    while (store().status().commit_log_max_offset < 2 * config_.commit_log_file_bytes)
+      send("other", 0, std::string(1'000, 'x'));
+    wait_dispatched();
+    close();  // its files are on disk
+    open();
+    outside_.disk.set_modified_ms("/store/commitlog/00000000000000000000", 1);
+    store().delete_expired_segments();
+    ASSERT_TRUE(testing::eventually([&] { return store().status().commit_log_min_offset > 0; }));
+  }
+};
+
+TEST_F(ExpiredQueue, GoesOnWithItsNumbersWhenItIsCleaned) {
+  expire();
+  EXPECT_EQ(store().clean_expired_queues(), 1);
+  EXPECT_EQ(send("T", 0, "new").queue_offset, 3) << "where its consumers stand";
+  flush();
+  kill();
+  open();
+  EXPECT_EQ(read_all("T", 0), std::vector<std::string>{"new"});
+  EXPECT_EQ(send("T", 0, "next").queue_offset, 4);
+}
+
+TEST_F(ExpiredQueue, IsNotBroughtBackOverNewMessagesByAPowerCut) {
+  expire();
+  EXPECT_EQ(store().clean_expired_queues(), 1);
+  kill();
+  open();
+  EXPECT_EQ(send("T", 0, "new").queue_offset, 0) << "nothing is known of it any more";
+  flush();
+  outside_.disk.crash();
+  close();
+  open();
+  EXPECT_EQ(read_all("T", 0), std::vector<std::string>{"new"});
+}
+
 TEST_F(Store, AStartDoesNotReadTheLogOfATopicThatIsDeleted) {
   open();
   send("other", 0, "stays");

@@ -125,7 +125,7 @@ GetResult LocalStore::get(const GetRequest& request) {
   GetResult result;
   const auto queue = queues_.find(request.topic, request.queue_id);
   if (!queue) return result;
-  if (const auto log = compacted(*queue))
+  if (const auto log = compacted(*queue); log && !log->leaves_to(*queue, request.offset))
     return log->get(request, config, memory_bytes_ / 100 * config.memory_percent);
   result.min_offset = queue->min_offset();
   result.max_offset = queue->max_offset();

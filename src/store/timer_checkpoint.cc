@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "store/timer_sync.h"
+
 namespace apogee::store {
 namespace {
 
@@ -44,12 +46,12 @@ Result<Ok> TimerCheckpointFile::write(const TimerCheckpoint& checkpoint) {
     if (*size != kFileBytes) {
       if (auto sized = (*file)->resize(kFileBytes); !sized) return sized;
     }
-    if (auto named = files_.sync_directory(path_.substr(0, path_.find_last_of('/'))); !named)
-      return named;
+    const std::string directory = path_.substr(0, path_.find_last_of('/'));
+    if (auto named = synced_or_broken(files_.sync_directory(directory)); !named) return named;
     file_ = *std::move(file);
   }
   if (auto written = file_->write_at(0, as_bytes(checkpoint.encode())); !written) return written;
-  return file_->sync();
+  return synced_or_broken(file_->sync());
 }
 
 }  // namespace apogee::store

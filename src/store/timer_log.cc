@@ -117,7 +117,10 @@ Result<Ok> TimerLog::roll() {
   const std::int64_t base = files_.empty() ? 0 : files_.back()->end();
   auto next = Segment::open(file_system_, directory_ + "/" + segment_name(base), base, file_bytes_);
   if (!next) return next.error();
-  if (auto sized = (*next)->sync(); !sized) return sized;
+  if (auto sized = (*next)->sync(); !sized) {
+    (void)file_system_.remove((*next)->path());  // made anew the next time: no sync is tried again
+    return sized;
+  }
   if (auto named = file_system_.sync_directory(directory_); !named) return named;
   files_.push_back(*std::move(next));
   return Ok{};

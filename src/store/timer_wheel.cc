@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "store/timer_sync.h"
+
 namespace apogee::store {
 namespace {
 
@@ -122,7 +124,7 @@ Result<Ok> TimerWheel::write_flush() {
   if (!file_) return flushing_.empty() && !stale_ ? Result<Ok>{Ok{}} : write_fresh();
   if (flushing_.empty()) return Ok{};
   if (auto written = write_slots(*file_); !written) return written;
-  return file_->sync();
+  return synced_or_broken(file_->sync());
 }
 
 /// Under another name until it is whole: an empty wheel in its place would be taken for one whose
@@ -134,9 +136,10 @@ Result<Ok> TimerWheel::write_fresh() {
   if (auto emptied = (*file)->resize(0); !emptied) return emptied;
   if (auto sized = (*file)->resize(kFileBytes); !sized) return sized;
   if (auto written = write_slots(**file); !written) return written;
-  if (auto synced = (*file)->sync(); !synced) return synced;
+  if (auto synced = synced_or_broken((*file)->sync()); !synced) return synced;
   if (auto renamed = files_.rename(name, path_); !renamed) return renamed;
-  if (auto named = files_.sync_directory(directory_of(path_)); !named) return named;
+  if (auto named = synced_or_broken(files_.sync_directory(directory_of(path_))); !named)
+    return named;
   fresh_ = *std::move(file);
   return Ok{};
 }
