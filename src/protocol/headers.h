@@ -126,7 +126,8 @@ struct EndTransactionRequest {
 /// Answered with the message's id (msgId).
 struct RecallMessageRequest {
   static constexpr std::int32_t kCode = request_code::kRecallMessage;
-  std::string producer_group, topic, recall_handle;
+  OptText producer_group;
+  std::string topic, recall_handle;
   using Self = RecallMessageRequest;
   static constexpr auto kFields =
       MemberList{Field{"producerGroup", &Self::producer_group}, Field{"topic", &Self::topic},
