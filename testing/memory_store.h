@@ -74,6 +74,7 @@ class MemoryStore final : public store::MessageStore {
   Place gone;                    ///< record_at() does not find it.
   Place hidden_from;             ///< What get() does not see yet: it is not dispatched.
   std::function<void(const store::Append&)> before_append;
+  std::function<void(store::QueueUnit&)> on_unit;        ///< Changes what queue_units() says.
   bool deletes = true;                                   ///< Topics; or its disk refuses.
   bool resident = true;                                  ///< What get() says about its records.
   store::PutStatus next_status = store::PutStatus::kOk;  ///< What append() answers.
@@ -155,6 +156,27 @@ class MemoryStore final : public store::MessageStore {
     const auto stored = at(topic, queue_id, queue_offset);
     if (!stored) return {};
     return {as_bytes(stored->record), stored};
+  }
+  std::vector<store::QueueUnit> queue_units(std::string_view topic, std::int32_t queue_id,
+                                            std::int64_t queue_offset,
+                                            std::int32_t count) override {
+    std::lock_guard lock{mutex_};
+    std::vector<store::QueueUnit> units;
+    if (unreadable && (unreadable_topic.empty() || topic == unreadable_topic)) return units;
+    for (std::int64_t each = queue_offset; each < queue_offset + count; ++each) {
+      const auto stored = at(topic, queue_id, each);
+      if (!stored) break;
+      namespace in = protocol::record_at;
+      units.push_back(
+          {.queue_offset = each,
+           .physical_offset = read_big<std::int64_t>(as_bytes(stored->record), in::kPhysicalOffset),
+           .size = static_cast<std::int32_t>(stored->record.size()),
+           .tags_code = stored->tags_code,
+           .tags_known = true,
+           .extended = std::nullopt});
+      if (on_unit) on_unit(units.back());
+    }
+    return units;
   }
   std::vector<store::RecordBytes> query_by_key(std::string_view topic, std::string_view key,
                                                std::int32_t max, std::int64_t begin_ms,

@@ -39,6 +39,8 @@ class LocalStore final : public MessageStore, private RetentionTarget {
   std::vector<RecordBytes> query_by_key(std::string_view topic, std::string_view key,
                                         std::int32_t max, std::int64_t begin_ms,
                                         std::int64_t end_ms) override;
+  std::vector<QueueUnit> queue_units(std::string_view topic, std::int32_t queue_id,
+                                     std::int64_t queue_offset, std::int32_t count) override;
   std::int64_t min_offset(std::string_view topic, std::int32_t queue_id) override;
   std::int64_t max_offset(std::string_view topic, std::int32_t queue_id) override;
   std::int64_t offset_by_time(std::string_view topic, std::int32_t queue_id, std::int64_t timestamp,

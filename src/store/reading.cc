@@ -278,6 +278,32 @@ std::vector<RecordBytes> LocalStore::query_by_key(std::string_view topic, std::s
   return found;
 }
 
+std::vector<QueueUnit> LocalStore::queue_units(std::string_view topic, std::int32_t queue_id,
+                                               std::int64_t queue_offset, std::int32_t count) {
+  const auto queue = queues_.find(topic, queue_id);
+  if (!queue || count <= 0) return {};
+  const auto entries = queue->read(queue_offset, static_cast<std::size_t>(count));
+  if (is_refused(entries)) tell_unreadable(*queue, entries.error());
+  if (!entries) return {};
+  std::vector<QueueUnit> units;
+  for (const QueueEntry& entry : *entries) {
+    QueueUnit& unit = units.emplace_back(QueueUnit{.queue_offset = entry.queue_offset,
+                                                   .physical_offset = entry.physical_offset,
+                                                   .size = entry.size,
+                                                   .messages = entry.messages,
+                                                   .tags_code = entry.tags_code,
+                                                   .tags_known = !entry.tags_elsewhere(),
+                                                   .extended = std::nullopt});
+    if (unit.tags_known) continue;
+    auto extended = queue->extended(entry);
+    if (!extended) continue;
+    unit.tags_known = true;
+    unit.tags_code = extended->tags_code;
+    unit.extended.emplace(extended->store_timestamp, std::move(extended->bit_map));
+  }
+  return units;
+}
+
 std::int64_t LocalStore::min_offset(std::string_view topic, std::int32_t queue_id) {
   const auto queue = queues_.find(topic, queue_id);
   if (!queue) return -1;
