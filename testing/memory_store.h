@@ -181,6 +181,19 @@ class MemoryStore final : public store::MessageStore {
   std::vector<store::RecordBytes> query_by_key(std::string_view topic, std::string_view key,
                                                std::int32_t max, std::int64_t begin_ms,
                                                std::int64_t end_ms) override {
+    return query(topic, max, begin_ms, end_ms, [&](const protocol::Message& message) {
+      return message.property("UNIQ_KEY") == key || message.property("KEYS") == key;
+    });
+  }
+  std::vector<store::RecordBytes> query_by_tag(std::string_view topic, std::string_view tag,
+                                               std::int32_t max, std::int64_t begin_ms,
+                                               std::int64_t end_ms) override {
+    return query(topic, max, begin_ms, end_ms,
+                 [&](const protocol::Message& message) { return message.property("TAGS") == tag; });
+  }
+  std::vector<store::RecordBytes> query(
+      std::string_view topic, std::int32_t max, std::int64_t begin_ms, std::int64_t end_ms,
+      const std::function<bool(const protocol::Message&)>& wanted) {
     std::lock_guard lock{mutex_};
     std::vector<store::RecordBytes> found;
     for (auto each = by_physical_offset_.rbegin(); each != by_physical_offset_.rend(); ++each) {
@@ -188,8 +201,7 @@ class MemoryStore final : public store::MessageStore {
       if (!message || message->topic != topic || message->store_timestamp < begin_ms ||
           message->store_timestamp > end_ms || static_cast<std::int32_t>(found.size()) >= max)
         continue;
-      if (message->property("UNIQ_KEY") == key || message->property("KEYS") == key)
-        found.push_back({as_bytes(each->second->record), each->second});
+      if (wanted(*message)) found.push_back({as_bytes(each->second->record), each->second});
     }
     return found;
   }

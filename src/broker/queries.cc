@@ -19,9 +19,13 @@ Answer query_message(Context& context, const protocol::QueryMessageRequest& head
   const bool by_unique_key = header.unique_key_query == "true";
   const store::StoreConfig& limits = context.store.config();
   const std::int32_t wanted = by_unique_key ? limits.default_query_messages : header.max_num;
-  const auto records = context.store.query_by_key(header.topic, header.key,
-                                                  std::clamp(wanted, 0, limits.query_messages_max),
-                                                  header.begin_timestamp, header.end_timestamp);
+  const std::int32_t most = std::clamp(wanted, 0, limits.query_messages_max);
+  const bool by_tag = !by_unique_key && header.index_type == "T";
+  const auto records =
+      by_tag ? context.store.query_by_tag(header.topic, header.key, most, header.begin_timestamp,
+                                          header.end_timestamp)
+             : context.store.query_by_key(header.topic, header.key, most, header.begin_timestamp,
+                                          header.end_timestamp);
   const store::StoreStatus status = context.store.status();
   Answer answer = Answer::with(protocol::QueryMessageResponse{
       .index_last_update_timestamp = status.index_last_timestamp,

@@ -203,6 +203,22 @@ TEST_F(Shown, MessagesByKey) {
   EXPECT_EQ(query("nothing", {}).code, 22);
 }
 
+TEST_F(Shown, MessagesByTag) {
+  store_.put({.body = "1", .tags = "red", .keys = "blue"});
+  store_.put({.body = "2", .tags = "blue"});
+  const auto query = [&](const char* key, protocol::OptText type) {
+    return ask(peer_, request_code::kQueryMessage,
+               protocol::QueryMessageRequest{"t", key, 10, 0, disk_.clock.wall_ms() + 1,
+                                             std::nullopt, std::move(type)});
+  };
+  const auto by_tag = query("blue", "T");
+  ASSERT_EQ(by_tag.code, 0);
+  EXPECT_EQ(as_text(protocol::decode_message(as_bytes(by_tag.body))->body), "2");
+  for (const protocol::OptText& type : {protocol::OptText{}, protocol::OptText{"K"}})
+    EXPECT_EQ(as_text(protocol::decode_message(as_bytes(query("blue", type).body))->body), "1");
+  EXPECT_EQ(query("green", "T").code, 22);
+}
+
 TEST_F(Shown, AMessageByItsOffset) {
   store_.put({.body = "first"});
   store_.put({.body = "second"});

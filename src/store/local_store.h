@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <list>
 
 #include "store/checkpoint.h"
@@ -37,6 +38,9 @@ class LocalStore final : public MessageStore, private RetentionTarget {
   RecordBytes record_at(std::string_view topic, std::int32_t queue_id,
                         std::int64_t queue_offset) override;
   std::vector<RecordBytes> query_by_key(std::string_view topic, std::string_view key,
+                                        std::int32_t max, std::int64_t begin_ms,
+                                        std::int64_t end_ms) override;
+  std::vector<RecordBytes> query_by_tag(std::string_view topic, std::string_view tag,
                                         std::int32_t max, std::int64_t begin_ms,
                                         std::int64_t end_ms) override;
   std::vector<QueueUnit> queue_units(std::string_view topic, std::int32_t queue_id,
@@ -108,6 +112,8 @@ class LocalStore final : public MessageStore, private RetentionTarget {
   static std::vector<QueueInfo> infos(const std::vector<std::shared_ptr<ConsumeQueue>>& queues);
 
   // Reading.
+  std::vector<RecordBytes> found(const IndexAnswer& answer, std::string_view topic,
+                                 const std::function<bool(const protocol::Message&)>& wanted);
   bool gather(const ConsumeQueue& queue, std::span<const QueueEntry> entries,
               const GetRequest& request, GetResult& result);
   std::int64_t store_time_of(const QueueEntry& entry);

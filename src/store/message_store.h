@@ -232,6 +232,10 @@ class MessageStore {
   virtual std::vector<RecordBytes> query_by_key(std::string_view topic, std::string_view key,
                                                 std::int32_t max, std::int64_t begin_ms,
                                                 std::int64_t end_ms) = 0;
+  /// The same for messages with this tag.
+  virtual std::vector<RecordBytes> query_by_tag(std::string_view topic, std::string_view tag,
+                                                std::int32_t max, std::int64_t begin_ms,
+                                                std::int64_t end_ms) = 0;
 
   virtual std::int64_t min_offset(std::string_view topic,
                                   std::int32_t queue_id) = 0;  ///< -1: no such queue.

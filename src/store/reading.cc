@@ -265,17 +265,33 @@ RecordBytes LocalStore::record_at(std::string_view topic, std::int32_t queue_id,
 std::vector<RecordBytes> LocalStore::query_by_key(std::string_view topic, std::string_view key,
                                                   std::int32_t max, std::int64_t begin_ms,
                                                   std::int64_t end_ms) {
-  std::vector<RecordBytes> found;
-  const IndexAnswer answer =
-      index_.query(topic, key, std::min(max, config_.now().query_messages_max), begin_ms, end_ms);
+  return found(
+      index_.query(topic, key, std::min(max, config_.now().query_messages_max), begin_ms, end_ms),
+      topic, [&](const protocol::Message& message) { return protocol::has_key(message, key); });
+}
+
+std::vector<RecordBytes> LocalStore::query_by_tag(std::string_view topic, std::string_view tag,
+                                                  std::int32_t max, std::int64_t begin_ms,
+                                                  std::int64_t end_ms) {
+  return found(index_.query_tag(topic, tag, std::min(max, config_.now().query_messages_max),
+                                begin_ms, end_ms),
+               topic, [&](const protocol::Message& message) {
+                 return message.property(protocol::property::kTags) == tag;
+               });
+}
+
+/// Of what the index answered what is meant: its hashes lie now and then.
+std::vector<RecordBytes> LocalStore::found(
+    const IndexAnswer& answer, std::string_view topic,
+    const std::function<bool(const protocol::Message&)>& wanted) {
+  std::vector<RecordBytes> records;
   for (const std::int64_t offset : answer.physical_offsets) {
     RecordBytes record = record_at(offset);
     if (!record) continue;
     const auto check = protocol::check_record(record.bytes, false);
-    if (check.message.topic != topic) continue;
-    if (protocol::has_key(check.message, key)) found.push_back(std::move(record));
+    if (check.message.topic == topic && wanted(check.message)) records.push_back(std::move(record));
   }
-  return found;
+  return records;
 }
 
 std::vector<QueueUnit> LocalStore::queue_units(std::string_view topic, std::int32_t queue_id,
