@@ -68,7 +68,8 @@ function(apogee_add_tests)
   # Of these files alone: a path of the tree on every command line would make the compiler cache miss in another checkout.
   set_source_files_properties(
     ${PROJECT_SOURCE_DIR}/src/protocol/golden_test.cc ${PROJECT_SOURCE_DIR}/src/main/reference_test.cc
-    ${PROJECT_SOURCE_DIR}/src/client/allocation_test.cc ${PROJECT_SOURCE_DIR}/src/broker/kinds_golden_test.cc PROPERTIES
+    ${PROJECT_SOURCE_DIR}/src/client/allocation_test.cc ${PROJECT_SOURCE_DIR}/src/broker/kinds_golden_test.cc
+    ${PROJECT_SOURCE_DIR}/src/broker/config_file_test.cc PROPERTIES
     COMPILE_DEFINITIONS APOGEE_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     # GCC 12 inlines one half of Asio's pair of operators for coroutines' frames, and finds that the other does not match.

@@ -75,6 +75,7 @@ class MemoryStore final : public store::MessageStore {
   int misreads = 0;              ///< So many record_at() find nothing from now on.
   Place hidden_from;             ///< What get() does not see yet: it is not dispatched.
   std::function<void(const store::Append&)> before_append;
+  std::function<void(store::QueueUnit&)> on_unit;        ///< Changes what queue_units() says.
   bool deletes = true;                                   ///< Topics; or its disk refuses.
   bool resident = true;                                  ///< What get() says about its records.
   store::PutStatus next_status = store::PutStatus::kOk;  ///< What append() answers.
@@ -159,9 +160,43 @@ class MemoryStore final : public store::MessageStore {
     if (!stored) return {};
     return {as_bytes(stored->record), stored};
   }
+  std::vector<store::QueueUnit> queue_units(std::string_view topic, std::int32_t queue_id,
+                                            std::int64_t queue_offset,
+                                            std::int32_t count) override {
+    std::lock_guard lock{mutex_};
+    std::vector<store::QueueUnit> units;
+    if (unreadable && (unreadable_topic.empty() || topic == unreadable_topic)) return units;
+    for (std::int64_t each = queue_offset; each < queue_offset + count; ++each) {
+      const auto stored = at(topic, queue_id, each);
+      if (!stored) break;
+      namespace in = protocol::record_at;
+      units.push_back(
+          {.queue_offset = each,
+           .physical_offset = read_big<std::int64_t>(as_bytes(stored->record), in::kPhysicalOffset),
+           .size = static_cast<std::int32_t>(stored->record.size()),
+           .tags_code = stored->tags_code,
+           .tags_known = true,
+           .extended = std::nullopt});
+      if (on_unit) on_unit(units.back());
+    }
+    return units;
+  }
   std::vector<store::RecordBytes> query_by_key(std::string_view topic, std::string_view key,
                                                std::int32_t max, std::int64_t begin_ms,
                                                std::int64_t end_ms) override {
+    return query(topic, max, begin_ms, end_ms, [&](const protocol::Message& message) {
+      return message.property("UNIQ_KEY") == key || message.property("KEYS") == key;
+    });
+  }
+  std::vector<store::RecordBytes> query_by_tag(std::string_view topic, std::string_view tag,
+                                               std::int32_t max, std::int64_t begin_ms,
+                                               std::int64_t end_ms) override {
+    return query(topic, max, begin_ms, end_ms,
+                 [&](const protocol::Message& message) { return message.property("TAGS") == tag; });
+  }
+  std::vector<store::RecordBytes> query(
+      std::string_view topic, std::int32_t max, std::int64_t begin_ms, std::int64_t end_ms,
+      const std::function<bool(const protocol::Message&)>& wanted) {
     std::lock_guard lock{mutex_};
     std::vector<store::RecordBytes> found;
     for (auto each = by_physical_offset_.rbegin(); each != by_physical_offset_.rend(); ++each) {
@@ -169,8 +204,7 @@ class MemoryStore final : public store::MessageStore {
       if (!message || message->topic != topic || message->store_timestamp < begin_ms ||
           message->store_timestamp > end_ms || static_cast<std::int32_t>(found.size()) >= max)
         continue;
-      if (message->property("UNIQ_KEY") == key || message->property("KEYS") == key)
-        found.push_back({as_bytes(each->second->record), each->second});
+      if (wanted(*message)) found.push_back({as_bytes(each->second->record), each->second});
     }
     return found;
   }

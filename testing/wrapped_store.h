@@ -31,6 +31,16 @@ class WrappedStore : public store::MessageStore {
                                                std::int64_t end_ms) override {
     return real_->query_by_key(topic, key, max, begin_ms, end_ms);
   }
+  std::vector<store::RecordBytes> query_by_tag(std::string_view topic, std::string_view tag,
+                                               std::int32_t max, std::int64_t begin_ms,
+                                               std::int64_t end_ms) override {
+    return real_->query_by_tag(topic, tag, max, begin_ms, end_ms);
+  }
+  std::vector<store::QueueUnit> queue_units(std::string_view topic, std::int32_t queue_id,
+                                            std::int64_t queue_offset,
+                                            std::int32_t count) override {
+    return real_->queue_units(topic, queue_id, queue_offset, count);
+  }
   std::int64_t min_offset(std::string_view topic, std::int32_t queue_id) override {
     return real_->min_offset(topic, queue_id);
   }

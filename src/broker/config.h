@@ -71,6 +71,8 @@ struct BrokerConfig {
   std::int32_t revive_interval_ms = 1'000;
   std::int32_t pop_polling_size = 1'024;
   std::int64_t pop_polling_size_max = 100'000;
+  bool filter_notifications = true;
+  std::int32_t filter_notifications_below = 64;
   bool retry_topic_v2 = false;
   bool retry_topic_v1_too = true;
   std::int32_t pop_from_retry_percent = 20;
@@ -185,6 +187,14 @@ struct BrokerConfig {
              Change::kAtRunTime},
       Option{"maxPopPollingSize", &Self::pop_polling_size_max, 0, 10'000'000,
              "Pops that may wait altogether.", Change::kAtRunTime},
+      PlainOption{"useMessageFilterForNotification", &Self::filter_notifications,
+                  "Is there something to pop? is answered for the subscription it names; false: "
+                  "for any message.",
+                  Change::kAtRunTime},
+      Option{"maxMessageFilterNumForNotification", &Self::filter_notifications_below, 0, 4'096,
+             "So many messages behind, a group is told that there is something to pop whatever "
+             "their tags are.",
+             Change::kAtRunTime},
       PlainOption{"enableRetryTopicV2", &Self::retry_topic_v2,
                   "Messages popped and not acked come again through %RETRY%group+topic; false: "
                   "through %RETRY%group_topic.",

@@ -1,5 +1,6 @@
 #include "broker/config_file.h"
 
+#include <fstream>
 #include <map>
 
 #include <gtest/gtest.h>
@@ -118,11 +119,39 @@ TEST_F(ConfigurationFile, IsReadAsItWasWritten) {
   }
 }
 
+/// What `mqadmin updateBrokerConfig` leaves behind: Apache's broker writes all of its keys into its
+/// file. The recorded list has other texts where machines differ.
+TEST_F(ConfigurationFile, IsReadAsApachesBrokerHasWrittenItAnew) {
+  std::ifstream recorded{APOGEE_SOURCE_DIR "/tests/interop/expected/mqadmin/getBrokerConfig.txt"};
+  std::string file, line;
+  int keys = 0;
+  while (std::getline(recorded, line)) {
+    const std::size_t at = line.find(" = ");
+    if (at == std::string::npos) continue;
+    std::string value = line.substr(at + 3);
+    for (const auto& [recorded_as, here] :
+         {std::pair<std::string, const char*>{"DIR", "/srv/rocketmq"},
+          {"NAMESRV", "127.0.0.1:9876"},
+          {"PORT", "10911"}})
+      if (value.starts_with(recorded_as)) value.replace(0, recorded_as.size(), here);
+    file += line.substr(0, at) + "=" + value + "\n";
+    ++keys;
+  }
+  ASSERT_GT(keys, 450);
+  write(file);
+  std::vector<std::string> warnings;
+  const auto setup = read_config(files_, kPath, /*lenient=*/false, warnings);
+  ASSERT_TRUE(setup) << setup.error().detail;
+  EXPECT_EQ(warnings, std::vector<std::string>{});
+  EXPECT_EQ(setup->store.root, "/srv/rocketmq/store");
+}
+
 /// Whoever switched access control on does not get a broker that serves everybody.
 TEST_F(ConfigurationFile, IsRefusedForWhatDoesNotExistHereHoweverLenient) {
   for (const std::string line :
        {"aclEnable=true", "authenticationEnabled=true", "authorizationEnabled=true",
-        "storeType=defaultRocksDB", "enableDLegerCommitLog=true"}) {
+        "storeType=defaultRocksDB", "enableDLegerCommitLog=true", "transRocksDBEnable=true",
+        "indexFileWriteEnable=false", "isInBrokerContainer=true", "useSeparateRetryQueue=true"}) {
     write("nobodyKnowsThis=1\n" + line + "\n");
     std::vector<std::string> warnings;
     const auto refused = read_config(files_, kPath, /*lenient=*/true, warnings);

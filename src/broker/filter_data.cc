@@ -226,15 +226,22 @@ std::string FilterData::bit_map(std::string_view topic, std::string_view propert
   return bits;
 }
 
-std::optional<FilterBits> FilterData::bits_of(std::string_view group, std::string_view topic,
-                                              std::string_view expression) const {
+std::optional<ConsumerFilterData> FilterData::find(const std::string& group,
+                                                   const std::string& topic) const {
   std::lock_guard lock{mutex_};
-  const auto of_topic = table_.filter_data_by_topic.find(std::string{topic});
+  const auto of_topic = table_.filter_data_by_topic.find(topic);
   if (of_topic == table_.filter_data_by_topic.end()) return std::nullopt;
   const auto& groups = of_topic->second.group_filter_data;
-  const auto data = groups.find(std::string{group});
-  if (data == groups.end() || data->second.expression != expression) return std::nullopt;
-  return FilterBits{data->second.bloom_filter_data, data->second.born_time};
+  const auto data = groups.find(group);
+  if (data == groups.end()) return std::nullopt;
+  return data->second;
+}
+
+std::optional<FilterBits> FilterData::bits_of(std::string_view group, std::string_view topic,
+                                              std::string_view expression) const {
+  const auto data = find(std::string{group}, std::string{topic});
+  if (!data || data->expression != expression) return std::nullopt;
+  return FilterBits{data->bloom_filter_data, data->born_time};
 }
 
 protocol::ConsumerFilterTable FilterData::table() const {

@@ -52,6 +52,8 @@ class FilterData {
   /// The bits of the groups whose expression these properties match
   /// (CommitLogDispatcherCalcBitMap); empty: nobody subscribes to the topic so.
   std::string bit_map(std::string_view topic, std::string_view properties);
+  std::optional<protocol::ConsumerFilterData> find(const std::string& group,
+                                                   const std::string& topic) const;
   /// nullopt: the group is not known to want the topic by this expression.
   std::optional<FilterBits> bits_of(std::string_view group, std::string_view topic,
                                     std::string_view expression) const;

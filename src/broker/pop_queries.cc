@@ -127,6 +127,9 @@ class Notice : public std::enable_shared_from_this<Notice> {
                              *responder_.peer(), "peeking");
     if (const auto* refusal = std::get_if<PopRefusal>(&checked))
       return responder_.reply(refusal->code, refusal->remark, NotificationResponse{});
+    if (!make_filter())
+      return responder_.reply(code::kSubscriptionParseFailed,
+                              "parse the consumer's subscription failed", NotificationResponse{});
     const TopicPtr topic = std::get<PopTarget>(checked).topic;
     if (anything(*topic)) return answer({.has_message = true});
     const std::int64_t now = context.env.clock.wall_ms();
@@ -153,19 +156,48 @@ class Notice : public std::enable_shared_from_this<Notice> {
           continue;
         }
       }
-      if (popping_.context.store.max_offset(each.topic, each.queue_id) >
-          next_offset(popping_, each, header_.consumer_group))
-        return true;
+      if (anything_in(each)) return true;
     }
     return false;
   }
+  /// Few messages that do not have its tags are none: it would pop in vain, again and again. Of
+  /// many it is told, so that a pop passes them over.
+  bool anything_in(const QueueRef& queue) const {
+    store::MessageStore& store = popping_.context.store;
+    std::int64_t at = next_offset(popping_, queue, header_.consumer_group);
+    const std::int64_t end = store.max_offset(queue.topic, queue.queue_id);
+    if (!filter_ || filter_->needs_record() ||
+        end - at >= popping_.context.settings().filter_notifications_below)
+      return at < end;
+    while (at < end) {
+      const auto units =
+          store.queue_units(queue.topic, queue.queue_id, at, static_cast<std::int32_t>(end - at));
+      if (units.empty()) return true;  // who knows
+      for (const store::QueueUnit& each : units)
+        if (!each.tags_known || filter_->matches_tags_code(each.tags_code)) return true;
+      at = units.back().queue_offset + units.back().messages;
+    }
+    return false;
+  }
+  /// False: what it asks for cannot be read.
+  bool make_filter() {
+    if (filter_ || !popping_.context.settings().filter_notifications ||
+        header_.expression_type.value_or("").empty() || header_.expression.value_or("").empty())
+      return true;
+    auto wanted = wanted_by_pop(header_.topic, header_.expression, header_.expression_type);
+    if (!wanted) return false;
+    auto filter = std::make_shared<const SubscriptionFilter>(std::move(wanted));
+    if (!filter->takes_all()) filter_ = std::move(filter);
+    return true;
+  }
   void wait(const TopicPtr& topic, std::int64_t for_ms) {
     const auto self = shared_from_this();
+    const auto filter = filter_;
     const bool held = popping_.notifications.hold(
         {.topic = header_.topic,
          .group = header_.consumer_group,
          .queue_id = header_.queue_id,
-         .filter = nullptr,
+         .filter = filter_,
          .deadline = popping_.context.env.clock.now() +
                      std::chrono::milliseconds{std::max<std::int64_t>(for_ms, 1)},
          .peer = responder_.peer(),
@@ -176,6 +208,7 @@ class Notice : public std::enable_shared_from_this<Notice> {
     if (!held) return answer({.has_message = false, .polling_full = true});
     // From here on it may be resumed elsewhere. What arrived meanwhile has perhaps woken nobody.
     Notice again{popping_, header_, responder_};
+    again.filter_ = filter;
     if (again.anything(*topic))
       popping_.notifications.wake(again.header_.topic, again.header_.consumer_group,
                                   again.header_.queue_id);
@@ -184,6 +217,7 @@ class Notice : public std::enable_shared_from_this<Notice> {
   Popping& popping_;
   NotificationRequest header_;  // not changed after the constructor
   const Responder responder_;
+  std::shared_ptr<const SubscriptionFilter> filter_;  // null: any message
   std::optional<std::int64_t> unblocked_ms_;
 };
 

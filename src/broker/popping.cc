@@ -120,11 +120,8 @@ bool Pop::check() {
 }
 
 bool Pop::make_filter() {
-  auto data = protocol::subscription_from(
-      header_.topic, header_.expression.value_or(""),
-      header_.expression.value_or("").empty() ? "TAG" : header_.expression_type.value_or("TAG"), 0);
-  if (data) subscription_ = make_subscription(*std::move(data));
-  if (!subscription_ || (!subscription_->by_tag() && !subscription_->sql))
+  subscription_ = wanted_by_pop(header_.topic, header_.expression, header_.expression_type);
+  if (!subscription_)
     return refuse(code::kSubscriptionParseFailed, "parse the consumer's subscription failed"),
            false;
   auto filter = std::make_shared<const SubscriptionFilter>(subscription_);
@@ -479,6 +476,16 @@ std::variant<PopTarget, PopRefusal> check_pop(Context& context, const std::strin
   if (!group->consume_enable)
     return PopRefusal{code::kNoPermission, "subscription group no permission, " + group_name};
   return PopTarget{topic, group};
+}
+
+SubscriptionPtr wanted_by_pop(const std::string& topic, const protocol::OptText& expression,
+                              const protocol::OptText& type) {
+  const std::string text = expression.value_or("");
+  auto data =
+      protocol::subscription_from(topic, text, text.empty() ? "TAG" : type.value_or("TAG"), 0);
+  if (!data) return nullptr;
+  auto subscription = make_subscription(*std::move(data));
+  return subscription->by_tag() || subscription->sql ? subscription : nullptr;
 }
 
 void add_popping(remoting::Processors& processors, Popping& popping) {

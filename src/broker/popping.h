@@ -97,6 +97,10 @@ std::variant<PopTarget, PopRefusal> check_pop(Context& context, const std::strin
                                               const std::string& group, std::int32_t queue_id,
                                               const remoting::Peer& peer, const char* verb);
 
+/// The messages a pop of `topic` asks for; nullptr: its expression says nothing.
+SubscriptionPtr wanted_by_pop(const std::string& topic, const protocol::OptText& expression,
+                              const protocol::OptText& type);
+
 /// POP_MESSAGE (PopMessageProcessor).
 void add_popping(remoting::Processors& processors, Popping& popping);
 /// ACK_MESSAGE, BATCH_ACK_MESSAGE, CHANGE_MESSAGE_INVISIBLETIME (AckMessageProcessor,

@@ -108,5 +108,71 @@ TEST_F(PoppingTest, AnOrderedAckPassesOverNothingThoughItsBatchIsForgotten) {
   EXPECT_EQ(acked(0), 1);
 }
 
+// ---- NOTIFICATION ------------------------------------------------------------------------------
+
+class NotifyingTest : public PoppingTest {
+ protected:
+  void SetUp() override {
+    PoppingTest::SetUp();
+    add_pop_queries(processors_, popping_);
+  }
+  void on_arrivals(std::span<const store::Arrival> arrivals) override {
+    popping_.on_arrivals(arrivals);
+  }
+  protocol::NotificationRequest about(const char* expression, const char* type = "TAG") const {
+    return {.consumer_group = "g",
+            .topic = "t",
+            .queue_id = 0,
+            .born_time = disk_.clock.wall_ms(),
+            .expression_type = type,
+            .expression = expression};
+  }
+  std::string has_message(const protocol::NotificationRequest& header) {
+    const auto answer = ask(peer_, protocol::NotificationRequest::kCode, header);
+    EXPECT_EQ(answer.code, code::kSuccess) << answer.remark;
+    return answer.field("hasMsg");
+  }
+};
+
+TEST_F(NotifyingTest, RefusesAnExpressionItCannotRead) {
+  const auto answer = ask(peer_, protocol::NotificationRequest::kCode, about("a >", "SQL92"));
+  EXPECT_EQ(answer.code, code::kSubscriptionParseFailed);
+  EXPECT_EQ(answer.remark, "parse the consumer's subscription failed");
+}
+
+TEST_F(NotifyingTest, TellsOfFewMessagesOnlyIfTheirTagsAreAskedFor) {
+  for (int i = 0; i < 63; ++i) store_.put({.tags = "b"});
+  EXPECT_EQ(has_message(about("a")), "false");
+  EXPECT_EQ(has_message(about("a || b")), "true");
+  EXPECT_EQ(has_message(about("*")), "true");
+  EXPECT_EQ(has_message(about("a = 1", "SQL92")), "true") << "its messages are not looked at";
+  store_.put({.tags = "b"});
+  EXPECT_EQ(has_message(about("a")), "true") << "so many that a pop is to pass them over";
+  configure([](BrokerConfig& config) { config.filter_notifications_below = 65; });
+  EXPECT_EQ(has_message(about("a")), "false");
+  configure([](BrokerConfig& config) { config.filter_notifications = false; });
+  EXPECT_EQ(has_message(about("a")), "true");
+}
+
+TEST_F(NotifyingTest, FindsTheOneThatIsAskedForBehindManyThatAreNot) {
+  for (int i = 0; i < 40; ++i) store_.put({.tags = "b"});
+  store_.put({.tags = "a"});
+  EXPECT_EQ(has_message(about("a")), "true");
+}
+
+TEST_F(NotifyingTest, IsWokenByWhatIsAskedForOnly) {
+  auto header = about("a");
+  header.poll_ms = 10'000;
+  const auto opaque = send(peer_, protocol::NotificationRequest::kCode, header);
+  store_.put({.tags = "b"});
+  loop_.run();
+  EXPECT_FALSE(answer_to(peer_, opaque));
+  store_.put({.tags = "a"});
+  loop_.run();
+  const auto answer = answer_to(peer_, opaque);
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->field("hasMsg"), "true");
+}
+
 }  // namespace
 }  // namespace apogee::broker

@@ -19,9 +19,13 @@ Answer query_message(Context& context, const protocol::QueryMessageRequest& head
   const bool by_unique_key = header.unique_key_query == "true";
   const store::StoreConfig& limits = context.store.config();
   const std::int32_t wanted = by_unique_key ? limits.default_query_messages : header.max_num;
-  const auto records = context.store.query_by_key(header.topic, header.key,
-                                                  std::clamp(wanted, 0, limits.query_messages_max),
-                                                  header.begin_timestamp, header.end_timestamp);
+  const std::int32_t most = std::clamp(wanted, 0, limits.query_messages_max);
+  const bool by_tag = !by_unique_key && header.index_type == "T";
+  const auto records =
+      by_tag ? context.store.query_by_tag(header.topic, header.key, most, header.begin_timestamp,
+                                          header.end_timestamp)
+             : context.store.query_by_key(header.topic, header.key, most, header.begin_timestamp,
+                                          header.end_timestamp);
   const store::StoreStatus status = context.store.status();
   Answer answer = Answer::with(protocol::QueryMessageResponse{
       .index_last_update_timestamp = status.index_last_timestamp,
@@ -45,17 +49,81 @@ Answer view_message(Context& context, const protocol::ViewMessageRequest& header
   return Answer::with_body(Buffer{as_text(record.bytes)});
 }
 
-/// One entry as its record shows it. `eval` is about extended entries (enableConsumeQueueExt),
-/// which there are none of.
-protocol::ConsumeQueueEntryBody entry_of(Bytes record) {
+/// ConsumeQueueExt.CqExtUnit as fastjson writes it.
+struct ExtendedUnitBody {
+  static constexpr std::int32_t kBytes = 20;  // without the bit map
+  std::optional<std::vector<std::int32_t>> bit_map;
+  std::int64_t store_timestamp = 0;
+  std::int32_t size = kBytes;
+  std::int64_t tags_code = 0;
+  using Self = ExtendedUnitBody;
+  static constexpr auto kFields = MemberList{
+      protocol::Field{"filterBitMap", &Self::bit_map},
+      protocol::Field{"msgStoreTime", &Self::store_timestamp}, protocol::Field{"size", &Self::size},
+      protocol::Field{"tagsCode", &Self::tags_code}};
+};
+
+/// The highest bit first (BitsArray.toString).
+std::string bits_of(std::string_view bit_map) {
+  std::string text;
+  for (auto byte = bit_map.rbegin(); byte != bit_map.rend(); ++byte)
+    for (int bit = 7; bit >= 0; --bit) text += (*byte >> bit & 1) != 0 ? '1' : '0';
+  return text;
+}
+
+/// `filter`: of the group that is asked about.
+protocol::ConsumeQueueEntryBody entry_of(const store::QueueUnit& unit,
+                                         const SubscriptionFilter* filter) {
   protocol::ConsumeQueueEntryBody entry;
-  entry.eval = false;
-  if (const auto message = protocol::decode_message(record)) {
-    entry.physical_offset = message->physical_offset;
-    entry.physical_size = message->size;
-    entry.tags_code = protocol::tags_code(message->property(protocol::property::kTags));
+  entry.physical_offset = unit.physical_offset;
+  entry.physical_size = unit.size;
+  entry.tags_code = unit.tags_code;
+  if (!unit.tags_known) entry.message = fmt::format("Cq extend not exist!addr: {}", unit.tags_code);
+  if (!unit.extended) return entry;
+  const std::string& bits = unit.extended->bit_map;
+  ExtendedUnitBody extended{.store_timestamp = unit.extended->store_timestamp,
+                            .tags_code = unit.tags_code};
+  if (!bits.empty()) {
+    extended.bit_map.emplace();
+    for (const char each : bits) extended.bit_map->push_back(static_cast<signed char>(each));
+    extended.size += static_cast<std::int32_t>(bits.size());
+    entry.bit_map = bits_of(bits);
   }
+  entry.extend_data_json = protocol::encode_body(extended);
+  entry.eval = filter && filter->matches_tags_code(unit.tags_code) &&
+               filter->matches_bit_map(bits, unit.extended->store_timestamp);
   return entry;
+}
+
+/// What is kept of the group's SQL92 subscription, as Java shows it: with isDead() for a member.
+std::string filter_data_of(const Context& context, const std::string& group,
+                           const std::string& topic) {
+  if (!context.filter_data) return "null";
+  const auto data = context.filter_data->find(group, topic);
+  if (!data) return "null";
+  const protocol::Json kept = protocol::to_json(*data);
+  protocol::Json shown = protocol::Json::object();
+  for (const protocol::Json::Member& each : *kept.members()) {
+    if (each.key == "deadTime")
+      shown.set("dead", protocol::to_json(data->dead_time >= data->born_time));
+    shown.set(each.key, each.value.front());
+  }
+  return write_json(shown, protocol::JsonStyle::kPretty);
+}
+
+std::vector<protocol::ConsumeQueueEntryBody> entries_of(
+    Context& context, const protocol::QueryConsumeQueueRequest& header, std::int64_t end,
+    const SubscriptionFilter* filter) {
+  std::vector<protocol::ConsumeQueueEntryBody> entries;
+  for (std::int64_t at = header.index; at < end;) {
+    const auto units = context.store.queue_units(header.topic, header.queue_id, at,
+                                                 static_cast<std::int32_t>(end - at));
+    if (units.empty()) break;
+    for (const store::QueueUnit& unit : units)
+      if (unit.queue_offset < end) entries.push_back(entry_of(unit, filter));
+    at = units.back().queue_offset + units.back().messages;
+  }
+  return entries;
 }
 
 Answer query_consume_queue(Context& context, const protocol::QueryConsumeQueueRequest& header) {
@@ -66,13 +134,18 @@ Answer query_consume_queue(Context& context, const protocol::QueryConsumeQueueRe
   protocol::QueryConsumeQueueBody body;
   body.min_queue_index = least;
   body.max_queue_index = context.store.max_offset(header.topic, header.queue_id);
+  std::optional<SubscriptionFilter> filter;
   if (header.consumer_group) {
-    if (const auto subscription =
-            context.consumers.subscription(*header.consumer_group, header.topic)) {
+    const std::string& group = *header.consumer_group;
+    if (const auto subscription = context.consumers.subscription(group, header.topic)) {
       body.subscription_data = subscription->data;
-      body.filter_data = "null";  // JSON of the filter data kept for the group: none is
+      body.filter_data = filter_data_of(context, group, header.topic);
+      filter.emplace(subscription, context.filter_data
+                                       ? context.filter_data->bits_of(group, header.topic,
+                                                                      subscription->data.sub_string)
+                                       : std::nullopt);
     } else {
-      body.filter_data = fmt::format("{}@{} is not online!", *header.consumer_group, header.topic);
+      body.filter_data = fmt::format("{}@{} is not online!", group, header.topic);
     }
   }
   const std::int64_t count = std::clamp(header.count, 0, kQueueEntriesMax);
@@ -83,10 +156,7 @@ Answer query_consume_queue(Context& context, const protocol::QueryConsumeQueueRe
     return answer;
   }
   const std::int64_t end = std::min(header.index + count, body.max_queue_index);
-  for (std::int64_t at = header.index; at < end; ++at) {
-    const auto record = context.store.record_at(header.topic, header.queue_id, at);
-    if (record) body.queue_data.push_back(entry_of(record.bytes));
-  }
+  body.queue_data = entries_of(context, header, end, filter ? &*filter : nullptr);
   answer.body = encode_body(body);
   return answer;
 }

@@ -88,7 +88,8 @@ class Recalling {
                                        : handle.message_id);
     add(property::kUniqueKey, handle.message_id);
     add(property::kTimerDeliverMs, handle.timestamp);
-    if (!header.producer_group.empty()) add(property::kProducerGroup, header.producer_group);
+    if (header.producer_group && !header.producer_group->empty())
+      add(property::kProducerGroup, *header.producer_group);
     return properties;
   }
 

@@ -125,6 +125,16 @@ TEST_F(RecallingTest, TakesAMessageBack) {
   EXPECT_EQ(timer_->metrics().timing_count.at("t").count, 0);
 }
 
+TEST_F(RecallingTest, TakesAMessageBackForAProxyThatNamesNoGroup) {
+  const auto sent = put({{"TIMER_DELAY_SEC", "10"}});
+  const auto answer = ask(
+      peer_, request::kRecallMessage,
+      protocol::RecallMessageRequest{.topic = "t", .recall_handle = sent.field("recallHandle")});
+  ASSERT_EQ(answer.code, 0) << answer.remark;
+  disk_.clock.advance(20s);
+  EXPECT_EQ(store_.max_offset("t", 1), 0);
+}
+
 TEST_F(RecallingTest, RefusesWithTheWordsOfThePublishedBroker) {
   const std::int64_t later = now() + 10'000;
   make_topic("other", 1);

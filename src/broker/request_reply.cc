@@ -1,5 +1,7 @@
 #include "broker/request_reply.h"
 
+#include <atomic>
+
 #include "broker/put_record.h"
 #include "protocol/codes.h"
 #include "protocol/headers.h"
@@ -15,6 +17,10 @@ using protocol::SendMessageRequest;
 using remoting::Request;
 
 constexpr auto kPushTimeout = 10s;  // Broker2Client.callClient
+constexpr std::int32_t kWaitingForTopicMax = 1'024;
+constexpr std::int32_t kNotOfReplies = protocol::sys_flag::kTransactionMask |
+                                       protocol::sys_flag::kInnerBatch |
+                                       protocol::sys_flag::kNeedUnwrap;
 
 /// An answer that outlives its request: what is left to do once the push is acknowledged.
 struct Reply {
@@ -30,9 +36,39 @@ class RequestReply {
   RequestReply(Context& context, const SendSettings& settings)
       : context_{context}, settings_{settings} {}
 
-  void process(const SendMessageRequest& header, const Request& request) {
-    if (auto refusal = check(header, request))
-      return refuse(request.responder, refusal->code, refusal->remark);
+  /// What makes a topic goes on on a worker, with a copy of the request.
+  template <class Header>
+  void take(const Header& header, const Request& request) {
+    if (process(header, request, /*may_create=*/false)) return;
+    if (waiting_for_topic_.fetch_add(1) >= kWaitingForTopicMax) {
+      waiting_for_topic_.fetch_sub(1);
+      return refuse(request.responder, code::kSystemBusy,
+                    "too many replies wait for their topic to be created");
+    }
+    context_.on_worker([this, owned = std::make_shared<remoting::OwnedCommand>(request.command),
+                        responder = request.responder] {
+      std::vector<protocol::ExtField> scratch;
+      const protocol::CommandView view = owned->view(scratch);
+      if (const auto again = protocol::read_header<Header>(view))
+        process(*again, Request{view, responder}, /*may_create=*/true);
+      waiting_for_topic_.fetch_sub(1);
+    });
+  }
+
+ private:
+  /// False: its topic has to be made first.
+  bool process(const SendMessageRequest& header, const Request& request, bool may_create) {
+    TopicPtr topic;
+    if (const auto refusal = check_target(context_, header, *request.peer(), may_create, topic)) {
+      refuse(request.responder, refusal->code, refusal->remark);
+      return true;
+    }
+    if (!topic) return false;
+    push(header, request, queue_for(header, *topic));
+    return true;
+  }
+
+  void push(const SendMessageRequest& header, const Request& request, std::int32_t queue_id) {
     protocol::Properties properties{header.properties.value_or("")};
     properties.set(property::kRegion, context_.settings().region_id);
     properties.set(property::kTraceOn, context_.settings().trace_on ? "true" : "false");
@@ -40,7 +76,7 @@ class RequestReply {
     auto reply = std::make_shared<Reply>(Reply{.responder = request.responder,
                                                .topic = std::string{header.topic},
                                                .asker = std::string{asker.value_or("")},
-                                               .queue_id = queue_for(header),
+                                               .queue_id = queue_id,
                                                .record = {},
                                                .token = context_.in_flight.enter()});
     if (!reply->token) return refuse(request.responder, code::kServiceNotAvailable, "stopping");
@@ -61,39 +97,12 @@ class RequestReply {
                });
   }
 
- private:
-  struct Refusal {
-    std::int32_t code;
-    std::string remark;
-  };
-
-  std::optional<Refusal> check(const SendMessageRequest& header, const Request& request) const {
-    const BrokerConfig& config = context_.settings();
-    if (config.start_accept_send_ms > context_.env.clock.wall_ms())
-      return Refusal{code::kSystemError, "broker unable to service, until " +
-                                             std::to_string(config.start_accept_send_ms)};
-    const TopicPtr topic = context_.topics.find(header.topic);
-    if (!topic)
-      return Refusal{code::kTopicNotExist,
-                     "topic[" + std::string{header.topic} + "] not exist, apply first please!"};
-    if ((config.permission & topic->perm & protocol::perm::kWrite) == 0)
-      return Refusal{code::kNoPermission,
-                     "the broker[" + context_.address + "] sending message is forbidden"};
-    if (header.queue_id >= std::max(topic->write_queue_nums, topic->read_queue_nums))
-      return Refusal{code::kInvalidParameter,
-                     fmt::format("request queueId[{}] is illegal, topic[{}] has {} write and {} "
-                                 "read queues Producer: {}",
-                                 header.queue_id, header.topic, topic->write_queue_nums,
-                                 topic->read_queue_nums, request.peer()->remote_text())};
-    return std::nullopt;
-  }
-
-  std::int32_t queue_for(const SendMessageRequest& header) const {
+  std::int32_t queue_for(const SendMessageRequest& header,
+                         const protocol::TopicConfig& topic) const {
     if (header.queue_id >= 0) return header.queue_id;
-    const TopicPtr topic = context_.topics.find(header.topic);
-    if (!topic || topic->write_queue_nums < 1) return 0;
+    if (topic.write_queue_nums < 1) return 0;
     return static_cast<std::int32_t>(
-        context_.env.random.below(static_cast<std::uint64_t>(topic->write_queue_nums)));
+        context_.env.random.below(static_cast<std::uint64_t>(topic.write_queue_nums)));
   }
 
   protocol::PushReplyMessageRequest push_header(const SendMessageRequest& header,
@@ -121,19 +130,19 @@ class RequestReply {
     const Buffer text = properties.encode();
     const Endpoint& peer = request.peer()->remote();
     const protocol::Host born = protocol::host_from(peer.host, peer.port);
-    auto encoded = protocol::encode_message(
-        reply.record, {.queue_id = reply.queue_id,
-                       .flag = header.flag,
-                       .sys_flag = header.sys_flag & ~protocol::sys_flag::kTransactionMask,
-                       .born_timestamp = header.born_timestamp,
-                       .born_host = as_bytes(born.address),
-                       .born_port = born.port,
-                       .store_host = as_bytes(settings_.store_host.address),
-                       .store_port = settings_.store_host.port,
-                       .reconsume_times = header.reconsume_times.value_or(0),
-                       .body = request.command.body,
-                       .topic = reply.topic,
-                       .properties = text});
+    auto encoded = protocol::encode_message(reply.record,
+                                            {.queue_id = reply.queue_id,
+                                             .flag = header.flag,
+                                             .sys_flag = header.sys_flag & ~kNotOfReplies,
+                                             .born_timestamp = header.born_timestamp,
+                                             .born_host = as_bytes(born.address),
+                                             .born_port = born.port,
+                                             .store_host = as_bytes(settings_.store_host.address),
+                                             .store_port = settings_.store_host.port,
+                                             .reconsume_times = header.reconsume_times.value_or(0),
+                                             .body = request.command.body,
+                                             .topic = reply.topic,
+                                             .properties = text});
     if (!encoded) {
       context_.env.log.warn("a reply is not stored: {}", encoded.error().detail);
       reply.record.clear();
@@ -173,6 +182,7 @@ class RequestReply {
 
   Context& context_;
   const SendSettings& settings_;
+  std::atomic<std::int32_t> waiting_for_topic_{0};
 };
 
 }  // namespace
@@ -183,12 +193,12 @@ void add_request_reply(remoting::Processors& processors, Context& context,
   processors.on_async_code<protocol::SendMessageV1>(
       protocol::request_code::kSendReplyMessage,
       [work](const protocol::SendMessageV1& header, const Request& request) {
-        work->process(header, request);
+        work->take(header, request);
       });
   processors.on_async_code<protocol::SendMessageV2>(
       protocol::request_code::kSendReplyMessageV2,
       [work](const protocol::SendMessageV2& header, const Request& request) {
-        work->process(header, request);
+        work->take(header, request);
       });
 }
 

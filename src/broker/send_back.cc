@@ -37,9 +37,14 @@ class SendBack {
                            "the broker[" + context_.address + "] sending message is forbidden");
     if (group->retry_queue_nums <= 0) return {};  // the group wants no retries: dropped
     const std::string retry = protocol::retry_topic(header.group);
-    if (auto refused = need_topic(retry, group->retry_queue_nums,
-                                  header.unit_mode.value_or(false) ? kTopicSysUnitSub : 0))
-      return *std::move(refused);
+    if (const TopicPtr there = context_.topics.find(retry); there && (there->perm & kWrite) == 0)
+      return Answer::error(code::kNoPermission,
+                           "the topic[" + retry + "] sending message is forbidden");
+    if (const auto needed =
+            context_.topics.need(retry, group->retry_queue_nums,
+                                 header.unit_mode.value_or(false) ? kTopicSysUnitSub : 0);
+        !needed)
+      return Answer::error(code::kSystemError, needed.error().detail);
     const store::RecordBytes record = context_.store.record_at(header.offset);
     const auto message = protocol::decode_message(record.bytes);
     if (!message)
@@ -53,18 +58,6 @@ class SendBack {
   }
 
  private:
-  /// Makes the topic, and sees to it that it is on disk; nullopt: it can be written to.
-  std::optional<Answer> need_topic(const std::string& name, std::int32_t queues,
-                                   std::int32_t topic_sys_flag) {
-    const TopicPtr there = context_.topics.find(name);
-    if (there && (there->perm & kWrite) == 0)
-      return Answer::error(code::kNoPermission,
-                           "the topic[" + name + "] sending message is forbidden");
-    if (const auto needed = context_.topics.need(name, queues, topic_sys_flag); !needed)
-      return Answer::error(code::kSystemError, needed.error().detail);
-    return std::nullopt;
-  }
-
   static protocol::Properties properties_of(const protocol::Message& message) {
     protocol::Properties properties{message.properties};
     if (!properties.find(property::kRetryTopic))
@@ -80,7 +73,9 @@ class SendBack {
   Answer put_among_dead(const ConsumerSendMessageBackRequest& header,
                         const remoting::OwnedCommand& command, const protocol::Message& message) {
     const std::string target = protocol::dlq_topic(header.group);
-    if (auto refused = need_topic(target, 1, 0)) return *std::move(refused);
+    // Whatever its permission: an operator who keeps clients off the dead loses none.
+    if (const auto needed = context_.topics.need(target, 1); !needed)
+      return Answer::error(code::kSystemError, needed.error().detail);
     protocol::Properties properties = properties_of(message);
     properties.set(property::kDelay, "0");
     context_.stats.count_dead_letter(message.topic, header.group);

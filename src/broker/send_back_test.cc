@@ -95,6 +95,15 @@ TEST_F(SendBackTest, BuriesAtOnceWhenAskedTo) {
   EXPECT_EQ(store_.max_offset("%DLQ%g", 0), 2);
 }
 
+TEST_F(SendBackTest, BuriesInATopicThatClientsMayNotWriteTo) {
+  store_.put({.topic = "t"});
+  make_topic("%DLQ%g", 1, protocol::perm::kRead);
+  const auto answer = send_back(of(0, -1));
+  EXPECT_EQ(answer.code, 0) << answer.remark;
+  EXPECT_EQ(store_.max_offset("%DLQ%g", 0), 1);
+  EXPECT_EQ(topics_.find("%DLQ%g")->perm, protocol::perm::kRead) << "and it stays so";
+}
+
 TEST_F(SendBackTest, DropsForGroupsThatWantNoRetries) {
   store_.put({.topic = "t"});
   protocol::SubscriptionGroupConfig group;

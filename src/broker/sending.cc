@@ -27,6 +27,18 @@ std::string_view trace_text(const Context& context) {
   return context.settings().trace_on ? "true" : "false";
 }
 
+TopicPtr create_topic(Context& context, const SendMessageRequest& header) {
+  const bool retry = protocol::is_retry_topic(header.topic);
+  const std::int32_t flags = !header.unit_mode.value_or(false) ? 0
+                             : retry                           ? kTopicSysUnitSub
+                                                               : kTopicSysUnit;
+  TopicPtr topic = context.topics.create_on_send(header.topic, header.default_topic,
+                                                 header.default_topic_queue_nums, flags);
+  if (topic || !retry) return topic;
+  return context.topics.create_if_absent(header.topic, 1,
+                                         protocol::perm::kRead | protocol::perm::kWrite, flags);
+}
+
 /// One send on its way: what was asked, what is stored, how to answer. Reused from batch to batch,
 /// buffers keep their capacity.
 struct Send {
@@ -228,50 +240,11 @@ class Sending {
     return std::nullopt;
   }
 
-  /// AbstractSendMessageProcessor.msgCheck, in its order.
   Verdict check(Send& send, TopicPtr& topic, bool may_create) {
-    const BrokerConfig& config = context_.settings();
-    const SendMessageRequest& header = send.header;
-    if (config.start_accept_send_ms > 0 &&
-        context_.env.clock.wall_ms() < config.start_accept_send_ms) {
-      return refuse(
-          send, code::kSystemError,
-          "broker unable to service, until " + std::to_string(config.start_accept_send_ms));
-    }
-    if (!topic || topic->topic_name != header.topic) topic = context_.topics.find(header.topic);
-    if ((config.permission & protocol::perm::kWrite) == 0 && topic && topic->order) {
-      return refuse(send, code::kNoPermission,
-                    "the broker[" + context_.address + "] sending message is forbidden");
-    }
-    if (!topic) {
-      if (auto legal = protocol::check_topic(header.topic); !legal)
-        return refuse(send, code::kInvalidParameter, legal.error().detail);
-    }
-    if (protocol::is_forbidden_to_send(header.topic)) {
-      return refuse(send, code::kNoPermission,
-                    "Sending message to topic[" + std::string{header.topic} + "] is forbidden.");
-    }
-    if (!topic || !context_.topics.is_on_disk(header.topic)) {
-      if (!may_create) return Verdict::kNeedsTopic;
-      if (!topic) topic = create_topic(send.header);
-      if (!topic)
-        return refuse(
-            send, code::kTopicNotExist,
-            "topic[" + std::string{header.topic} +
-                "] not exist, apply first please!\nSee "
-                "https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details.");
-      // A message must not be acknowledged before the topic it can be read from is on disk.
-      if (auto written = context_.topics.ensure_on_disk(header.topic); !written)
-        return refuse(send, code::kSystemError, written.error().detail);
-    }
-    if (header.queue_id >= std::max(topic->write_queue_nums, topic->read_queue_nums)) {
-      return refuse(send, code::kInvalidParameter,
-                    fmt::format("request queueId[{}] is illegal, topic[{}] has {} write and {} "
-                                "read queues Producer: {}",
-                                header.queue_id, header.topic, topic->write_queue_nums,
-                                topic->read_queue_nums, send.request->peer()->remote_text()));
-    }
-    return check_content(send, *topic);
+    if (const auto refusal =
+            check_target(context_, send.header, *send.request->peer(), may_create, topic))
+      return refuse(send, refusal->code, refusal->remark);
+    return topic ? check_content(send, *topic) : Verdict::kNeedsTopic;
   }
 
   Verdict check_content(const Send& send, const protocol::TopicConfig& topic) {
@@ -287,18 +260,6 @@ class Sending {
         static_cast<std::size_t>(context_.store.config().max_message_bytes))
       return refuse_put(send, store::PutStatus::kMessageIllegal);
     return Verdict::kReady;
-  }
-
-  TopicPtr create_topic(const SendMessageRequest& header) {
-    const bool retry = protocol::is_retry_topic(header.topic);
-    const std::int32_t flags = !header.unit_mode.value_or(false) ? 0
-                               : retry                           ? kTopicSysUnitSub
-                                                                 : kTopicSysUnit;
-    TopicPtr topic = context_.topics.create_on_send(header.topic, header.default_topic,
-                                                    header.default_topic_queue_nums, flags);
-    if (topic || !retry) return topic;
-    return context_.topics.create_if_absent(header.topic, 1,
-                                            protocol::perm::kRead | protocol::perm::kWrite, flags);
   }
 
   /// One record of the send's topic and queue with these properties.
@@ -620,6 +581,50 @@ class Sending {
 };
 
 }  // namespace
+
+/// AbstractSendMessageProcessor.msgCheck, in its order.
+std::optional<PutAnswer> check_target(Context& context, const SendMessageRequest& header,
+                                      const remoting::Peer& peer, bool may_create,
+                                      TopicPtr& topic) {
+  const BrokerConfig& config = context.settings();
+  if (config.start_accept_send_ms > 0 && context.env.clock.wall_ms() < config.start_accept_send_ms)
+    return PutAnswer{code::kSystemError, "broker unable to service, until " +
+                                             std::to_string(config.start_accept_send_ms)};
+  if (!topic || topic->topic_name != header.topic) topic = context.topics.find(header.topic);
+  if ((config.permission & protocol::perm::kWrite) == 0 && topic && topic->order)
+    return PutAnswer{code::kNoPermission,
+                     "the broker[" + context.address + "] sending message is forbidden"};
+  if (!topic) {
+    if (auto legal = protocol::check_topic(header.topic); !legal)
+      return PutAnswer{code::kInvalidParameter, legal.error().detail};
+  }
+  if (protocol::is_forbidden_to_send(header.topic))
+    return PutAnswer{code::kNoPermission,
+                     "Sending message to topic[" + std::string{header.topic} + "] is forbidden."};
+  if (!topic || !context.topics.is_on_disk(header.topic)) {
+    if (!may_create) {
+      topic = nullptr;
+      return std::nullopt;
+    }
+    if (!topic) topic = create_topic(context, header);
+    if (!topic)
+      return PutAnswer{code::kTopicNotExist,
+                       "topic[" + std::string{header.topic} +
+                           "] not exist, apply first please!\nSee "
+                           "https://rocketmq.apache.org/docs/bestPractice/06FAQ for further "
+                           "details."};
+    // A message must not be acknowledged before the topic it can be read from is on disk.
+    if (auto written = context.topics.ensure_on_disk(header.topic); !written)
+      return PutAnswer{code::kSystemError, written.error().detail};
+  }
+  if (header.queue_id >= std::max(topic->write_queue_nums, topic->read_queue_nums))
+    return PutAnswer{code::kInvalidParameter,
+                     fmt::format("request queueId[{}] is illegal, topic[{}] has {} write and {} "
+                                 "read queues Producer: {}",
+                                 header.queue_id, header.topic, topic->write_queue_nums,
+                                 topic->read_queue_nums, peer.remote_text())};
+  return std::nullopt;
+}
 
 bool is_stored(store::PutStatus status) {
   return status == store::PutStatus::kOk || status == store::PutStatus::kFlushDiskTimeout;

@@ -2,6 +2,7 @@
 
 #include "broker/context.h"
 #include "broker/scheduled_messages.h"
+#include "protocol/headers.h"
 #include "protocol/message.h"
 #include "remoting/processors.h"
 
@@ -34,6 +35,13 @@ struct PutAnswer {
   std::string remark;
 };
 PutAnswer put_answer(store::PutStatus status, Context& context);
+
+/// May a producer send there? nullopt: to `topic`, which may hold the one found for another send
+/// before. It is null then if it has to be made, or written to disk, first: by a thread that may
+/// block, which says so with `may_create`.
+std::optional<PutAnswer> check_target(Context& context, const protocol::SendMessageRequest& header,
+                                      const remoting::Peer& peer, bool may_create, TopicPtr& topic);
+
 /// Is the message in the log, whatever else is not?
 bool is_stored(store::PutStatus status);
 

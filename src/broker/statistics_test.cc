@@ -203,6 +203,22 @@ TEST_F(Shown, MessagesByKey) {
   EXPECT_EQ(query("nothing", {}).code, 22);
 }
 
+TEST_F(Shown, MessagesByTag) {
+  store_.put({.body = "1", .tags = "red", .keys = "blue"});
+  store_.put({.body = "2", .tags = "blue"});
+  const auto query = [&](const char* key, protocol::OptText type) {
+    return ask(peer_, request_code::kQueryMessage,
+               protocol::QueryMessageRequest{"t", key, 10, 0, disk_.clock.wall_ms() + 1,
+                                             std::nullopt, std::move(type)});
+  };
+  const auto by_tag = query("blue", "T");
+  ASSERT_EQ(by_tag.code, 0);
+  EXPECT_EQ(as_text(protocol::decode_message(as_bytes(by_tag.body))->body), "2");
+  for (const protocol::OptText& type : {protocol::OptText{}, protocol::OptText{"K"}})
+    EXPECT_EQ(as_text(protocol::decode_message(as_bytes(query("blue", type).body))->body), "1");
+  EXPECT_EQ(query("green", "T").code, 22);
+}
+
 TEST_F(Shown, AMessageByItsOffset) {
   store_.put({.body = "first"});
   store_.put({.body = "second"});
@@ -228,6 +244,70 @@ TEST_F(Shown, EntriesOfAQueue) {
                 protocol::QueryConsumeQueueRequest{"unknown", 0, 0, 10, {}})
                 .code,
             1);
+}
+
+TEST_F(Shown, EntriesOfAQueueAsTheyStandInItWhetherOrNotTheirRecordsAreThere) {
+  for (const char* tag : {"A", "B", "A"}) store_.put({.tags = tag});
+  store_.gone = {.topic = "t", .queue_id = 0, .offset = 1};
+  store_.on_unit = [](store::QueueUnit& unit) {
+    if (unit.queue_offset == 0) unit.tags_code = 1'700'000'000'000;  // as of a delayed message
+    if (unit.queue_offset != 2) return;
+    unit.tags_code = std::numeric_limits<std::int64_t>::min();
+    unit.tags_known = false;
+  };
+  const auto body = show<protocol::QueryConsumeQueueBody>(
+      request_code::kQueryConsumeQueue, protocol::QueryConsumeQueueRequest{"t", 0, 0, 10, {}});
+  ASSERT_EQ(body.queue_data.size(), 3u);
+  EXPECT_EQ(body.queue_data[0].tags_code, 1'700'000'000'000);
+  EXPECT_EQ(body.queue_data[0].message, std::nullopt);
+  EXPECT_EQ(body.queue_data[1].tags_code, 'B');
+  EXPECT_EQ(body.queue_data[1].physical_offset, body.queue_data[0].physical_size);
+  EXPECT_EQ(body.queue_data[2].message, "Cq extend not exist!addr: -9223372036854775808");
+}
+
+/// The texts are those of RocketMQ 5.5.0's own classes, but for line ends inside of bitPos.
+TEST_F(Shown, EntriesOfAQueueForAGroupThatSubscribesBySql92) {
+  FilterData filters{env_, config_, "/store/config/consumerFilter.json"};
+  context_.filter_data = &filters;
+  configure([](BrokerConfig& config) { config.property_filter = true; });
+  join(peer_, "g", "t", "a > 3", "SQL92", 7);
+  filters.registered("g", {*protocol::subscription_from("t", "a > 3", "SQL92", 7)});
+  const std::int64_t now = disk_.clock.wall_ms();
+  store_.put({});
+  store_.put({});
+  store_.on_unit = [&](store::QueueUnit& unit) {
+    std::string bits = "\x81\x02\xff";
+    if (unit.queue_offset == 1) bits.assign(14, '\0');  // as many as the broker's: none is set
+    unit.tags_code = 3'552'231;
+    unit.extended.emplace(now + 1, bits);
+  };
+  const auto body = show<protocol::QueryConsumeQueueBody>(
+      request_code::kQueryConsumeQueue, protocol::QueryConsumeQueueRequest{"t", 0, 0, 10, "g"});
+  context_.filter_data = nullptr;
+  EXPECT_EQ(body.filter_data,
+            fmt::format("{{\n"
+                        "\t\"bloomFilterData\":{{\n"
+                        "\t\t\"bitNum\":112,\n"
+                        "\t\t\"bitPos\":[\n\t\t\t22,\n\t\t\t87,\n\t\t\t58\n\t\t]\n"
+                        "\t}},\n"
+                        "\t\"bornTime\":{},\n"
+                        "\t\"clientVersion\":7,\n"
+                        "\t\"consumerGroup\":\"g\",\n"
+                        "\t\"dead\":false,\n"
+                        "\t\"deadTime\":0,\n"
+                        "\t\"expression\":\"a > 3\",\n"
+                        "\t\"expressionType\":\"SQL92\",\n"
+                        "\t\"topic\":\"t\"\n"
+                        "}}",
+                        now));
+  ASSERT_EQ(body.queue_data.size(), 2u);
+  EXPECT_EQ(body.queue_data[0].bit_map, "111111110000001010000001");
+  EXPECT_EQ(body.queue_data[0].extend_data_json,
+            fmt::format(
+                R"({{"filterBitMap":[-127,2,-1],"msgStoreTime":{},"size":23,"tagsCode":3552231}})",
+                now + 1));
+  EXPECT_TRUE(body.queue_data[0].eval) << "bits of another length say nothing";
+  EXPECT_FALSE(body.queue_data[1].eval);
 }
 
 }  // namespace

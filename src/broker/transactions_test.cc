@@ -625,11 +625,12 @@ class RequestReplyTest : public BrokerFixture {
     ask(asker_, protocol::request_code::kHeartBeat, protocol::NoFields{},
         as_bytes(encode_body(heartbeat)));
   }
-  std::int32_t reply(const std::string& properties) {
+  std::int32_t reply(const std::string& properties,
+                     std::string_view topic = "Cluster_REPLY_TOPIC") {
     properties_ = properties;
     protocol::SendMessageV2 header{};
     header.producer_group = "q";
-    header.topic = "Cluster_REPLY_TOPIC";
+    header.topic = topic;
     header.default_topic = "TBW102";
     header.properties = properties_;
     return send(answerer_, protocol::request_code::kSendReplyMessageV2, header, as_bytes("42"));
@@ -706,6 +707,44 @@ TEST_F(RequestReplyTest, StoresNoAnswersWhenToldSo) {
   ASSERT_TRUE(answer);
   EXPECT_EQ(answer->field("msgId"), "0");
   EXPECT_EQ(store_.max_offset("Cluster_REPLY_TOPIC", 0), 0);
+}
+
+TEST_F(RequestReplyTest, RefusesAnswersToTopicsNoClientMaySendTo) {
+  for (const auto topic : {protocol::kOpHalfTopic, protocol::kScheduleTopic}) {
+    const auto answer = answer_to(answerer_, reply("REPLY_TO_CLIENT\x01"
+                                                   "asker\x02"
+                                                   "TAGS\x01"
+                                                   "d\x02",
+                                                   topic));
+    ASSERT_TRUE(answer) << topic;
+    EXPECT_EQ(answer->code, protocol::response_code::kNoPermission);
+    EXPECT_EQ(answer->remark, fmt::format("Sending message to topic[{}] is forbidden.", topic));
+    EXPECT_EQ(store_.max_offset(topic, 0), 0);
+  }
+  const auto illegal = answer_to(answerer_, reply("REPLY_TO_CLIENT\x01"
+                                                  "asker\x02",
+                                                  "a b"));
+  ASSERT_TRUE(illegal);
+  EXPECT_EQ(illegal->code, protocol::response_code::kInvalidParameter);
+  EXPECT_TRUE(asker_->calls.empty()) << "what is refused is not pushed";
+}
+
+TEST_F(RequestReplyTest, TakesAnswersWhereItTakesOtherMessages) {
+  const std::string to_asker =
+      "REPLY_TO_CLIENT\x01"
+      "asker\x02";
+  // A broker that may not be written to refuses what goes to order topics, and nothing else.
+  configure([](BrokerConfig& config) { config.permission = protocol::perm::kRead; });
+  reply(to_asker);
+  ASSERT_EQ(asker_->calls.size(), 1);
+  acknowledge(0);
+  EXPECT_EQ(store_.max_offset("Cluster_REPLY_TOPIC", 0), 1);
+  configure([](BrokerConfig& config) { config.permission = 6; });
+  reply(to_asker, "made_by_a_reply");
+  ASSERT_EQ(asker_->calls.size(), 1);
+  acknowledge(0);
+  EXPECT_EQ(store_.max_offset("made_by_a_reply", 0), 1);
+  EXPECT_TRUE(topics_.is_on_disk("made_by_a_reply"));
 }
 
 }  // namespace

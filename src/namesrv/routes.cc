@@ -38,7 +38,7 @@ std::optional<Routes::Registered> Routes::register_broker(
   }
   group.new_style = header.enable_acting_master.has_value();
   group.data.enable_acting_master = header.enable_acting_master.value_or(false);
-  if (header.zone_name) group.data.zone_name = header.zone_name;
+  group.data.zone_name = header.zone_name;
   auto& addresses = group.data.broker_addresses;
   const auto note_change = [&] {
     if (!(before == group.data)) group.version = next_version();

@@ -104,6 +104,15 @@ TEST_F(RouteTable, TakesTheTimeoutARegistrationAsksFor) {
   EXPECT_EQ(routes_.drop_silent().peers.size(), 1U);
 }
 
+TEST_F(RouteTable, ForgetsTheZoneOfABrokerThatNamesNoneAnyMore) {
+  auto zoned = header("a", 0, "h:1");
+  zoned.zone_name = "z1";
+  routes_.register_broker(zoned, topics({"t", "u"}), peer());
+  EXPECT_EQ(routes_.route("t")->broker_datas.at(0).zone_name, "z1");
+  routes_.register_broker(header("a", 0, "h:1"), topics({"t", "u"}), peer());
+  EXPECT_EQ(routes_.route("t")->broker_datas.at(0).zone_name, std::nullopt);
+}
+
 TEST_F(RouteTable, ForgetsABrokerWhoseConnectionEnds) {
   const auto connection = peer();
   routes_.register_broker(header("a", 0, "h:1"), topics({"t", "u"}), connection);

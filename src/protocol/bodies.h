@@ -618,13 +618,15 @@ struct BrokerStatsData {
                  Field{"statsMinute", &Self::minute}};
 };
 struct ConsumeQueueEntryBody {
-  bool eval = true;
+  std::optional<std::string> bit_map;
+  bool eval = false;
   std::optional<std::string> extend_data_json, message;
   std::int64_t physical_offset = 0;
   std::int32_t physical_size = 0;
   std::int64_t tags_code = 0;
   using Self = ConsumeQueueEntryBody;
-  static constexpr auto kFields = MemberList{Field{"eval", &Self::eval},
+  static constexpr auto kFields = MemberList{Field{"bitMap", &Self::bit_map},
+                                             Field{"eval", &Self::eval},
                                              Field{"extendDataJson", &Self::extend_data_json},
                                              Field{"msg", &Self::message},
                                              Field{"physicOffset", &Self::physical_offset},

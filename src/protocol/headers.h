@@ -126,7 +126,8 @@ struct EndTransactionRequest {
 /// Answered with the message's id (msgId).
 struct RecallMessageRequest {
   static constexpr std::int32_t kCode = request_code::kRecallMessage;
-  std::string producer_group, topic, recall_handle;
+  OptText producer_group;
+  std::string topic, recall_handle;
   using Self = RecallMessageRequest;
   static constexpr auto kFields =
       MemberList{Field{"producerGroup", &Self::producer_group}, Field{"topic", &Self::topic},
@@ -304,13 +305,15 @@ struct QueryMessageRequest {
   std::int32_t max_num = 32;
   std::int64_t begin_timestamp = 0, end_timestamp = 0;
   OptText unique_key_query;
+  OptText index_type;  ///< "T": by tag. Anything else: by key.
   using Self = QueryMessageRequest;
   static constexpr auto kFields = MemberList{Field{"topic", &Self::topic},
                                              Field{"key", &Self::key},
                                              Field{"maxNum", &Self::max_num},
                                              Field{"beginTimestamp", &Self::begin_timestamp},
                                              Field{"endTimestamp", &Self::end_timestamp},
-                                             Field{"_UNIQUE_KEY_QUERY", &Self::unique_key_query}};
+                                             Field{"_UNIQUE_KEY_QUERY", &Self::unique_key_query},
+                                             Field{"indexType", &Self::index_type}};
 };
 struct QueryMessageResponse {
   std::int64_t index_last_update_timestamp = 0, index_last_update_physical_offset = 0;

@@ -127,7 +127,9 @@ TEST_F(ManyOffsets, BatchQueuesAreInspectedByTheirMessages) {
   send("B", "alone");
   send("plain", "x");
   close();
-  auto inspection = Inspection::open(outside_.disk.files(), {.root = "/store"});
+  auto inspection = Inspection::open(
+      outside_.disk.files(),
+      {.root = "/store", .index_format = {config_.index_slots, config_.index_units}});
   ASSERT_TRUE(inspection) << inspection.error().detail;
   const auto summary = inspection->summary();
   ASSERT_TRUE(summary) << summary.error().detail;

@@ -160,7 +160,7 @@ struct StoreConfig {
              "a busy disk. 0: none.",
              Change::kAtRunTime},
       PlainOption{"messageIndexEnable", &Self::index_enable,
-                  "Index messages by key and unique key."},
+                  "Index messages by key, unique key and tag."},
       Option{"maxHashSlotNum", &Self::index_slots, 1, 500'000'000,
              "Slots of an index file; part of its format."},
       Option{"maxIndexNum", &Self::index_units, 2, 500'000'000,

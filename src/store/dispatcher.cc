@@ -124,6 +124,7 @@ void Dispatcher::take(const protocol::Message& message) {
     index_.put({.topic = message.topic,
                 .unique_key = wanted.unique_key,
                 .keys = wanted.keys,
+                .tags = wanted.tags.value_or(""),
                 .physical_offset = message.physical_offset,
                 .store_timestamp = message.store_timestamp,
                 .sys_flag = message.sys_flag});

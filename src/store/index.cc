@@ -54,7 +54,9 @@ struct Index::State {
   void open_file(const DirectoryEntry& entry, bool last_exit_ok, std::int64_t checkpoint_timestamp);
   bool was_durable(const std::string& path, std::int64_t checkpoint_timestamp) const;
   bool is_vouched_for(const IndexFile& file, std::int64_t checkpoint_timestamp) const;
-  void put_key(const IndexEntry& entry, std::string_view key);
+  void put_hash(const IndexEntry& entry, std::int32_t hash);
+  IndexAnswer query(std::int32_t hash, std::int32_t max, std::int64_t begin_ms,
+                    std::int64_t end_ms) const;
   Result<Ok> begin_file();
   void stop_writing(const Error& error);
   void sync_later(std::shared_ptr<IndexFile> file);
@@ -169,18 +171,19 @@ void Index::put(const IndexEntry& entry) {
   if (entry.physical_offset < s.indexed_until) return;
   if ((entry.sys_flag & protocol::sys_flag::kTransactionMask) == protocol::sys_flag::kRollback)
     return;
-  if (!entry.unique_key.empty()) s.put_key(entry, entry.unique_key);
-  protocol::for_each_key(entry.keys, [&](std::string_view key) { s.put_key(entry, key); });
+  if (!entry.unique_key.empty()) s.put_hash(entry, index_hash(entry.topic, entry.unique_key));
+  protocol::for_each_key(
+      entry.keys, [&](std::string_view key) { s.put_hash(entry, index_hash(entry.topic, key)); });
+  if (!entry.tags.empty()) s.put_hash(entry, tag_index_hash(entry.topic, entry.tags));
 }
 
-void Index::State::put_key(const IndexEntry& entry, std::string_view key) {
+void Index::State::put_hash(const IndexEntry& entry, std::int32_t hash) {
   if (stopped && env.clock.now() < retry_at) {
     ++unindexed;
     return;
   }
   auto done = writer ? Result<Ok>{Ok{}} : begin_file();
-  if (done)
-    done = writer->put(index_hash(entry.topic, key), entry.physical_offset, entry.store_timestamp);
+  if (done) done = writer->put(hash, entry.physical_offset, entry.store_timestamp);
   if (!done) return stop_writing(done.error());
   indexed_until = std::max(indexed_until, entry.physical_offset);
   if (std::exchange(stopped, false))
@@ -276,14 +279,23 @@ Result<Ok> Index::State::sync_names() {
 
 IndexAnswer Index::query(std::string_view topic, std::string_view key, std::int32_t max,
                          std::int64_t begin_ms, std::int64_t end_ms) const {
+  return state_->query(index_hash(topic, key), max, begin_ms, end_ms);
+}
+
+IndexAnswer Index::query_tag(std::string_view topic, std::string_view tag, std::int32_t max,
+                             std::int64_t begin_ms, std::int64_t end_ms) const {
+  return state_->query(tag_index_hash(topic, tag), max, begin_ms, end_ms);
+}
+
+IndexAnswer Index::State::query(std::int32_t hash, std::int32_t max, std::int64_t begin_ms,
+                                std::int64_t end_ms) const {
   IndexAnswer answer;
-  const State::Files files = state_->snapshot();
-  if (files.empty()) return answer;
-  answer.last = end_of(files.back()->header());
-  const std::int32_t hash = index_hash(topic, key);
+  const Files known = snapshot();
+  if (known.empty()) return answer;
+  answer.last = end_of(known.back()->header());
   const auto wanted = static_cast<std::size_t>(std::max(max, 0));
   // IndexService.queryOffset: newest file first, back to the one that begins before the range.
-  for (auto it = files.rbegin(); it != files.rend(); ++it) {
+  for (auto it = known.rbegin(); it != known.rend(); ++it) {
     const IndexFileHeader header = (*it)->header();
     if (header.begin_timestamp <= end_ms && header.end_timestamp >= begin_ms)
       (*it)->find(hash, wanted, begin_ms, end_ms, answer.physical_offsets);

@@ -25,6 +25,7 @@ struct IndexEntry {
   std::string_view topic = {};
   std::string_view unique_key = {};  ///< UNIQ_KEY; empty: none.
   std::string_view keys = {};        ///< KEYS: tokens separated by spaces.
+  std::string_view tags = {};        ///< TAGS; empty: none.
   std::int64_t physical_offset = 0;
   std::int64_t store_timestamp = 0;
   std::int32_t sys_flag = 0;  ///< Rollback records are not indexed.
@@ -62,9 +63,9 @@ class Index {
   /// (IndexService.load). Files that cannot be index files of this configuration are left alone.
   Result<Ok> load(bool last_exit_ok, std::int64_t checkpoint_index_timestamp);
 
-  /// Indexes one record under its unique key and each of its keys; ignores what is already indexed
-  /// (physical offset below the last one). Without room on the disk records go by unindexed: logged
-  /// once, tried again every few seconds.
+  /// Indexes one record under its unique key, each of its keys and its tag; ignores what is already
+  /// indexed (physical offset below the last one). Without room on the disk records go by
+  /// unindexed: logged once, tried again every few seconds.
   void put(const IndexEntry& entry);
 
   /// Recovery found the end of the log here: the index may know of records behind it that are lost
@@ -74,6 +75,10 @@ class Index {
   /// Candidates for `topic` and `key` stored in [begin_ms, end_ms], at most `max`.
   IndexAnswer query(std::string_view topic, std::string_view key, std::int32_t max,
                     std::int64_t begin_ms, std::int64_t end_ms) const;
+  /// The same for a tag. Messages that RocketMQ before 5.5.0, or this store before it had this,
+  /// indexed are not found by it.
+  IndexAnswer query_tag(std::string_view topic, std::string_view tag, std::int32_t max,
+                        std::int64_t begin_ms, std::int64_t end_ms) const;
 
   IndexPosition last() const;
   std::size_t file_count() const;

@@ -26,13 +26,18 @@ std::int32_t seconds_between(std::int64_t begin, std::int64_t timestamp) {
       std::min<std::int64_t>(difference / 1'000, std::numeric_limits<std::int32_t>::max()));
 }
 
+std::int32_t positive(std::int32_t hash) {
+  if (hash == std::numeric_limits<std::int32_t>::min()) return 0;  // Math.abs leaves it negative
+  return hash < 0 ? -hash : hash;
+}
+
 }  // namespace
 
 std::int32_t index_hash(std::string_view topic, std::string_view key) {
-  const std::int32_t hash =
-      protocol::java_hash(key, protocol::java_hash("#", protocol::java_hash(topic)));
-  if (hash == std::numeric_limits<std::int32_t>::min()) return 0;  // Math.abs leaves it negative
-  return hash < 0 ? -hash : hash;
+  return positive(protocol::java_hash(key, protocol::java_hash("#", protocol::java_hash(topic))));
+}
+std::int32_t tag_index_hash(std::string_view topic, std::string_view tag) {
+  return positive(protocol::java_hash(tag, protocol::java_hash("#T#", protocol::java_hash(topic))));
 }
 
 namespace {

@@ -39,6 +39,8 @@ struct IndexFormat {
 
 /// Java's indexKeyHashMethod of "topic#key": never negative.
 std::int32_t index_hash(std::string_view topic, std::string_view key);
+/// The same of "topic#T#tag".
+std::int32_t tag_index_hash(std::string_view topic, std::string_view tag);
 
 struct IndexFileHeader {
   std::int64_t begin_timestamp = 0, end_timestamp = 0;

@@ -127,6 +127,24 @@ TEST_F(IndexTest, FindsAMessageByItsUniqueKeyAndEachOfItsKeys) {
   EXPECT_EQ(index->last().timestamp, kNow);
 }
 
+TEST_F(IndexTest, FindsAMessageByItsTagWhichIsNoKey) {
+  const auto by_tag = [&](std::string_view tag) {
+    return index->query_tag("T", tag, 64, 0, kEver).physical_offsets;
+  };
+  index->put({.topic = "T",
+              .unique_key = "U1",
+              .keys = "red",
+              .tags = "blue",
+              .physical_offset = 100,
+              .store_timestamp = kNow});
+  index->put({.topic = "T", .tags = "red", .physical_offset = 200, .store_timestamp = kNow});
+  EXPECT_THAT(by_tag("blue"), ElementsAre(100));
+  EXPECT_THAT(by_tag("red"), ElementsAre(200));
+  EXPECT_THAT(find("red"), ElementsAre(100));
+  EXPECT_THAT(find("blue"), IsEmpty());
+  EXPECT_THAT(find("T#blue"), ElementsAre(100)) << "RocketMQ 5.5.0 has it as topic#T#tag";
+}
+
 TEST_F(IndexTest, LaysOutItsFileAsJavaDoes) {
   put(4'660, "U", "", kNow);
   put(22'136, "U", "", kNow + 2'500);
@@ -162,6 +180,7 @@ TEST_F(IndexTest, LaysOutItsFileAsJavaDoes) {
 
 TEST(IndexHash, IsJavasAbsoluteHashAndNeverNegative) {
   EXPECT_EQ(index_hash("TopicTest", "key"), std::abs(protocol::java_hash("TopicTest#key")));
+  EXPECT_EQ(tag_index_hash("TopicTest", "TagA"), std::abs(protocol::java_hash("TopicTest#T#TagA")));
   EXPECT_EQ(protocol::java_hash("polygenelubricants"), std::numeric_limits<std::int32_t>::min());
   EXPECT_EQ(protocol::java_hash("t#achssxlk"), std::numeric_limits<std::int32_t>::min());
   EXPECT_EQ(index_hash("t", "achssxlk"), 0) << "Math.abs of the least integer is negative";

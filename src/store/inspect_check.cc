@@ -384,8 +384,8 @@ Result<Ok> Checker::check_unit(const IndexFile& file, std::int32_t number) {
     matches |= index_hash(message.topic, key) == unit.hash;
   };
   try_key(message.property(property::kUniqueKey).value_or(""));
-  // Apache 5.5 finds messages by tag too.
-  try_key("T#" + std::string{message.property(property::kTags).value_or("")});
+  matches |=
+      tag_index_hash(message.topic, message.property(property::kTags).value_or("")) == unit.hash;
   protocol::for_each_key(message.property(property::kKeys).value_or(""), try_key);
   if (!matches)
     note(file.path(), position,

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <list>
 
 #include "store/checkpoint.h"
@@ -39,6 +40,11 @@ class LocalStore final : public MessageStore, private RetentionTarget {
   std::vector<RecordBytes> query_by_key(std::string_view topic, std::string_view key,
                                         std::int32_t max, std::int64_t begin_ms,
                                         std::int64_t end_ms) override;
+  std::vector<RecordBytes> query_by_tag(std::string_view topic, std::string_view tag,
+                                        std::int32_t max, std::int64_t begin_ms,
+                                        std::int64_t end_ms) override;
+  std::vector<QueueUnit> queue_units(std::string_view topic, std::int32_t queue_id,
+                                     std::int64_t queue_offset, std::int32_t count) override;
   std::int64_t min_offset(std::string_view topic, std::int32_t queue_id) override;
   std::int64_t max_offset(std::string_view topic, std::int32_t queue_id) override;
   std::int64_t offset_by_time(std::string_view topic, std::int32_t queue_id, std::int64_t timestamp,
@@ -110,6 +116,8 @@ class LocalStore final : public MessageStore, private RetentionTarget {
   static std::vector<QueueInfo> infos(const std::vector<std::shared_ptr<ConsumeQueue>>& queues);
 
   // Reading.
+  std::vector<RecordBytes> found(const IndexAnswer& answer, std::string_view topic,
+                                 const std::function<bool(const protocol::Message&)>& wanted);
   bool gather(const ConsumeQueue& queue, std::span<const QueueEntry> entries,
               const GetRequest& request, GetResult& result);
   std::int64_t store_time_of(const QueueEntry& entry);

@@ -66,6 +66,21 @@ struct RecordBytes {
   explicit operator bool() const { return !bytes.empty(); }
 };
 
+/// What a consume queue says of a message, or of a batch of them, whether its record is there or
+/// not.
+struct QueueUnit {
+  struct Extended {
+    std::int64_t store_timestamp = 0;
+    std::string bit_map;
+  };
+  std::int64_t queue_offset = 0, physical_offset = 0;
+  std::int32_t size = 0;
+  std::int32_t messages = 1;
+  std::int64_t tags_code = 0;
+  bool tags_known = true;            ///< False: the code is an address where nothing stands.
+  std::optional<Extended> extended;  ///< With enableConsumeQueueExt.
+};
+
 enum class GetStatus {
   kFound,
   kNoMatchedMessage,
@@ -208,9 +223,17 @@ class MessageStore {
   virtual RecordBytes record_at(std::int64_t physical_offset) = 0;
   virtual RecordBytes record_at(std::string_view topic, std::int32_t queue_id,
                                 std::int64_t queue_offset) = 0;
+  /// From that with the message at `queue_offset` on; fewer than `count` at the end of the queue or
+  /// of a file, none where it cannot be read.
+  virtual std::vector<QueueUnit> queue_units(std::string_view topic, std::int32_t queue_id,
+                                             std::int64_t queue_offset, std::int32_t count) = 0;
   /// Physical offsets of messages with this key, newest file first; candidates are checked for
   /// topic and key.
   virtual std::vector<RecordBytes> query_by_key(std::string_view topic, std::string_view key,
+                                                std::int32_t max, std::int64_t begin_ms,
+                                                std::int64_t end_ms) = 0;
+  /// The same for messages with this tag.
+  virtual std::vector<RecordBytes> query_by_tag(std::string_view topic, std::string_view tag,
                                                 std::int32_t max, std::int64_t begin_ms,
                                                 std::int64_t end_ms) = 0;
 

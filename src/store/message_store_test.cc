@@ -651,6 +651,20 @@ TEST_F(Store, FindsMessagesByKeyAndByTime) {
             "two");
 }
 
+TEST_F(Store, FindsMessagesByTagWhateverTheirKeys) {
+  open();
+  send("t", 0, "one", "red", "blue");
+  send("t", 0, "two", "blue T#blue", "red");
+  send("t", 0, "three", "", "blue");
+  wait_dispatched();
+  std::string bodies;
+  for (const RecordBytes& each :
+       store().query_by_tag("t", "blue", 10, 0, clock_->wall_ms() + 1'000))
+    bodies += std::string{as_text(protocol::decode_message(each.bytes)->body)} + " ";
+  EXPECT_EQ(bodies, "three one ");
+  EXPECT_TRUE(store().query_by_tag("other", "blue", 10, 0, clock_->wall_ms() + 1'000).empty());
+}
+
 TEST_F(Store, RefusesADirectoryInUse) {
   open();
   const auto second = MessageStore::open(*env_, config_, events_);

@@ -108,6 +108,23 @@ TEST_F(Extended, TagsAndBitMapsFilterBeforeTheRecordIsRead) {
   EXPECT_EQ(bodies(OnlyTag("B", 1)), "");
 }
 
+TEST_F(Extended, UnitsOfTheQueueTellWhatTheyLeadTo) {
+  open();
+  events_.bit_map = "\x05";
+  const std::int64_t stored = send("one", "A");
+  send("two", "B");
+  const auto units = store_->queue_units("t", 0, 0, 10);
+  ASSERT_EQ(units.size(), 2u);
+  EXPECT_EQ(units[0].tags_code, 'A');
+  EXPECT_EQ(units[0].extended->store_timestamp, stored);
+  EXPECT_EQ(units[0].extended->bit_map, "\x05");
+  EXPECT_EQ(units[1].queue_offset, 1);
+  EXPECT_EQ(units[1].physical_offset, units[0].size);
+  EXPECT_EQ(store_->queue_units("t", 0, 1, 1).size(), 1u);
+  EXPECT_TRUE(store_->queue_units("t", 0, 2, 1).empty());
+  EXPECT_TRUE(store_->queue_units("t", 1, 0, 1).empty());
+}
+
 TEST_F(Extended, GoesOnAfterAStopAKillAndAPowerCut) {
   std::string all;
   char next = 'a';

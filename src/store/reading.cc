@@ -265,17 +265,59 @@ RecordBytes LocalStore::record_at(std::string_view topic, std::int32_t queue_id,
 std::vector<RecordBytes> LocalStore::query_by_key(std::string_view topic, std::string_view key,
                                                   std::int32_t max, std::int64_t begin_ms,
                                                   std::int64_t end_ms) {
-  std::vector<RecordBytes> found;
-  const IndexAnswer answer =
-      index_.query(topic, key, std::min(max, config_.now().query_messages_max), begin_ms, end_ms);
+  return found(
+      index_.query(topic, key, std::min(max, config_.now().query_messages_max), begin_ms, end_ms),
+      topic, [&](const protocol::Message& message) { return protocol::has_key(message, key); });
+}
+
+std::vector<RecordBytes> LocalStore::query_by_tag(std::string_view topic, std::string_view tag,
+                                                  std::int32_t max, std::int64_t begin_ms,
+                                                  std::int64_t end_ms) {
+  return found(index_.query_tag(topic, tag, std::min(max, config_.now().query_messages_max),
+                                begin_ms, end_ms),
+               topic, [&](const protocol::Message& message) {
+                 return message.property(protocol::property::kTags) == tag;
+               });
+}
+
+/// Of what the index answered what is meant: its hashes lie now and then.
+std::vector<RecordBytes> LocalStore::found(
+    const IndexAnswer& answer, std::string_view topic,
+    const std::function<bool(const protocol::Message&)>& wanted) {
+  std::vector<RecordBytes> records;
   for (const std::int64_t offset : answer.physical_offsets) {
     RecordBytes record = record_at(offset);
     if (!record) continue;
     const auto check = protocol::check_record(record.bytes, false);
-    if (check.message.topic != topic) continue;
-    if (protocol::has_key(check.message, key)) found.push_back(std::move(record));
+    if (check.message.topic == topic && wanted(check.message)) records.push_back(std::move(record));
   }
-  return found;
+  return records;
+}
+
+std::vector<QueueUnit> LocalStore::queue_units(std::string_view topic, std::int32_t queue_id,
+                                               std::int64_t queue_offset, std::int32_t count) {
+  const auto queue = queues_.find(topic, queue_id);
+  if (!queue || count <= 0) return {};
+  const auto entries = queue->read(queue_offset, static_cast<std::size_t>(count));
+  if (is_refused(entries)) tell_unreadable(*queue, entries.error());
+  if (!entries) return {};
+  std::vector<QueueUnit> units;
+  for (const QueueEntry& entry : *entries) {
+    QueueUnit& unit = units.emplace_back(QueueUnit{.queue_offset = entry.queue_offset,
+                                                   .physical_offset = entry.physical_offset,
+                                                   .size = entry.size,
+                                                   .messages = entry.messages,
+                                                   .tags_code = entry.tags_code,
+                                                   .tags_known = !entry.tags_elsewhere(),
+                                                   .extended = std::nullopt});
+    if (unit.tags_known) continue;
+    auto extended = queue->extended(entry);
+    if (!extended) continue;
+    unit.tags_known = true;
+    unit.tags_code = extended->tags_code;
+    unit.extended.emplace(extended->store_timestamp, std::move(extended->bit_map));
+  }
+  return units;
 }
 
 std::int64_t LocalStore::min_offset(std::string_view topic, std::int32_t queue_id) {
