@@ -86,6 +86,21 @@ TEST_F(InstanceTest, ATopicThatMayNotBeWrittenIsNotSentTo) {
   EXPECT_THAT(topics_asked_, ElementsAre("orders")) << "not to be made, either";
 }
 
+// ---- Answers
+
+TEST_F(InstanceTest, AReceiptNeedsNeitherARegionNorATraceSwitch) {
+  broker_.answer = [](const Request& request) {
+    if (request.command.code != request::kSendMessageV2) return request.responder.reply(0);
+    request.responder.reply(
+        0, {}, protocol::SendMessageResponse{.message_id = "0A000002", .queue_offset = 7});
+  };
+  const auto sent = send();
+  ASSERT_TRUE(sent);
+  EXPECT_EQ(sent->offset_message_id, "0A000002");
+  EXPECT_EQ(sent->queue_offset, 7);
+  EXPECT_EQ(sent->region, "DefaultRegion");
+}
+
 // ---- GO_AWAY
 
 TEST_F(InstanceTest, WhatABrokerSendsAwayGoesToItOnceMoreOverANewConnection) {

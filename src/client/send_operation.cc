@@ -464,7 +464,8 @@ void SendOperation::read(const protocol::CommandView& answer, Result<SendReceipt
     if (header->recall_handle) receipt.recall_handle = *header->recall_handle;
   }
   receipt.trace_on = !header || header->trace_on != "false";
-  receipt.region = header && !header->region.empty() ? header->region : "DefaultRegion";
+  receipt.region = header ? header->region.value_or("") : "";
+  if (receipt.region.empty()) receipt.region = "DefaultRegion";
   receipt.message_id = header && out_.batch && header->batch_unique_id
                            ? *header->batch_unique_id
                            : std::string_view{out_.message_id};

@@ -68,7 +68,7 @@ struct SendMessageResponse {
   std::int32_t queue_id = 0;
   std::int64_t queue_offset = 0;
   std::optional<std::string_view> transaction_id, batch_unique_id, recall_handle;
-  std::string_view region, trace_on;
+  std::optional<std::string_view> region, trace_on;  ///< Always there, of RocketMQ's brokers.
   using Self = SendMessageResponse;
   static constexpr auto kFields = MemberList{Field{"MSG_REGION", &Self::region},
                                              Field{"TRACE_ON", &Self::trace_on},
