@@ -155,7 +155,7 @@ void replace_bad_page(int, siginfo_t* info, void*) {
   for (const ReadMapping& each : read_mappings) {
     const std::uintptr_t begin = each.begin.load();
     if (begin <= 1 || at < begin || at - begin >= each.length.load()) continue;
-    void* const page = reinterpret_cast<void*>(at - at % page_size());
+    void* const page = static_cast<std::byte*>(info->si_addr) - at % page_size();
     const void* const zeros =
         ::mmap(page, page_size(), PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
     errno = kept;
