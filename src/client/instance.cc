@@ -278,9 +278,27 @@ void Instance::unregister(const std::string& producer_group, const std::string& 
   if (!consumer_group.empty()) header.consumer_group = consumer_group;
   Farewells farewells;
   for (const BrokerAddress& each : routes_.brokers())
-    call(each.address, request::kUnregisterClient, header, {}, Farewells::kWait,
-         [heard = farewells.expect()](const Result<OwnedCommand>&) { heard(); });
+    after_heartbeats(each.address, [weak = weak_from_this(), address = each.address, header,
+                                    heard = farewells.expect()] {
+      const auto self = weak.lock();
+      if (!self) return heard();
+      self->call(address, request::kUnregisterClient, header, {}, Farewells::kWait,
+                 [heard](const Result<OwnedCommand>&) { heard(); });
+    });
   farewells.wait();
+}
+
+/// A broker may work on a heartbeat after what was sent behind it, and take who has left for there.
+void Instance::after_heartbeats(const std::string& address, std::function<void()> work) {
+  {
+    std::lock_guard lock{mutex_};
+    const auto under_way = heartbeats_under_way_.find(address);
+    if (under_way != heartbeats_under_way_.end()) {
+      under_way->second.then.push_back(std::move(work));
+      return;
+    }
+  }
+  work();
 }
 
 // ---- Requests
@@ -681,8 +699,10 @@ void Instance::send_heartbeat(const BrokerAddress& to, const protocol::Heartbeat
     std::lock_guard lock{mutex_};
     const auto told = told_.find(to.address);
     known = fingerprint != 0 && told != told_.end() && told->second == fingerprint;
-    heartbeats_under_way_[to.address] = {.full = !known,
-                                         .over_new_connection = over_new_connection};
+    HeartbeatsUnderWay& under_way = heartbeats_under_way_[to.address];
+    ++under_way.count;
+    under_way.full = !known;
+    under_way.over_new_connection |= over_new_connection;
   }
   Buffer body;
   if (known) {
@@ -702,11 +722,17 @@ void Instance::send_heartbeat(const BrokerAddress& to, const protocol::Heartbeat
 void Instance::heartbeat_answered(const BrokerAddress& from, std::int32_t fingerprint,
                                   const Result<OwnedCommand>& answer) {
   bool over_new_connection = false;
+  std::vector<std::function<void()>> then;
   {
     std::lock_guard lock{mutex_};
-    if (auto ended = heartbeats_under_way_.extract(from.address))
-      over_new_connection = ended.mapped().over_new_connection;
+    const auto under_way = heartbeats_under_way_.find(from.address);
+    over_new_connection = std::exchange(under_way->second.over_new_connection, false);
+    if (--under_way->second.count == 0) {
+      then = std::move(under_way->second.then);
+      heartbeats_under_way_.erase(under_way);
+    }
   }
+  for (const auto& work : then) work();
   if (stopped()) return;
   if (!answer)
     return env_.log.warn("heartbeat failed: broker={} address={} reason=\"{}\"", from.name,

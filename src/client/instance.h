@@ -214,9 +214,12 @@ class Instance final : public std::enable_shared_from_this<Instance> {
     Replied done;
   };
 
-  struct HeartbeatUnderWay {
-    bool full = false;
+  /// To one broker.
+  struct HeartbeatsUnderWay {
+    int count = 0;
+    bool full = false;  // the last one
     bool over_new_connection = false;
+    std::vector<std::function<void()>> then;  // when all are answered
   };
 
   Instance(Env& env, std::shared_ptr<Runtime> runtime, ClientConfig config, std::string ip,
@@ -267,6 +270,7 @@ class Instance final : public std::enable_shared_from_this<Instance> {
   void heartbeat_answered(const BrokerAddress& from, std::int32_t fingerprint,
                           const Result<remoting::OwnedCommand>& answer);
   void unregister(const std::string& producer_group, const std::string& consumer_group);
+  void after_heartbeats(const std::string& address, std::function<void()> work);
   void fetch_name_servers();
   void fetch_name_servers_then(std::function<void()> then);
   void take_fetched(const Result<std::vector<std::string>>& addresses);
@@ -297,7 +301,7 @@ class Instance final : public std::enable_shared_from_this<Instance> {
   std::uint64_t last_waiter_ = 0;
   std::unordered_map<std::string, Expected> replies_;
   std::unordered_map<std::string, std::int32_t> told_;  // heartbeat V2: address -> fingerprint
-  std::unordered_map<std::string, HeartbeatUnderWay> heartbeats_under_way_;  // by address
+  std::unordered_map<std::string, HeartbeatsUnderWay> heartbeats_under_way_;  // by address
 
   std::shared_ptr<Executor> asking_thread_;  // guarded by mutex_; made when first needed
 

@@ -198,6 +198,26 @@ TEST_F(InstanceTest, ABrokerHearsWhoIsThereAsSoonAsThereIsANewConnection) {
   EXPECT_EQ(broker_.asked[request::kHeartBeat], before + 1) << "once is enough";
 }
 
+TEST_F(InstanceTest, WhoLeavesSaysSoBehindTheLastHeartbeatsAnswer) {
+  ASSERT_TRUE(send());
+  std::vector<remoting::Responder> open;
+  broker_.answer = [&](const Request& request) {
+    if (request.command.code != request::kHeartBeat) return request.responder.reply(0);
+    open.push_back(request.responder);
+  };
+  for (int i = 0; i < 40 && open.empty(); ++i) network_.advance(1s);
+  ASSERT_EQ(open.size(), 1u);
+  {
+    const CallbackScope scope{CallbackScope::Where::kOwnThread};
+    producer_->shutdown();
+  }
+  network_.run();
+  EXPECT_EQ(broker_.asked[request::kUnregisterClient], 0);
+  open.front().reply(0);
+  network_.run();
+  EXPECT_EQ(broker_.asked[request::kUnregisterClient], 1);
+}
+
 TEST_F(InstanceTest, AHeartbeatThatHasToConnectIsEnough) {
   ASSERT_TRUE(send());
   network_.advance(1s);
