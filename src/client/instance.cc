@@ -43,6 +43,10 @@ Result<std::map<MessageQueue, std::int64_t>> reset_offsets_of(std::string_view b
   return offsets;
 }
 
+Error no_route(const std::string& topic) {
+  return {Errc::kNotFound, "No route info of this topic: " + topic, 10'005};
+}
+
 Error no_route_in_time(const std::string& topic) {
   return Error{Errc::kTimeout, "no name server told the route of " + topic + " in time"};
 }
@@ -421,47 +425,44 @@ void Instance::ask_prepared(std::shared_ptr<const Prepared> prepared, Clock::Ins
 
 void Instance::find_route(const std::string& topic, std::int32_t default_queues,
                           Clock::Instant deadline, RouteFound found) {
-  const Error no_route{Errc::kNotFound, "No route info of this topic: " + topic, 10'005};
   if (auto known = routes_.publish(topic); known && !known->queues.empty())
     return found(std::move(known));
   const auto left =
       std::chrono::duration_cast<std::chrono::milliseconds>(deadline - env_.clock.now());
   refresh_route(topic, std::min(left, config_.api_timeout),
-                [weak = weak_from_this(), topic, default_queues, deadline, no_route,
+                [weak = weak_from_this(), topic, default_queues, deadline,
                  found = std::move(found)](Result<PublishInfoPtr> route) mutable {
                   const auto self = weak.lock();
                   if (!self) return found(gone());
                   // A topic that is there and may not be written is not one to be made.
-                  if (route && (*route)->queues.empty()) return found(no_route);
+                  if (route && (*route)->queues.empty()) return found(no_route(topic));
                   if (route || route.error().response_code != response::kTopicNotExist)
                     return found(std::move(route));
-                  self->find_default_route(topic, default_queues, deadline, no_route,
-                                           std::move(found));
+                  self->find_default_route(topic, default_queues, deadline, std::move(found));
                 });
 }
 
 /// As TBW102 stands, a broker will make the topic on its first send.
 void Instance::find_default_route(const std::string& topic, std::int32_t default_queues,
-                                  Clock::Instant deadline, const Error& no_route,
-                                  RouteFound found) {
+                                  Clock::Instant deadline, RouteFound found) {
   protocol::RouteRequest header;
   header.topic = protocol::kDefaultTopic;
   header.accept_standard_json_only = true;
   const auto left =
       std::chrono::duration_cast<std::chrono::milliseconds>(deadline - env_.clock.now());
   ask_name_server(request::kGetRouteInfoByTopic, header, std::min(left, config_.api_timeout),
-                  [weak = weak_from_this(), topic, default_queues, no_route,
+                  [weak = weak_from_this(), topic, default_queues,
                    found = std::move(found)](Result<OwnedCommand> answer) {
                     const auto self = weak.lock();
                     if (!self) return found(gone());
                     if (!answer) return found(answer.error());
-                    if (answer->code != response::kSuccess) return found(no_route);
+                    if (answer->code != response::kSuccess) return found(no_route(topic));
                     auto route = protocol::decode_body<protocol::TopicRouteData>(
                         std::string_view{answer->body});
                     if (!route) return found(route.error());
                     self->install(topic, capped(*std::move(route), default_queues));
                     auto known = self->routes_.publish(topic);
-                    if (!known || known->queues.empty()) return found(no_route);
+                    if (!known || known->queues.empty()) return found(no_route(topic));
                     found(std::move(known));
                   });
 }

@@ -259,7 +259,7 @@ class Instance final : public std::enable_shared_from_this<Instance> {
   void end_waiter(const std::string& topic, std::uint64_t number);
   void route_answered(const std::string& topic, Result<remoting::OwnedCommand> answer);
   void find_default_route(const std::string& topic, std::int32_t default_queues,
-                          Clock::Instant deadline, const Error& no_route, RouteFound found);
+                          Clock::Instant deadline, RouteFound found);
   void install(const std::string& topic, const protocol::TopicRouteData& route);
 
   protocol::HeartbeatData heartbeat_data(bool& has_consumers) const;
