@@ -9,10 +9,10 @@
 #include <gtest/gtest.h>
 
 #include "base/clock.h"
-#include "protocol/message.h"
 #include "store/message_store.h"
 #include "testing/disk_env.h"
 #include "testing/eventually.h"
+#include "testing/small_store.h"
 
 namespace apogee::testing {
 
@@ -21,7 +21,7 @@ namespace apogee::testing {
 template <class Events>
 class StoreOnDisk : public ::testing::Test {
  protected:
-  using Properties = std::vector<std::pair<std::string_view, std::string>>;
+  using Properties = testing::Properties;
 
   StoreOnDisk() {
     config_.root = "/store";
@@ -54,28 +54,10 @@ class StoreOnDisk : public ::testing::Test {
   static Buffer encoded(std::string_view topic, std::string_view body,
                         const Properties& properties = {}, std::int32_t flags = 0,
                         std::int32_t queue_id = 0) {
-    Buffer text, record;
-    for (const auto& [name, value] : properties)
-      if (!value.empty()) protocol::append_property(text, name, value);
-    static constexpr std::array<std::byte, 4> kHost{};
-    EXPECT_TRUE(protocol::encode_message(record, {.queue_id = queue_id,
-                                                  .sys_flag = flags,
-                                                  .born_timestamp = 1,
-                                                  .born_host = kHost,
-                                                  .store_host = kHost,
-                                                  .body = as_bytes(body),
-                                                  .topic = topic,
-                                                  .properties = text}));
-    return record;
+    return testing::encoded(topic, body, properties, flags, queue_id);
   }
   store::Append append(std::string_view topic, Buffer record, std::int32_t queue_id = 0) {
-    store::Append append{
-        .topic = topic,
-        .queue_id = queue_id,
-        .records = std::as_writable_bytes(std::span{record.data(), record.size()})};
-    store::Append* batch[] = {&append};
-    store_->append(batch);
-    return append;
+    return append_to(*store_, topic, std::move(record), queue_id);
   }
   void wait_dispatched() {
     ASSERT_TRUE(eventually([&] {

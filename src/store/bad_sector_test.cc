@@ -7,6 +7,7 @@
 #include "store/repair.h"
 #include "testing/disk_env.h"
 #include "testing/eventually.h"
+#include "testing/small_store.h"
 #include "testing/store_builder.h"
 #include "testing/wrapped_files.h"
 
@@ -102,17 +103,8 @@ class BadSector : public ::testing::Test {
     store_ = *std::move(opened);
   }
   void send() {
-    static constexpr std::array<std::byte, 4> kHost{};
-    Buffer record;
-    ASSERT_TRUE(protocol::encode_message(record, {.born_timestamp = 1,
-                                                  .born_host = kHost,
-                                                  .store_host = kHost,
-                                                  .body = as_bytes("some body"),
-                                                  .topic = "T",
-                                                  .properties = {}}));
-    Append append{.topic = "T", .records = std::as_writable_bytes(std::span{record})};
-    Append* batch[] = {&append};
-    store_->append(batch);
+    const Append append =
+        apogee::testing::append_to(*store_, "T", apogee::testing::encoded("T", "some body"));
     ASSERT_EQ(append.status, PutStatus::kOk);
     sound_.push_back(append.queue_offset);
   }

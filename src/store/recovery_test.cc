@@ -5,6 +5,7 @@
 #include "protocol/message.h"
 #include "store/message_store.h"
 #include "testing/disk_env.h"
+#include "testing/small_store.h"
 #include "testing/store_builder.h"
 #include "testing/wrapped_files.h"
 
@@ -13,38 +14,23 @@ namespace apogee::store {
 namespace {
 
 using apogee::testing::DiskEnv;
+using apogee::testing::small_store;
 using apogee::testing::StoreBuilder;
 
 constexpr std::int64_t kNow = 1'700'000'000'000;
-constexpr std::int64_t kSegment = 4'096, kQueueFile = 200;
+constexpr std::int64_t kSegment = apogee::testing::kSmallSegment,
+                       kQueueFile = apogee::testing::kSmallQueueFile;
 
 class Recovery : public ::testing::Test {
  protected:
-  static StoreConfig small() {
-    StoreConfig config;
-    config.root = "store";
-    config.commit_log_file_bytes = kSegment;
-    config.consume_queue_file_bytes = kQueueFile;
-    config.index_slots = 10;
-    config.index_units = 100;
-    return config;
-  }
   FileSystem& files() { return world_.disk.files(); }
   void open(Env& env, const StoreConfig& config) {
     auto opened = MessageStore::open(env, config, events_);
     ASSERT_TRUE(opened) << opened.error().detail;
     store_ = *std::move(opened);
   }
-  /// Messages of a topic's queue that are given out.
   std::int64_t readable(std::string_view topic = "T") {
-    std::int64_t count = 0;
-    for (std::int64_t at = 0; at < store_->max_offset(topic, 0);) {
-      const GetResult got = store_->get({.topic = topic, .queue_id = 0, .offset = at});
-      if (got.next_offset <= at) break;
-      at = got.next_offset;
-      count += got.message_count;
-    }
-    return count;
+    return apogee::testing::readable(*store_, topic);
   }
 
   DiskEnv world_;
@@ -73,7 +59,7 @@ class QueuesMadeAgain : public Recovery {
     ASSERT_TRUE(remove_tree(files(), "store/consumequeue"));
     ASSERT_TRUE(files().sync_directory("store"));
   }
-  void start() { open(*world_.env, small()); }
+  void start() { open(*world_.env, small_store()); }
   void expect_all_after(const std::function<void()>& power_cut) {
     power_cut();
     store_.reset();
@@ -110,7 +96,7 @@ TEST_F(QueuesMadeAgain, SurviveAPowerCutMeanwhile) {
     SCOPED_TRACE(operations);
     write_and_lose();
     world_.disk.lose_power_after(operations);
-    if (auto opened = MessageStore::open(*world_.env, small(), events_))
+    if (auto opened = MessageStore::open(*world_.env, small_store(), events_))
       store_ = *std::move(opened);
     expect_all_after([&] { world_.disk.crash(operations); });
   }
@@ -150,7 +136,7 @@ class WideGap : public Recovery {
     builder_.write(files());
     ASSERT_TRUE(remove_tree(files(), "store/consumequeue"));
     ASSERT_TRUE(files().open("store/abort", FileSystem::Open::kCreate));
-    StoreConfig config = small();
+    StoreConfig config = small_store();
     config.commit_log_file_bytes = kLogFile;
     config.consume_queue_file_bytes = kQueueBytes;
     env_.emplace(

@@ -6,6 +6,7 @@
 #include "protocol/message.h"
 #include "store/message_store.h"
 #include "testing/disk_env.h"
+#include "testing/small_store.h"
 #include "testing/store_builder.h"
 
 /// States in which RocketMQ's own broker is known not to start, or to lose what is there: rebuilt
@@ -15,22 +16,15 @@ namespace {
 
 using namespace apogee::store;
 using apogee::testing::DiskEnv;
+using apogee::testing::small_store;
 using apogee::testing::StoreBuilder;
 
 constexpr std::int64_t kNow = 1'700'000'000'000;
-constexpr std::int64_t kSegment = 4'096, kQueueFile = 200;
+constexpr std::int64_t kSegment = apogee::testing::kSmallSegment,
+                       kQueueFile = apogee::testing::kSmallQueueFile;
 
 class KnownFailures : public ::testing::Test {
  protected:
-  static StoreConfig small() {
-    StoreConfig config;
-    config.root = "store";
-    config.commit_log_file_bytes = kSegment;
-    config.consume_queue_file_bytes = kQueueFile;
-    config.index_slots = 10;
-    config.index_units = 100;
-    return config;
-  }
   void put(int count, std::string_view topic = "T") {
     for (int i = 0; i < count; ++i)
       builder_.put({.topic = topic, .body = "some body", .store_timestamp = kNow + i});
@@ -60,7 +54,7 @@ class KnownFailures : public ::testing::Test {
     ASSERT_TRUE(file && (*file)->resize(bytes) && (*file)->write_at(0, as_bytes(content)));
   }
   void start() {
-    auto opened = MessageStore::open(*world_.env, small(), events_);
+    auto opened = MessageStore::open(*world_.env, small_store(), events_);
     ASSERT_TRUE(opened) << opened.error().detail;
     store_ = *std::move(opened);
   }
@@ -73,15 +67,7 @@ class KnownFailures : public ::testing::Test {
     return reads() - before;
   }
   std::int64_t readable(std::string_view topic = "T") {
-    std::int64_t count = 0;
-    for (std::int64_t at = std::max<std::int64_t>(store_->min_offset(topic, 0), 0);
-         at < store_->max_offset(topic, 0);) {
-      const GetResult got = store_->get({.topic = topic, .queue_id = 0, .offset = at});
-      if (got.next_offset <= at) break;
-      at = got.next_offset;
-      count += got.message_count;
-    }
-    return count;
+    return apogee::testing::readable(*store_, topic);
   }
 
   DiskEnv world_;
@@ -284,17 +270,8 @@ TEST_F(KnownFailures, QueuesAreWrittenAgainOnceADiskHasRoom) {
                       .path_part = "/consumequeue/"});
   start();
   store_->start();
-  static constexpr std::array<std::byte, 4> kHost{};
-  Buffer record;
-  ASSERT_TRUE(protocol::encode_message(record, {.born_timestamp = 1,
-                                                .born_host = kHost,
-                                                .store_host = kHost,
-                                                .body = as_bytes("after the flood"),
-                                                .topic = "T",
-                                                .properties = {}}));
-  Append append{.topic = "T", .records = std::as_writable_bytes(std::span{record})};
-  Append* batch[] = {&append};
-  store_->append(batch);
+  const Append append =
+      apogee::testing::append_to(*store_, "T", apogee::testing::encoded("T", "after the flood"));
   ASSERT_EQ(append.status, PutStatus::kOk);
   for (const auto end = std::chrono::steady_clock::now() + 20s;
        store_->max_offset("T", 0) < 11 && std::chrono::steady_clock::now() < end;)
@@ -308,7 +285,7 @@ class TornTable : public KnownFailures, public ::testing::WithParamInterface<con
   Result<std::unique_ptr<broker::Broker>> start_broker() {
     broker::BrokerSetup setup;
     setup.broker.broker_ip1 = "10.0.0.1";
-    setup.store = small();
+    setup.store = small_store();
     setup.server.listen_port = 10'911;
     setup.open_store = [this](Env&, const StoreConfig&,
                               StoreEvents&) -> Result<std::unique_ptr<MessageStore>> {
