@@ -57,9 +57,11 @@ Answer persisted(const Context& context, const Result<Ok>& done) {
 /// the beginning; those that are left after an error are there as before.
 ///
 /// Their groups' offsets leave the disk first: in a topic made again under the name they would lead
-/// past its first messages. What is cut off in between leaves groups that begin anew in a topic
-/// that is still there, and whose deletion nobody was told of.
+/// past its first messages. What is cut off in between, and nobody was told of, leaves messages of
+/// a topic that is not known any more: they go when it is deleted again, or with
+/// CLEAN_UNUSED_TOPIC, as with Apache's broker.
 Result<Ok> delete_topics(Context& context, const std::vector<std::string>& names) {
+  if (names.empty()) return Ok{};
   struct Before {
     TopicPtr topic;
     std::map<std::string, QueueOffsets> offsets;

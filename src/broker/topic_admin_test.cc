@@ -198,6 +198,17 @@ TEST_F(Administered, KeepsATopicWhoseOffsetsCannotBeRemovedFromTheDisk) {
   EXPECT_FALSE(offsets_after_a_kill()->find("g", "orders", 0));
 }
 
+TEST_F(Administered, KeepsATopicWhoseGroupsOffsetsWereNeverWritten) {
+  create("orders");
+  offsets_.commit("g", "orders", 0, 1'000);
+  disk_.disk.inject({.operation = testing::ForgetfulDisk::Operation::kWrite,
+                     .times = testing::ForgetfulDisk::kForever,
+                     .path_part = "consumerOffset.json"});
+  EXPECT_EQ(ask(peer_, request::kDeleteTopicInBroker, protocol::TopicRequest{"orders"}).code, 1);
+  EXPECT_TRUE(topics_.contains("orders"));
+  EXPECT_EQ(offsets_.find("g", "orders", 0), 1'000);
+}
+
 TEST_F(Administered, AnOffsetIsOnDiskAgainWhenItsTopicCannotBeDeleted) {
   create("orders");
   offsets_.commit("g", "orders", 0, 1'000);

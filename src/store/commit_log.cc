@@ -42,7 +42,7 @@ Result<Ok> CommitLog::load() {
   if (auto made = env_.files.create_directories(directory_); !made) return made;
   // It may be elsewhere, or deep below the root, whose own name is synced already.
   if (directory_.substr(0, directory_.rfind('/')) != config_.root)
-    sync_names_above(env_.files, directory_);
+    if (auto named = sync_names_above(env_.files, directory_); !named) return named;
   if (auto named = env_.files.sync_directory(config_.root); !named) return named;
   auto entries = env_.files.list(directory_);
   if (!entries) return entries.error();

@@ -67,14 +67,17 @@ Result<Ok> Compaction::load(ConsumeQueue& queue, const Truth& truth) {
 
 /// One bad log is no reason not to serve all other queues. Whoever asks for what it alone has gets
 /// an error and not the next message, so that nobody passes over what may be mended; and nothing
-/// new gets an offset that it has.
+/// new gets an offset that it has. So there is no start with a log that has what a power cut took
+/// from the commit log and cannot be cut: the next messages get those offsets.
 Result<Ok> Compaction::set_aside(ConsumeQueue& queue, CompactionLog& log, const Error& why) {
+  const auto told = log.told_end();
   std::int64_t end = queue.max_offset();
   if (end == 0) {  // what it had has left the commit log: the log alone knows where it ended
-    const auto told = log.told_end();
     if (!told) return told.error();
     end = *told;
     queue.next_offset = end;
+  } else if (told && *told > end) {
+    return why;
   }
   log.set_aside(end);
   env_.log.error(

@@ -530,21 +530,26 @@ Result<std::int64_t> CompactionLog::told_end() const {
   const auto logs = lengths(place_.log_directory);
   if (!logs) return logs.error();
   for (auto file = logs->rbegin(); file != logs->rend(); ++file) {
-    std::int64_t end = 0;
     auto units = read_file(env_.files, place_.queue_path(file->first));
     if (!units && units.error().code != Errc::kNotFound) return units.error();
+    const auto records = read_file(env_.files, place_.log_path(file->first));
+    if (!records) return records.error();
+    std::int64_t end = 0;
     const Buffer content = units ? *std::move(units) : Buffer{};
     for (Bytes rest = as_bytes(content); rest.size() >= kUnitBytes; rest = rest.subspan(kUnitBytes))
       if (const QueueEntry unit = BatchConsumeQueue::decode_unit(rest.first(kUnitBytes));
           is_compaction_unit(unit, file->first, file->first + std::int64_t{0x7FFF'FFFF}))
         end = std::max(end, unit.queue_offset + 1);
+    // Units may be on their way to be made again.
+    Bytes rest = as_bytes(*records);
+    for (auto check = protocol::check_record(rest, true); check.kind == RecordKind::kRecord;
+         check = protocol::check_record(rest, true)) {
+      end = std::max(end, check.message.queue_offset + 1);
+      rest = rest.subspan(static_cast<std::size_t>(check.size));
+    }
     if (end > 0) return end;
-    // A file that was made and never written to says nothing, one without its units too little.
-    std::array<std::byte, sizeof(std::int32_t)> first{};
-    auto log = env_.files.open(place_.log_path(file->first), FileSystem::Open::kReadOnly);
-    if (!log) return log.error();
-    if (auto read = (*log)->read_at(0, first); !read) return read.error();
-    if (read_big<std::int32_t>(first) != 0)
+    // A file that was made and never written to says nothing, one that cannot be read too little.
+    if (rest.size() >= sizeof(std::int32_t) && read_big<std::int32_t>(rest) != 0)
       return Error{Errc::kMalformed, place_.log_path(file->first) + " has no units"};
   }
   return 0;
@@ -669,8 +674,8 @@ void CompactionLog::stop_following(const Error& why) {
 
 bool CompactionLog::leaves_to(const ConsumeQueue& queue, std::int64_t offset) const {
   switch (state_) {
-    case State::kFollows:
-      return false;
+    case State::kFollows:  // a write that failed is tried again some time later
+      return offset >= next_offset() && queue.max_offset() > next_offset();
     case State::kStopped:
       return offset >= next_offset();
     case State::kSetAside:

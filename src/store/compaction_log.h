@@ -135,8 +135,7 @@ class CompactionLog {
   std::int64_t next_offset() const { return next_.load(std::memory_order_acquire); }
   std::int64_t min_offset() const;  ///< Of the first message that is here, or next_offset().
 
-  /// Is what stands at `offset` to be read from `queue`? All that this log has not got, once it
-  /// does not follow any more.
+  /// Is what stands at `offset` to be read from `queue`? All that this log has not got, or not yet.
   bool leaves_to(const ConsumeQueue& queue, std::int64_t offset) const;
   bool is_set_aside() const { return state_ == State::kSetAside; }
   /// `in_memory_bytes`: so much behind the end is taken to be in memory.

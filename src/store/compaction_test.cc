@@ -438,6 +438,26 @@ TEST_F(Compacting, AWriteThatFailedIsTriedAgain) {
 }
 
 /// As a broker left them that ended a file again after each sync that failed.
+TEST_F(Compacting, WhatCouldNotBeCopiedYetIsReadFromTheCommitLog) {
+  open();
+  for (int i = 0; i < 3; ++i) send("C", std::to_string(i), "body");
+  settle();
+  outside_.disk.inject({.operation = apogee::testing::ForgetfulDisk::Operation::kWrite,
+                        .times = apogee::testing::ForgetfulDisk::kForever,
+                        .error = Errc::kNoSpace,
+                        .path_part = "/compaction/"});
+  for (int i = 3; i < 5; ++i) send("C", std::to_string(i), "body");
+  settle();
+  ASSERT_TRUE(told("a compaction log cannot be written, trying again"));
+  EXPECT_EQ(read("C").size(), 5u);
+  EXPECT_EQ(store_->get({.topic = "C", .offset = 5}).status, GetStatus::kOffsetOverflowOne)
+      << "who has read all is not sent back";
+  outside_.disk.clear_faults();
+  send("C", "5", "body");
+  settle();
+  EXPECT_EQ(read("C").size(), 6u);
+}
+
 TEST_F(Compacting, UnitsWithMoreThanOneEndAreMadeAgain) {
   open();
   for (int i = 0; i < 8; ++i) send("C", std::to_string(i), "body");
@@ -507,6 +527,30 @@ TEST_F(Compacting, NothingGetsAnOffsetThatALogThatIsSetAsideHas) {
   EXPECT_EQ(store_->max_offset("C", 0), 14);
   EXPECT_EQ(store_->get({.topic = "C", .offset = 3}).status, GetStatus::kUnreadable);
   EXPECT_EQ(send("C", "new", "body").queue_offset, 14);
+}
+
+TEST_F(Compacting, NorOneThatTheCommitLogHasLostAndItHasNot) {
+  open();
+  std::int64_t lost_from = 0;
+  for (int i = 0; i < 14; ++i) {
+    const Append sent = send("C", std::to_string(i), "body");
+    if (i == 12) lost_from = sent.physical_offset;
+  }
+  settle();
+  kill();
+  {
+    auto file = outside_.disk.files().open("/store/commitlog/00000000000000000000",
+                                           FileSystem::Open::kExisting);
+    const std::string zeros(1'000, '\0');
+    ASSERT_TRUE(file && (*file)->write_at(static_cast<std::uint64_t>(lost_from), as_bytes(zeros)));
+  }
+  outside_.disk.inject({.operation = apogee::testing::ForgetfulDisk::Operation::kWrite,
+                        .path_part = "/compactionCq/"});
+  EXPECT_FALSE(try_open()) << "cannot be cut: new messages would get its offsets";
+  open();
+  EXPECT_EQ(send("C", "new", "body").queue_offset, 12);
+  settle();
+  EXPECT_EQ(read("C").back(), (Read{12, "new", "body"}));
 }
 
 TEST_F(Compacting, FilesOfAnotherLengthAreSetAsideUntilTheSizesAreRight) {

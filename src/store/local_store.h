@@ -77,10 +77,17 @@ class LocalStore final : public MessageStore, private RetentionTarget {
   Result<std::optional<std::int64_t>> durable_behind(std::int64_t offset, bool nothing_there);
   Result<Ok> recover(bool clean);
   Result<Ok> begin_empty();
+  Result<Ok> sync_removed_queues();
   Result<Ok> lower_checkpoint(const Segment& from, bool all);
   Result<Ok> distrust_entries(const Segment& from, bool all);
   Result<Ok> write_again(std::int64_t from, bool clean);
-  Result<std::int64_t> read_again(std::int64_t at, bool clean, std::size_t& records);
+  /// What stands in the log; up to `on_disk` the checkpoint vouches for it.
+  struct ReadAgain {
+    std::int64_t on_disk, end;
+    std::size_t records = 0;
+  };
+  Result<ReadAgain> read_again(std::int64_t at, bool clean);
+  Result<Ok> make_durable(std::int64_t from);
   Result<std::optional<std::int64_t>> behind_damage(const Segment& segment, std::int64_t at);
   Result<Ok> fit_queues(std::int64_t begin, std::int64_t end);
   Result<Ok> mark_open();

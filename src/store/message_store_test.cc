@@ -80,6 +80,55 @@ TEST_F(Store, IsThereAfterAPowerCutHoweverManyDirectoriesWereMadeForIt) {
   EXPECT_EQ(read_all("T", 0), std::vector<std::string>{"body"});
 }
 
+TEST_F(Store, DoesNotStartWhileTheNameOfItsDirectoryMayBeLost) {
+  config_.root = "/some/store";
+  outside_.disk.inject({.operation = testing::ForgetfulDisk::Operation::kSyncDirectory});
+  EXPECT_FALSE(try_open()) << "a power cut would take all of it";
+  open();
+  send("T", 0, "body");
+  flush();
+  outside_.disk.crash();
+  close();
+  open();
+  EXPECT_EQ(read_all("T", 0), std::vector<std::string>{"body"});
+}
+
+TEST_F(Store, WhatAFailedSyncLeftInMemoryIsOnDiskAfterTheNextStart) {
+  config_.flush_disk_type = FlushDiskType::kAsyncFlush;
+  config_.flush_interval_ms = 1'000'000;
+  open();
+  send("T", 0, "body");
+  kill();
+  outside_.disk.inject(
+      {.operation = testing::ForgetfulDisk::Operation::kSync, .path_part = "/commitlog/"});
+  EXPECT_FALSE(try_open()) << "and its pages count as written from now on";
+  open();
+  outside_.disk.crash();
+  close();
+  open();
+  EXPECT_EQ(read_all("T", 0), std::vector<std::string>{"body"});
+}
+
+TEST_F(Store, AQueueOfWhichAPowerCutLeftTheLastFileAloneBeginsAtZero) {
+  open();
+  for (int i = 0; i < 50; ++i) send("T", 0, "body");
+  wait_dispatched();
+  kill();
+  FileSystem& files = outside_.disk.files();
+  const auto queue_files = names("/store/consumequeue/T/0");
+  ASSERT_GT(queue_files.size(), 1u);
+  for (std::size_t i = 0; i + 1 < queue_files.size(); ++i)
+    ASSERT_TRUE(files.remove("/store/consumequeue/T/0/" + queue_files[i]));
+  for (const std::string& each : names("/store/commitlog"))
+    ASSERT_TRUE(files.remove("/store/commitlog/" + each));
+  ASSERT_TRUE(files.open("/store/commitlog/00000000000000000000", FileSystem::Open::kCreate));
+  open();
+  EXPECT_EQ(store().max_offset("T", 0), 0);
+  EXPECT_EQ(send("T", 0, "new").queue_offset, 0);
+  wait_dispatched();
+  EXPECT_EQ(read_all("T", 0), std::vector<std::string>{"new"});
+}
+
 TEST_F(Store, ADeletedTopicThatComesAgainCanBeRead) {
   open();
   send("T", 0, "before");

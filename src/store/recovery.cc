@@ -13,7 +13,7 @@ using protocol::RecordKind;
 Result<Ok> LocalStore::load() {
   if (auto made = env_.files.create_directories(config_.now().root); !made) return made;
   // The names of the directories are as important as what is in them.
-  sync_names_above(env_.files, config_.now().root);
+  if (auto named = sync_names_above(env_.files, config_.now().root); !named) return named;
   auto lock = env_.files.lock(config_.now().root + "/lock");
   if (!lock) {
     if (lock.error().code != Errc::kExists) return lock.error();
@@ -122,27 +122,35 @@ Result<Ok> LocalStore::recover(bool clean) {
   const auto from = static_cast<std::size_t>(first_segment_to_scan(segments, clean, dropped_from));
   if (!clean || dropped_from)
     if (auto done = distrust_entries(*segments[from], from == 0); !done) return done;
-  std::size_t records = 0;
-  const auto end = read_again(segments[from]->base(), clean, records);
-  if (!end) return end.error();
-  if (auto cut = log_.set_end(*end); !cut) return cut;
-  if (auto kept = deleted_.log_ends_at(*end); !kept) return kept;
+  const auto read = read_again(segments[from]->base(), clean);
+  if (!read) return read.error();
+  const std::int64_t end = read->end;
+  if (auto cut = log_.set_end(end); !cut) return cut;
+  if (auto kept = deleted_.log_ends_at(end); !kept) return kept;
   log_.set_last_store_timestamp(dispatcher_.last_timestamp());
-  written_from_ = *end;
-  // After a kill the log may stand in memory only. What readers are shown now, and what the flusher
-  // takes for flushed, has to be on disk, the names of the files too.
-  for (const auto& segment : log_.segments()) {
-    if (clean || segment->end() <= segments[from]->base()) continue;
-    if (auto synced = segment->sync(); !synced) return synced;
-  }
+  written_from_ = end;
+  if (!clean)
+    if (auto durable = make_durable(read->on_disk); !durable) return durable;
   if (auto named = env_.files.sync_directory(commit_log_directory_); !named) return named;
-  index_.log_ends_at(*end);
-  if (auto fitted = fit_queues(log_.min_offset(), *end); !fitted) return fitted;
-  if (!clean || records > 0) {
+  index_.log_ends_at(end);
+  if (auto fitted = fit_queues(log_.min_offset(), end); !fitted) return fitted;
+  if (!clean || read->records > 0) {
     const auto took =
         std::chrono::duration_cast<std::chrono::milliseconds>(env_.clock.now() - began).count();
     env_.log.info("recovered: last_exit={} log={}..{} records_read={} ms={}",
-                  clean ? "clean" : "unclean", log_.min_offset(), *end, records, took);
+                  clean ? "clean" : "unclean", log_.min_offset(), end, read->records, took);
+  }
+  return Ok{};
+}
+
+/// After a kill the log may stand in memory only, and after a sync that failed no other would write
+/// it. What readers are shown now, and what the flusher takes for flushed, has to be on disk.
+Result<Ok> LocalStore::make_durable(std::int64_t from) {
+  for (const auto& segment : log_.segments()) {
+    if (segment->end() <= from) continue;
+    const auto begin = static_cast<std::size_t>(std::max(from - segment->base(), std::int64_t{0}));
+    if (auto written = segment->write_again(begin, segment->written()); !written) return written;
+    if (auto synced = segment->sync(); !synced) return synced;
   }
   return Ok{};
 }
@@ -156,12 +164,17 @@ Result<Ok> LocalStore::begin_empty() {
                     queue->topic(), queue->queue_id());
     queues_.remove(*queue);
   }
-  // None may come back after the next power cut, when there is a log again.
-  auto gone = queues.empty() ? Result<Ok>{Ok{}} : env_.files.sync_tree(queue_directory_);
-  if (!gone && gone.error().code != Errc::kUnsupported) return gone;
+  if (!queues.empty())
+    if (auto gone = sync_removed_queues(); !gone) return gone;
   if (config_.now().index_enable) index_.remove_all();
   if (auto none = deleted_.log_ends_at(0); !none) return none;
   return log_.set_end(0);
+}
+
+/// None may come back after the next power cut, when there is another log.
+Result<Ok> LocalStore::sync_removed_queues() {
+  auto gone = env_.files.sync_tree(queue_directory_);
+  return !gone && gone.error().code == Errc::kUnsupported ? Ok{} : gone;
 }
 
 /// Entries of records from this segment on are made again. Until they are on disk nothing vouches
@@ -199,12 +212,12 @@ Result<Ok> LocalStore::write_again(std::int64_t from, bool clean) {
   return dispatcher_.write_pending();
 }
 
-/// Dispatches the log from `at` on, and counts its records. Where it ends.
-Result<std::int64_t> LocalStore::read_again(std::int64_t at, bool clean, std::size_t& records) {
+/// Dispatches the log from `at` on.
+Result<LocalStore::ReadAgain> LocalStore::read_again(std::int64_t at, bool clean) {
   const CheckCrc check_crc =
       config_.now().check_crc_on_recover ? checked_with_bodies(config_.now()) : CheckCrc::kNone;
-  const std::int64_t from = at;
-  std::int64_t end = at;
+  const std::int64_t from = at, on_disk_before = checkpoint_->physical_timestamp.load();
+  ReadAgain read{.on_disk = at, .end = at};
   while (at < log_.end_offset()) {
     const auto segment = log_.segment_of(at);
     const auto position = static_cast<std::size_t>(at - segment->base());
@@ -215,7 +228,7 @@ Result<std::int64_t> LocalStore::read_again(std::int64_t at, bool clean, std::si
     const Bytes rest = segment->whole().subspan(position);
     const auto check = protocol::check_record(rest, false);
     if (check.kind == RecordKind::kBlank) {
-      at = end = segment->end();
+      at = read.end = segment->end();
       continue;
     }
     // A record that knows another place was left here by something else (a reused file).
@@ -229,13 +242,14 @@ Result<std::int64_t> LocalStore::read_again(std::int64_t at, bool clean, std::si
       continue;
     }
     dispatcher_.redispatch(check.message);
-    ++records;
-    end = at += check.size;
-    if (records % 8'192 == 0)
+    ++read.records;
+    read.end = at += check.size;
+    if (check.message.store_timestamp < on_disk_before) read.on_disk = at;
+    if (read.records % 8'192 == 0)
       if (auto written = write_again(from, clean); !written) return written.error();
   }
   if (auto written = write_again(from, clean); !written) return written.error();
-  return end;
+  return read;
 }
 
 /// No whole record stands at `at`: where the log goes on, and what there is to say of that.
@@ -258,9 +272,19 @@ Result<std::optional<std::int64_t>> LocalStore::behind_damage(const Segment& seg
 /// The log is there from `begin` to `end`, and no queue leads out of it.
 Result<Ok> LocalStore::fit_queues(std::int64_t begin, std::int64_t end) {
   std::vector<std::shared_ptr<ConsumeQueue>> cut_ones;
+  bool removed = false;
   for (const auto& queue : queues_.all()) {
     const std::int64_t before = queue->max_offset();
     if (auto cut = queue->truncate_behind(end); !cut) return cut;
+    // No message has expired and none is left: a power cut took them. What comes next would begin
+    // at the number in the name of a file that is left.
+    if (begin == 0 && queue->physical_end() < 0 && queue->max_offset() > 0) {
+      env_.log.warn("a consume queue has no message in the log, it begins anew: topic={} queue={}",
+                    queue->topic(), queue->queue_id());
+      queues_.remove(*queue);
+      removed = true;
+      continue;
+    }
     if (queue->max_offset() != before) {
       env_.log.warn("a consume queue was ahead of the log: topic={} queue={} dropped={}..{}",
                     queue->topic(), queue->queue_id(), queue->max_offset(), before - 1);
@@ -269,6 +293,8 @@ Result<Ok> LocalStore::fit_queues(std::int64_t begin, std::int64_t end) {
     queue->next_offset = queue->max_offset();
     if (queue->needs_sync()) cut_ones.push_back(queue);
   }
+  if (removed)
+    if (auto gone = sync_removed_queues(); !gone) return gone;
   queues_.note_unsynced(cut_ones);
   queues_begin_at_ = begin;
   return Ok{};

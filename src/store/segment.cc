@@ -37,13 +37,15 @@ Result<std::vector<std::int32_t>> list_queues(FileSystem& files,
   return ids;
 }
 
-void sync_names_above(FileSystem& files, std::string directory) {
+Result<Ok> sync_names_above(FileSystem& files, std::string directory) {
   while (!directory.empty() && directory != "." && directory != "/") {
     const auto slash = directory.rfind('/');
     directory =
         slash == std::string::npos ? "." : directory.substr(0, std::max<std::size_t>(slash, 1));
-    (void)files.sync_directory(directory);
+    if (auto synced = files.sync_directory(directory); !synced && files.list(directory))
+      return synced;
   }
+  return Ok{};
 }
 
 Result<std::shared_ptr<Segment>> Segment::open(FileSystem& files, const std::string& path,
@@ -65,6 +67,18 @@ Result<Ok> Segment::append(std::span<const Bytes> pieces, std::size_t bytes) {
   const std::size_t at = written_.load(std::memory_order_relaxed);  // only the appender moves it
   if (auto done = file_->write_at(at, pieces); !done) return done;
   written_.store(at + bytes, std::memory_order_release);
+  return Ok{};
+}
+
+Result<Ok> Segment::write_again(std::size_t from, std::size_t to) {
+  std::vector<std::byte> some;  // not from the mapping of the very pages that are written
+  while (from < to) {
+    const Bytes next = whole().subspan(from, std::min<std::size_t>(to - from, 1 << 20));
+    some.assign(next.begin(), next.end());
+    const Bytes pieces[] = {some};
+    if (auto done = file_->write_at(from, pieces); !done) return done;
+    from += some.size();
+  }
   return Ok{};
 }
 

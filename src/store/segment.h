@@ -19,8 +19,8 @@ std::int64_t base_of_segment_name(std::string_view name);
 Result<std::vector<std::int32_t>> list_queues(FileSystem& files,
                                               const std::string& topic_directory);
 /// Makes the names of `directory` and of all directories above it durable: any of them may be new.
-/// As far as one may, for they may belong to others.
-void sync_names_above(FileSystem& files, std::string directory);
+/// Those that this process may not even read belong to others, and are as they were.
+Result<Ok> sync_names_above(FileSystem& files, std::string directory);
 
 /// One fixed-size file of the commit log. Written through the file, read through a mapping of it.
 /// Invariant: bytes below written() never change.
@@ -51,6 +51,9 @@ class Segment {
   bool resident(std::size_t position, std::size_t length, Clock::Instant now) const;
   void read_ahead(bool ahead) { mapping_->read_ahead(ahead); }
   Result<Ok> sync() { return file_->sync(); }
+  /// Writes what stands in [from, to) once more: the pages of a sync that failed, perhaps another
+  /// process's, count as written, and no later sync would write them.
+  Result<Ok> write_again(std::size_t from, std::size_t to);
   void start_writeback(std::size_t position, std::size_t length) {
     file_->start_writeback(position, length);
   }

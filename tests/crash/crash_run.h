@@ -39,15 +39,21 @@ class CrashRun {
   void end_somehow();
   void make_faults();
   void crash_in_recovery();
+  bool start_with_faults();
   void promises_hold();
   void promises_of_a_power_cut();
 
   // What clients do.
   void act();
   void make_topics();
+  bool make_topic(const std::string& name, std::int32_t queues, const std::string& attributes = {});
   void send();
   void send_to(const std::string& topic, std::int32_t queue_id);
   void send_batch();
+  void send_together();
+  void send_kept();
+  void use_passing();
+  void delete_passing();
   void send_delayed();
   void send_timed();
   void recall();
@@ -58,6 +64,8 @@ class CrashRun {
   void beat();
   void on_question(const protocol::CommandView& command);
   void consume();
+  void commit(const std::string& group, const std::string& topic, std::int32_t queue_id,
+              std::int64_t offset);
   Buffer read_plain(std::int32_t queue_id, std::int64_t offset);
   void read_what_is_new();
   void pop();
@@ -79,7 +87,7 @@ class CrashRun {
 
   // What must hold.
   struct Found {
-    std::string body;
+    std::string body, key;
     std::int64_t queue_offset, store_timestamp;
   };
   void check();
@@ -88,13 +96,16 @@ class CrashRun {
   void check_all_came();
   void check_queues(const std::string& topic, std::int32_t queues,
                     std::map<std::string, Sent>& known);
+  void check_kept();
   void check_late(const std::string& topic, std::map<std::string, Sent>& known, bool all_due);
   void check_transactions(bool all_ended);
   void check_returned(bool all_due);
   void check_committed();
   std::int64_t stands_at(const std::string& group, const std::string& topic, std::int32_t queue);
   void check_topics();
-  std::vector<Found> read_all(const std::string& topic, std::int32_t queue_id);
+  enum class Offsets { kDense, kWithGaps };
+  std::vector<Found> read_all(const std::string& topic, std::int32_t queue_id,
+                              Offsets offsets = Offsets::kDense);
   std::int64_t max_offset(const std::string& topic, std::int32_t queue_id);
 
   std::mt19937_64 random_;
@@ -124,9 +135,11 @@ class CrashRun {
 
   Ledger ledger_;
   std::uint64_t next_body_ = 0, next_topic_ = 0;
+  bool killed_ = false;      ///< The last life ended so: what was written is in memory.
   std::size_t waiting_ = 0;  ///< Requests without an answer yet.
-  bool topics_made_ = false;
-  bool decides_ = false;  ///< The producers know by now what became of each transaction.
+  bool topics_made_ = false, passing_made_ = false;
+  bool deletion_in_doubt_ = false;  ///< Of "passing": it was asked for and not answered.
+  bool decides_ = false;            ///< The producers know by now what became of each transaction.
   std::map<std::string, std::string> recall_handles_;  ///< By body.
   std::int64_t timer_offset_ = -1;  ///< Of the timer topic's last acknowledged message.
 };

@@ -88,7 +88,7 @@ void CrashRun::await_all() {
 }
 
 void CrashRun::act() {
-  switch (random_() % 16) {
+  switch (random_() % 20) {
     case 0:
     case 1:
     case 2:
@@ -114,6 +114,13 @@ void CrashRun::act() {
       return send_half();
     case 14:
       return end_one();
+    case 15:
+      return send_together();
+    case 16:
+    case 17:
+      return send_kept();
+    case 18:
+      return use_passing();
     default:
       return await_all();
   }
@@ -123,19 +130,29 @@ void CrashRun::make_topics() {
   struct Topic {
     const char* name;
     std::int32_t queues;
+    const char* attributes = "";
   };
   topics_made_ = true;
-  for (const Topic& each : {Topic{"plain", 3}, Topic{"delayed", 2}, Topic{"timed", 2},
-                            Topic{"ended", 2}, Topic{"popped", 2}}) {
-    protocol::CreateTopicRequest request;
-    request.topic = each.name;
-    request.default_topic = "TBW102";
-    request.read_queue_nums = request.write_queue_nums = each.queues;
-    request.topic_filter_type = "SINGLE_TAG";
-    const auto answer = ask(request.kCode, request);
-    topics_made_ = topics_made_ && answer && answer->code == 0;
-    if (answer && answer->code == 0) ledger_.topics[each.name] = true;
+  for (const Topic& each :
+       {Topic{"plain", 3}, Topic{"delayed", 2}, Topic{"timed", 2}, Topic{"ended", 2},
+        Topic{"popped", 2}, Topic{"together", 1, "+queue.type=BatchCQ"},
+        Topic{"kept", 1, "+cleanup.policy=COMPACTION"}}) {
+    const bool made = make_topic(each.name, each.queues, each.attributes);
+    topics_made_ = topics_made_ && made;
+    if (made) ledger_.topics[each.name] = true;
   }
+}
+
+bool CrashRun::make_topic(const std::string& name, std::int32_t queues,
+                          const std::string& attributes) {
+  protocol::CreateTopicRequest request;
+  request.topic = name;
+  request.default_topic = "TBW102";
+  request.read_queue_nums = request.write_queue_nums = queues;
+  request.topic_filter_type = "SINGLE_TAG";
+  if (!attributes.empty()) request.attributes = attributes;
+  const auto answer = ask(request.kCode, request);
+  return answer && answer->code == 0;
 }
 
 std::string CrashRun::new_body() {
@@ -207,7 +224,10 @@ void CrashRun::send_to(const std::string& topic, std::int32_t queue_id) {
   message.queue_id = queue_id;
   message.body = new_body();
   protocol::append_property(message.properties, property::kUniqueKey, name_of(message.body));
-  Sent& sent = (topic == "popped" ? ledger_.popped : ledger_.plain)[message.body];
+  auto& sent_there = topic == "popped"    ? ledger_.popped
+                     : topic == "passing" ? ledger_.passing
+                                          : ledger_.plain;
+  Sent& sent = sent_there[message.body];
   sent = {.topic = topic, .queue_id = queue_id};
   message.about = {&sent};
   submit(std::move(message));
@@ -228,6 +248,63 @@ void CrashRun::send_batch() {
     batch.about.push_back(&sent);
   }
   submit(std::move(batch));
+}
+
+/// A batch to a topic of batch queues stays one record, with as many queue offsets as messages.
+void CrashRun::send_together() {
+  Outgoing batch;
+  batch.topic = "together";
+  batch.batch = true;
+  protocol::append_property(batch.properties, property::kUniqueKey,
+                            fmt::format("m{:06}", next_body_));
+  std::string bodies;
+  for (std::uint64_t count = 1 + random_() % 5; count-- > 0;) {
+    const std::string body = new_body();
+    protocol::append_batch_member(batch.body, {.body = as_bytes(body), .properties = {}});
+    bodies += body;
+  }
+  Sent& sent = ledger_.together[bodies];
+  sent = {.topic = batch.topic};
+  batch.about = {&sent};
+  submit(std::move(batch));
+}
+
+void CrashRun::send_kept() {
+  for (std::uint64_t count = 1 + random_() % 8; count-- > 0;) {
+    Outgoing message;
+    message.topic = "kept";
+    message.body = new_body();
+    protocol::append_property(message.properties, property::kKeys, std::to_string(random_() % 6));
+    protocol::append_property(message.properties, property::kUniqueKey, name_of(message.body));
+    Sent& sent = ledger_.kept[message.body];
+    sent = {.topic = message.topic,
+            .key = std::string{*protocol::find_property(message.properties, property::kKeys)}};
+    message.about = {&sent};
+    submit(std::move(message));
+  }
+}
+
+/// Makes the topic that comes and goes, sends to it, lets its group commit, or deletes it.
+void CrashRun::use_passing() {
+  if (deletion_in_doubt_) return delete_passing();
+  if (!passing_made_) passing_made_ = make_topic("passing", 1);
+  if (!passing_made_) return;
+  for (std::uint64_t count = 1 + random_() % 4; count-- > 0;) send_to("passing", 0);
+  if (random_() % 2 == 0) return;
+  await_all();
+  commit("passers", "passing", 0, max_offset("passing", 0));
+  if (random_() % 2 == 0) delete_passing();
+}
+
+/// Once that is answered none of its messages is ever seen again, in a new topic of that name
+/// either. Until then it is asked for again.
+void CrashRun::delete_passing() {
+  passing_made_ = false;
+  const auto answer = ask(request_code::kDeleteTopicInBroker, protocol::TopicRequest{"passing"});
+  deletion_in_doubt_ = !answer || answer->code != 0;
+  if (deletion_in_doubt_) return;
+  for (const auto& [body, sent] : ledger_.passing) ledger_.gone.insert(body);
+  ledger_.passing.clear();
 }
 
 void CrashRun::send_delayed() {
@@ -417,14 +494,19 @@ void CrashRun::consume() {
     send_back(queue, picked.queue_offset, picked.physical_offset,
               std::string{as_text(picked.body)});
   }
-  protocol::UpdateConsumerOffsetRequest commit;
-  commit.consumer_group = "consumers";
-  commit.topic = "plain";
-  commit.queue_id = queue;
-  commit.commit_offset = next;
   auto& told = ledger_.committed[{"plain", queue}];
   told = std::max(told, next);
-  (void)ask(commit.kCode, commit);
+  commit("consumers", "plain", queue, next);
+}
+
+void CrashRun::commit(const std::string& group, const std::string& topic, std::int32_t queue_id,
+                      std::int64_t offset) {
+  protocol::UpdateConsumerOffsetRequest request;
+  request.consumer_group = group;
+  request.topic = topic;
+  request.queue_id = queue_id;
+  request.commit_offset = offset;
+  (void)ask(request.kCode, request);
 }
 
 void CrashRun::send_back(std::int32_t queue_id, std::int64_t queue_offset,

@@ -10,7 +10,7 @@ namespace apogee::crash {
 
 /// One message somebody tried to send.
 struct Sent {
-  std::string topic;
+  std::string topic, key = {};
   std::int32_t queue_id = 0;
   std::int64_t queue_offset = -1, physical_offset = -1;  ///< As acknowledged; -1: it was not.
   std::int64_t not_before_ms = 0;                        ///< Delayed: readers see it from then on.
@@ -37,6 +37,9 @@ struct Ledger {
   std::map<std::string, Half> halves;    ///< Arrive when they are committed.
   std::map<std::string, Sent> popped;    ///< Consumed by POP; read from their queue as well.
   std::map<std::string, Sent> returned;  ///< Sent back: arrive in the group's retry topic.
+  std::map<std::string, Sent> together;  ///< Batches that stay one record; of all their bodies.
+  std::map<std::string, Sent> kept;      ///< Each with a key: the newest of a key is kept.
+  std::map<std::string, Sent> passing;   ///< Of the topic that is deleted and made again.
   std::set<std::string> pop_acked;       ///< No more of these was asked for.
   std::set<std::string> gone;            ///< Lost with nobody's word broken: must stay away.
   std::map<std::string, bool> topics;    ///< Made by request: certain or not.
