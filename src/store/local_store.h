@@ -81,13 +81,17 @@ class LocalStore final : public MessageStore, private RetentionTarget {
   Result<Ok> lower_checkpoint(const Segment& from, bool all);
   Result<Ok> distrust_entries(const Segment& from, bool all);
   Result<Ok> write_again(std::int64_t from, bool clean);
-  /// What stands in the log; up to `on_disk` the checkpoint vouches for it.
+  struct Stretch {
+    std::int64_t begin, end;
+  };
+  /// What stands in the log, and what of that the checkpoint does not vouch for.
   struct ReadAgain {
-    std::int64_t on_disk, end;
+    std::int64_t end;
     std::size_t records = 0;
+    std::vector<Stretch> unsure = {};  ///< In order. Each in one segment.
   };
   Result<ReadAgain> read_again(std::int64_t at, bool clean);
-  Result<Ok> make_durable(std::int64_t from);
+  Result<Ok> make_durable(const ReadAgain& read, std::int64_t from);
   Result<std::optional<std::int64_t>> behind_damage(const Segment& segment, std::int64_t at);
   Result<Ok> fit_queues(std::int64_t begin, std::int64_t end);
   Result<Ok> mark_open();

@@ -130,7 +130,7 @@ Result<Ok> LocalStore::recover(bool clean) {
   log_.set_last_store_timestamp(dispatcher_.last_timestamp());
   written_from_ = end;
   if (!clean)
-    if (auto durable = make_durable(read->on_disk); !durable) return durable;
+    if (auto durable = make_durable(*read, segments[from]->base()); !durable) return durable;
   if (auto named = env_.files.sync_directory(commit_log_directory_); !named) return named;
   index_.log_ends_at(end);
   if (auto fitted = fit_queues(log_.min_offset(), end); !fitted) return fitted;
@@ -145,11 +145,16 @@ Result<Ok> LocalStore::recover(bool clean) {
 
 /// After a kill the log may stand in memory only, and after a sync that failed no other would write
 /// it. What readers are shown now, and what the flusher takes for flushed, has to be on disk.
-Result<Ok> LocalStore::make_durable(std::int64_t from) {
+Result<Ok> LocalStore::make_durable(const ReadAgain& read, std::int64_t from) {
+  for (const Stretch& each : read.unsure) {
+    const auto segment = log_.segment_of(each.begin);
+    const auto at = [&](std::int64_t offset) {
+      return static_cast<std::size_t>(offset - segment->base());
+    };
+    if (auto done = segment->write_again(at(each.begin), at(each.end)); !done) return done;
+  }
   for (const auto& segment : log_.segments()) {
     if (segment->end() <= from) continue;
-    const auto begin = static_cast<std::size_t>(std::max(from - segment->base(), std::int64_t{0}));
-    if (auto written = segment->write_again(begin, segment->written()); !written) return written;
     if (auto synced = segment->sync(); !synced) return synced;
   }
   return Ok{};
@@ -217,7 +222,13 @@ Result<LocalStore::ReadAgain> LocalStore::read_again(std::int64_t at, bool clean
   const CheckCrc check_crc =
       config_.now().check_crc_on_recover ? checked_with_bodies(config_.now()) : CheckCrc::kNone;
   const std::int64_t from = at, on_disk_before = checkpoint_->physical_timestamp.load();
-  ReadAgain read{.on_disk = at, .end = at};
+  ReadAgain read{.end = at};
+  const auto note_unsure = [&](const Segment& segment, std::int64_t begin, std::int64_t bytes) {
+    if (!read.unsure.empty() && read.unsure.back().end == begin && begin != segment.base())
+      read.unsure.back().end += bytes;
+    else
+      read.unsure.push_back({begin, begin + bytes});
+  };
   while (at < log_.end_offset()) {
     const auto segment = log_.segment_of(at);
     const auto position = static_cast<std::size_t>(at - segment->base());
@@ -228,6 +239,7 @@ Result<LocalStore::ReadAgain> LocalStore::read_again(std::int64_t at, bool clean
     const Bytes rest = segment->whole().subspan(position);
     const auto check = protocol::check_record(rest, false);
     if (check.kind == RecordKind::kBlank) {
+      note_unsure(*segment, at, protocol::kBlankRecordBytes);
       at = read.end = segment->end();
       continue;
     }
@@ -242,9 +254,12 @@ Result<LocalStore::ReadAgain> LocalStore::read_again(std::int64_t at, bool clean
       continue;
     }
     dispatcher_.redispatch(check.message);
+    if (check.message.store_timestamp < on_disk_before)
+      read.unsure.clear();
+    else
+      note_unsure(*segment, at, check.size);
     ++read.records;
     read.end = at += check.size;
-    if (check.message.store_timestamp < on_disk_before) read.on_disk = at;
     if (read.records % 8'192 == 0)
       if (auto written = write_again(from, clean); !written) return written.error();
   }
