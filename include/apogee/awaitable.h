@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <coroutine>
 #include <functional>
 #include <optional>
@@ -17,12 +18,16 @@ class Awaitable {
  public:
   using Start = std::function<void(std::function<void(Result<T>)>)>;
   explicit Awaitable(Start start) : start_{std::move(start)} {}
+  Awaitable(Awaitable&& other) noexcept : start_{std::move(other.start_)} {}  // before it is begun
   bool await_ready() const noexcept { return false; }
-  void await_suspend(std::coroutine_handle<> caller) {
+  /// Whoever comes second goes on with the coroutine: what ends within the call, such as a send
+  /// that is refused, returns to it instead of calling it, however often.
+  bool await_suspend(std::coroutine_handle<> caller) {
     start_([this, caller](Result<T> result) {
       result_ = std::move(result);
-      caller.resume();
+      if (one_has_come_.exchange(true)) caller.resume();
     });
+    return !one_has_come_.exchange(true);
   }
   Result<T> await_resume() { return *std::move(result_); }
 
@@ -32,6 +37,7 @@ class Awaitable {
  private:
   Start start_;
   std::optional<Result<T>> result_;
+  std::atomic<bool> one_has_come_{false};  ///< The result, or the end of await_suspend().
 };
 
 }  // namespace apogee

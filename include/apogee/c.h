@@ -86,7 +86,8 @@ typedef enum apogee_severity {
 typedef void (*apogee_log_function)(void* context, int32_t severity, const char* line,
                                     size_t length);
 
-/* `log` may be NULL. */
+/* `log` may be NULL. It may be called until this client, and all that was made from it, are freed.
+ */
 APOGEE_C_API int32_t apogee_client_start(const apogee_setting* settings, size_t count,
                                          apogee_log_function log, void* log_context,
                                          apogee_client** client, apogee_error* error);
@@ -182,7 +183,9 @@ APOGEE_C_API int32_t apogee_transactional_producer_start(apogee_client* client,
                                                          size_t count, apogee_check_function check,
                                                          void* context, apogee_producer** producer,
                                                          apogee_error* error);
-/* Sends in flight end with their answer or APOGEE_STOPPED. */
+/* Sends in flight end with their answer or APOGEE_STOPPED. Waits for a check that runs, unless it
+ * is called inside one of the program's functions: after it none is called any more, but callbacks
+ * of sends in flight. */
 APOGEE_C_API void apogee_producer_free(apogee_producer* producer);
 
 /* Sends; `receipt` may be NULL. Not from inside a send callback. */

@@ -73,6 +73,7 @@ struct ClientConfig {
                               ///< the fields nsd=true and ns. For servers that apply it (proxies).
   bool stream_requests = false;  ///< Says to proxies that this client pulls: its id ends with
                                  ///< "@STREAM", every request has ReqT=0 (enableStreamRequestType).
+  /// The four: 1 ms up to a year.
   std::chrono::milliseconds poll_name_server_interval{30'000};
   std::chrono::milliseconds heartbeat_broker_interval{30'000};
   std::chrono::milliseconds persist_consumer_offset_interval{5'000};

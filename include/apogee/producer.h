@@ -43,6 +43,12 @@ struct SendEvent {
   const Error* error = nullptr;          ///< After a failure.
 };
 
+/// After a send of at least `latency` its broker is avoided for `pause`.
+struct AvoidStep {
+  std::chrono::milliseconds latency, pause;
+  APOGEE_API static std::vector<AvoidStep> defaults();  ///< MQFaultStrategy's, from 5.1.4 on.
+};
+
 /// Defaults are the Java client's. Times in milliseconds, sizes in bytes.
 struct ProducerConfig {
   std::string group;  ///< 1..120 characters of letters, digits, %, |, _ and -.
@@ -64,6 +70,13 @@ struct ProducerConfig {
   std::int32_t compression_level = 5;
   bool avoid_slow_brokers = false;   ///< Latency fault tolerance (sendLatencyFaultEnable).
   bool detect_slow_brokers = false;  ///< Probe the brokers avoided (startDetectorEnable).
+  /// How long a broker is avoided after a send that took so long, or longer; one that failed counts
+  /// as 10 s. Latencies ascend (latencyMax, notAvailableDuration).
+  std::vector<AvoidStep> avoid_steps = AvoidStep::defaults();
+  std::chrono::milliseconds detect_interval{2'000};  ///< Between two probes of one broker.
+  std::chrono::milliseconds detect_timeout{200};     ///< Of a probe.
+  /// Their routes are looked up at the start, so that the first send need not wait for them.
+  std::vector<std::string> topics;
   /// Bounds on what is in flight; a call beyond them waits until its deadline, then kBusy. 0: none.
   std::size_t max_in_flight = 0;
   std::size_t max_in_flight_bytes = 0;
@@ -100,7 +113,9 @@ class APOGEE_API Producer {
   Producer(Producer&&) noexcept;
   Producer& operator=(Producer&&) noexcept;
   ~Producer();
-  /// Waits for the brokers to hear of it, a second at most. Idempotent, from anywhere.
+  /// Waits for the brokers to hear of it, a second at most, and for a check of a transaction that
+  /// runs, half a minute at most. After that on_check is not called any more. Idempotent, from
+  /// anywhere; inside one of the program's functions it does not wait.
   void shutdown();
   /// The same without waiting, as Client's.
   void shutdown(std::function<void(Result<Ok>)> done);
@@ -135,6 +150,13 @@ class APOGEE_API Producer {
   Result<SendReceipt> send(std::span<const Message> batch, Milliseconds timeout);
   void send(std::span<const Message> batch, Milliseconds timeout, Callback done);
   Awaitable<SendReceipt> send_async(std::vector<Message> batch, Milliseconds timeout);
+  /// The same to this queue.
+  Result<SendReceipt> send(std::span<const Message> batch, const MessageQueue& queue,
+                           Milliseconds timeout);
+  void send(std::span<const Message> batch, const MessageQueue& queue, Milliseconds timeout,
+            Callback done);
+  Awaitable<SendReceipt> send_async(std::vector<Message> batch, const MessageQueue& queue,
+                                    Milliseconds timeout);
 
   /// Sends a question and waits for the answer another program sends with reply(). kTimeout with
   /// RocketMQ's code 10006: the question was stored, but no answer came in time. The answer's
@@ -143,6 +165,19 @@ class APOGEE_API Producer {
   void request(Message question, Milliseconds timeout,
                std::function<void(Result<ReceivedMessage>)> done);
   Awaitable<ReceivedMessage> request_async(Message question, Milliseconds timeout);
+  /// The question to the queue the selector picks, or to this queue.
+  Result<ReceivedMessage> request(const Message& question, const QueueSelector& select,
+                                  Milliseconds timeout);
+  void request(Message question, QueueSelector select, Milliseconds timeout,
+               std::function<void(Result<ReceivedMessage>)> done);
+  Awaitable<ReceivedMessage> request_async(Message question, QueueSelector select,
+                                           Milliseconds timeout);
+  Result<ReceivedMessage> request(const Message& question, const MessageQueue& queue,
+                                  Milliseconds timeout);
+  void request(Message question, const MessageQueue& queue, Milliseconds timeout,
+               std::function<void(Result<ReceivedMessage>)> done);
+  Awaitable<ReceivedMessage> request_async(Message question, const MessageQueue& queue,
+                                           Milliseconds timeout);
   /// Answers a message that was sent with request().
   Result<SendReceipt> reply(const ReceivedMessage& question, std::string body,
                             Milliseconds timeout);

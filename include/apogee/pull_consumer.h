@@ -54,6 +54,14 @@ struct LitePullConsumerConfig {
   /// Broadcasting: offsets go to <directory>/<client id>/<group>/offsets.json. Empty:
   /// ".rocketmq_offsets" in the home directory.
   std::string offset_directory;
+  bool trace = false;  ///< Write what poll() gives out to the trace topic.
+  std::string trace_topic = "RMQ_SYS_TRACE_TOPIC";
+  /// One after the other, when poll() gives messages out, which count as consumed by that. On the
+  /// thread that does: no blocking there. What one throws is told in the log.
+  std::function<void(const ConsumeEvent&)> before_consume, after_consume;
+  /// Asked for each message pulled; false: it is passed over, as if by the subscription. One that
+  /// throws has not said no.
+  std::function<bool(const ReceivedMessage&)> accept;
   /// subscribe(): the queues of a topic were divided anew. What it throws is told in the log.
   std::function<void(const std::string& topic, std::span<const MessageQueue> all,
                      std::span<const MessageQueue> mine)>
@@ -82,6 +90,8 @@ class APOGEE_API LitePullConsumer {
   /// The same without waiting, as Client's.
   void shutdown(Callback<Ok> done);
   Awaitable<Ok> shutdown_async();
+  /// Until its end, or its client's, begins: the condition of a loop that polls.
+  bool is_running() const;
 
   /// Queues are divided among the members of the group. kInvalidArgument: not beside assign().
   Result<Ok> subscribe(const std::string& topic, Filter filter = all());
@@ -91,7 +101,8 @@ class APOGEE_API LitePullConsumer {
   Result<Ok> assign(const std::vector<MessageQueue>& queues, Filter filter = all());
   std::vector<MessageQueue> assignment() const;  ///< What it has now.
 
-  /// Messages of one queue; none if there are none within the time, or it was shut down.
+  /// Messages of one queue; none if there are none within the time. None at once if it has ended
+  /// (is_running()), and inside a callback on an io thread, which must not wait.
   Messages poll();
   Messages poll(Milliseconds timeout);
   /// The same without waiting: `done` runs on a worker (worker_threads), where it may block and
@@ -205,7 +216,7 @@ class APOGEE_API PullConsumer {
 
   /// How far the group is, kept here and stored every persist_consumer_offset_interval.
   void update_offset(const MessageQueue& queue, std::int64_t offset);
-  /// `from_store`: as the broker (or the file) has it, else as it is here first. nullopt: nowhere
+  /// `from_store`: as the broker has it, else as it is here first. nullopt: nowhere
   /// yet.
   Result<std::optional<std::int64_t>> fetch_offset(const MessageQueue& queue, bool from_store);
   void fetch_offset(const MessageQueue& queue, bool from_store,

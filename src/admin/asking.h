@@ -9,6 +9,7 @@
 
 #include "apogee/admin.h"
 #include "client/instance.h"
+#include "client/timeouts.h"
 #include "protocol/bodies.h"
 
 /// One administrative call: all its requests share one deadline. Blocks. Lives on the caller's
@@ -20,7 +21,7 @@ class Asking {
   using Answered = Result<remoting::OwnedCommand>;
 
   Asking(client::Instance& instance, std::chrono::milliseconds timeout)
-      : instance_{instance}, deadline_{instance.env().clock.now() + timeout} {}
+      : instance_{instance}, deadline_{instance.env().clock.now() + client::countable(timeout)} {}
 
   client::Instance& instance() { return instance_; }
   /// Never less than a millisecond: whether it is enough, the request itself finds out.

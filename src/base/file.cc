@@ -356,11 +356,12 @@ class PosixFiles final : public FileSystem {
   Result<std::unique_ptr<File>> open_successor(const std::string& path,
                                                const std::string& old) override {
     struct stat status{};
-    if (::stat(old.c_str(), &status) != 0) return open(path, Open::kCreate);
+    const bool replaces = ::stat(old.c_str(), &status) == 0;
     ::unlink(path.c_str());  // what a crash left may be open to others, or closed to us
     const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (descriptor < 0) return error_of(errno, "open " + path);
     auto file = std::make_unique<PosixFile>(descriptor, path);
+    if (!replaces) return std::unique_ptr<File>{std::move(file)};
     // Who may not give files away keeps it; its own group gets nothing instead of the other.
     const bool same_group = ::fchown(descriptor, status.st_uid, status.st_gid) == 0 ||
                             ::fchown(descriptor, static_cast<uid_t>(-1), status.st_gid) == 0;
@@ -507,15 +508,17 @@ Result<Buffer> read_file(FileSystem& files, const std::string& path, std::uint64
 Result<Ok> replace_file(FileSystem& files, const std::string& path, std::string_view content) {
   const std::string next = path + ".tmp", backup = path + ".bak";
   {
-    auto file = files.open_successor(next, path);
+    auto file = files.stat(path) ? files.open_successor(next, path)
+                                 : files.open(next, FileSystem::Open::kCreate);
     if (!file) return file.error();
     if (auto done = (*file)->resize(0); !done) return done;
     if (auto done = (*file)->write_at(0, as_bytes(content)); !done) return done;
     if (auto done = (*file)->sync(); !done) return done;
   }
   // The new content is durable under another name before the old one moves: no moment without a
-  // complete file.
+  // complete file, even if the old one is damaged and takes the place of a backup that is not.
   if (files.stat(path)) {
+    if (auto done = files.sync_directory(parent_of(path)); !done) return done;
     if (auto done = files.rename(path, backup); !done) return done;
   }
   if (auto done = files.rename(next, path); !done) return done;

@@ -79,6 +79,20 @@ TEST_F(PosixFileSystem, APageThatCannotBeReadIsZerosAndNotTheEndOfTheProcess) {
       << "what would be written there is not lost without a word";
 }
 
+TEST_F(PosixFileSystem, AReplacedFileKeepsItsModeAndANewOneHasTheUsualOne) {
+  const auto mode = [&](const std::string& name) {
+    return std::filesystem::status(root_ + "/" + name).permissions();
+  };
+  make("usual", "");
+  ASSERT_TRUE(replace_file(*files_, root_ + "/new", "one"));
+  EXPECT_EQ(mode("new"), mode("usual"));
+  std::filesystem::permissions(
+      root_ + "/new", std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+  ASSERT_TRUE(replace_file(*files_, root_ + "/new", "two"));
+  EXPECT_EQ(mode("new"), mode("new.bak"));
+  EXPECT_NE(mode("new"), mode("usual"));
+}
+
 TEST_F(PosixFileSystem, SaysWhyItCannotList) {
   EXPECT_EQ(files_->list(root_ + "/none").error().code, Errc::kNotFound);
   make("file", "");

@@ -1,5 +1,7 @@
 #include "base/log.h"
 
+#include <algorithm>
+
 #include <spdlog/sinks/rotating_file_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
@@ -25,6 +27,25 @@ spdlog::level::level_enum level_of(LogLevel level) {
   return spdlog::level::info;
 }
 
+/// What would end a line or steer a terminal: names that others choose are logged.
+bool is_control(char c) {
+  const auto byte = static_cast<unsigned char>(c);
+  return (byte < 0x20 && c != '\t') || byte == 0x7f;
+}
+
+std::string escaped(std::string_view line) {
+  std::string text;
+  for (const char each : line) {
+    if (each == '\n')
+      text += "\\n";
+    else if (is_control(each))
+      text += fmt::format("\\x{:02x}", static_cast<unsigned char>(each));
+    else
+      text += each;
+  }
+  return text;
+}
+
 class SpdLogger final : public Logger {
  public:
   SpdLogger(const std::string& path, LogLevel level) {
@@ -40,6 +61,8 @@ class SpdLogger final : public Logger {
   }
   bool enabled(LogLevel level) const override { return logger_->should_log(level_of(level)); }
   void write(LogLevel level, std::string_view line) override {
+    std::string clean;
+    if (std::any_of(line.begin(), line.end(), is_control)) line = clean = escaped(line);
     logger_->log(level_of(level), spdlog::string_view_t{line.data(), line.size()});
   }
 

@@ -55,6 +55,10 @@ Result<Ok> write_options(FileSystem& files, const std::string& path,
   if (before) {
     for (const Property& each : *before)
       if (!values.contains(each.key)) text += property_line(each.key, each.value);
+  } else {
+    // The text may hold a key's password. replace_file() takes what it finds at this name, and so
+    // its mode, which nobody but the owner can read.
+    if (auto made = files.open_successor(path + ".tmp", path); !made) return made.error();
   }
   return replace_file(files, path, text);
 }

@@ -88,7 +88,7 @@ void query_assignment(Context& context, const MessageRequestModes& modes, TopicR
 }
 
 Answer set_mode(Context& context, MessageRequestModes& modes, std::string_view body) {
-  auto mode = protocol::decode_body<MessageRequestModeBody>(body);
+  auto mode = protocol::decode_body<MessageRequestModeBody>(as_bytes(body));
   if (!mode) return Answer::error(code::kSystemError, mode.error().detail);
   if (mode->mode != kPull && mode->mode != kPop)
     return Answer::error(code::kSystemError, "the mode is neither PULL nor POP");

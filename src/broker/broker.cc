@@ -65,9 +65,11 @@ struct Broker::State final : store::StoreEvents {
         producers{env.clock},
         queue_locks{env.clock},
         request_modes{env, config_path("messageRequestMode.json")},
-        long_polling{env.clock, [this](std::string_view topic, std::int32_t queue_id) {
+        long_polling{env.clock,
+                     [this](std::string_view topic, std::int32_t queue_id) {
                        return store->max_offset(topic, queue_id);
-                     }} {}
+                     }},
+        readers{env.clock, setup.readers ? *setup.readers : env.workers, in_flight, stats.stages} {}
 
   std::string config_path(const char* name) const { return store_config.root + "/config/" + name; }
 
@@ -174,6 +176,7 @@ struct Broker::State final : store::StoreEvents {
   std::unique_ptr<ScheduledMessages> scheduled;
   std::unique_ptr<TimerMessages> timer;  // absent: timerWheelEnable=false
   InFlight in_flight;
+  Readers readers;
   std::unique_ptr<Context> context;
   std::unique_ptr<Popping> popping;
   std::unique_ptr<Transactions> transactions;
@@ -352,7 +355,7 @@ Result<Ok> Broker::State::listen() {
   context = std::make_unique<Context>(Context{
       env, config, *store, topics, groups, consumers, producers, offsets, queue_locks, long_polling,
       stats, config.now().broker_ip1 + ":" + std::to_string(server_config.listen_port), in_flight,
-      &filter_data, &cold_reads});
+      readers, &filter_data, &cold_reads});
   popping = std::make_unique<Popping>(*context, sending, config_path("consumerOrderInfo.json"));
   if (auto loaded = popping->load(); !loaded) return loaded;
   transactions =

@@ -16,7 +16,7 @@
 /// A broker: a store, tables, and a server that answers for them.
 ///
 /// Threads: start() and stop() by the owner, who must not be on a loop or a worker; both block.
-/// Everything else happens on the threads of Env and of the store.
+/// Everything else happens on the threads of Env, of the readers and of the store.
 namespace apogee::broker {
 
 struct BrokerSetup {
@@ -25,6 +25,9 @@ struct BrokerSetup {
   remoting::ServerConfig server;
   remoting::OutgoingTls outgoing_tls;
   std::string path;  ///< Of the configuration file it came from; empty: none.
+  /// Borrowed: where requests wait for the disk, so that nothing else waits behind them. Null: on
+  /// Env's workers.
+  Executor* readers = nullptr;
   /// Makes the store. Tests put another one in its place.
   std::function<Result<std::unique_ptr<store::MessageStore>>(Env&, const store::StoreConfig&,
                                                              store::StoreEvents&)>

@@ -147,9 +147,10 @@ class BrokerFixture : public ::testing::Test, public store::StoreEvents {
                             }};
   InFlight in_flight_;
   ColdReads cold_reads_{env_, config_};
-  Context context_{env_,       config_,          store_,     topics_,      groups_,
-                   consumers_, producers_,       offsets_,   queue_locks_, long_polling_,
-                   stats_,     "10.0.0.1:10911", in_flight_, nullptr,      &cold_reads_};
+  Readers readers_{disk_.clock, env_.workers, in_flight_, stats_.stages};
+  Context context_{env_,       config_,  store_,       topics_,       groups_, consumers_,
+                   producers_, offsets_, queue_locks_, long_polling_, stats_,  "10.0.0.1:10911",
+                   in_flight_, readers_, nullptr,      &cold_reads_};
   SendSettings send_settings_{protocol::host_from("10.0.0.1", 10'911),
                               *DelayLevels::parse(store::StoreConfig{}.delay_levels)};
   remoting::Processors processors_{env_};

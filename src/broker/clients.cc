@@ -254,15 +254,16 @@ void consume_directly(Context& context, const protocol::ConsumeMessageDirectlyRe
     set(ext, "groupSysFlag", std::to_string(group->group_sys_flag));
   const auto id = protocol::parse_offset_message_id(header.message_id.value_or(""));
   if (!id) return request.responder.reply(code::kSystemError, id.error().detail);
-  context.on_worker([&context, header, ext = std::move(ext), offset = id->physical_offset,
-                     responder = request.responder] {
-    const store::RecordBytes record = context.store.record_at(offset);
-    if (!record)
-      return responder.reply(code::kSystemError,
-                             fmt::format("can not find message by the offset, {}", offset));
-    call_consumer(context, request_code::kConsumeMessageDirectly, header.consumer_group,
-                  header.client_id.value_or(""), ext, Buffer{as_text(record.bytes)}, responder);
-  });
+  context.readers.post(
+      request.responder, [&context, header, ext = std::move(ext), offset = id->physical_offset,
+                          responder = request.responder] {
+        const store::RecordBytes record = context.store.record_at(offset);
+        if (!record)
+          return responder.reply(code::kSystemError,
+                                 fmt::format("can not find message by the offset, {}", offset));
+        call_consumer(context, request_code::kConsumeMessageDirectly, header.consumer_group,
+                      header.client_id.value_or(""), ext, Buffer{as_text(record.bytes)}, responder);
+      });
 }
 
 /// Collects the answers of several consumers; the last one sends the whole.

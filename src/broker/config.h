@@ -268,7 +268,8 @@ struct BrokerConfig {
              "other.",
              Change::kAtRunTime},
       Option{"workerThreads", &Self::worker_threads, 1, 256,
-             "Threads for what may block: administration, cold reads, configuration files."}};
+             "Threads for what may block: administration, configuration files. As many again read "
+             "what consumers want and is not in memory."}};
 };
 
 using LiveConfig = Live<BrokerConfig>;

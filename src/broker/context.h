@@ -14,6 +14,7 @@
 #include "broker/long_polling.h"
 #include "broker/producers.h"
 #include "broker/queue_locks.h"
+#include "broker/readers.h"
 #include "broker/stats.h"
 #include "broker/subscription_groups.h"
 #include "broker/topics.h"
@@ -38,11 +39,13 @@ struct Context {
   std::string address;  ///< brokerIP1:listenPort, as clients are told.
   /// Requests whose work goes on beyond their callback; waited for before anything above ends.
   InFlight& in_flight;
+  Readers& readers;  ///< What may wait for the disk on behalf of a request goes on there.
   FilterData* filter_data = nullptr;  ///< Absent where nobody keeps it.
   ColdReads* cold_reads = nullptr;    ///< Absent where nobody is slowed down.
 
   const BrokerConfig& settings() const { return config.now(); }
-  /// The rest of a request, where it may wait; not at all once the broker stops.
+  /// Work that may block, where everything else does: callers see to it that there is never much
+  /// of it. Not at all once the broker stops.
   void on_worker(std::function<void()> work) const {
     auto token = in_flight.enter();
     if (!token) return;

@@ -197,11 +197,13 @@ class Page {
 
   void broker() {
     out_.family("rocketmq_processor_watermark", "gauge", "Request processor watermark");
-    // Everything but what goes to the workers is handled where it arrives: nothing can queue.
+    // Everything but what goes to the workers and the readers is handled where it arrives: nothing
+    // can queue.
     for (const char* processor :
          {"ack", "async_put", "client_manager", "consumer_manager", "heartbeat", "lite_pull",
-          "pull", "query_message", "reply", "send", "transaction"})
+          "query_message", "reply", "send", "transaction"})
       out_.value({{"processor", processor}}, 0);
+    out_.value({{"processor", "pull"}}, context_.readers.waiting());
     out_.value({{"processor", "admin"}},
                sources_.waiting_for_workers ? sources_.waiting_for_workers() : 0);
     gauge("rocketmq_broker_permission", "Broker permission", context_.settings().permission);

@@ -3,8 +3,10 @@
 #include <array>
 #include <atomic>
 #include <condition_variable>
+#include <map>
 #include <mutex>
 #include <unordered_map>
+#include <vector>
 
 #include "base/in_flight.h"
 
@@ -66,16 +68,22 @@ struct MetricsServer::State : std::enable_shared_from_this<MetricsServer::State>
   void accept(std::unique_ptr<Stream> stream);
   void erase(std::uint64_t id);
   void close_late();
+  void ask(std::shared_ptr<Connection> connection, std::string path);
+  void make_next(InFlight::Token token);
 
   Env& env;
   const Pages pages;
-  InFlight in_flight;     // pages being made
-  std::mutex page_mutex;  // one page at a time
+  InFlight in_flight;  // pages being made
   std::mutex mutex;
+  // Who waits for which page; guarded by mutex. Nobody waits unless a worker is making pages, one
+  // at a time.
+  std::map<std::string, std::vector<std::shared_ptr<Connection>>> asked;
+  bool making = false;  // mutex
   std::condition_variable empty;
   std::unordered_map<std::uint64_t, std::shared_ptr<Connection>> connections;  // mutex
   std::uint64_t next_id = 0;                                                   // mutex
   Endpoint local;
+  InlineExecutor on_clock;  // a late connection ends whatever the workers are at
   std::unique_ptr<Periodic> sweep;
   std::unique_ptr<Listener> listener;  // first to go
 };
@@ -117,7 +125,11 @@ class MetricsServer::State::Connection final
     with_body_ = request->method != "HEAD";
     if (with_body_ && request->method != "GET")
       return answer({.status = 405, .body = "GET and HEAD only\n"});
-    make_page(request->path);
+    owner_->ask(shared_from_this(), request->path);
+  }
+  /// Any thread: what it asked for.
+  void give(std::shared_ptr<const HttpPage> page) {
+    loop_.post([self = shared_from_this(), page = std::move(page)] { self->answer(*page); });
   }
   void on_written() override { end("answered"); }
   void on_closed(const Error&) override {
@@ -127,19 +139,6 @@ class MetricsServer::State::Connection final
   }
 
  private:
-  void make_page(const std::string& path) {
-    auto token = owner_->in_flight.enter();
-    if (!token) return end("stopping");
-    owner_->env.workers.post([self = shared_from_this(), token, path] {
-      std::optional<HttpPage> page;
-      {
-        std::lock_guard one_at_a_time{self->owner_->page_mutex};
-        page = self->owner_->pages(path);
-      }
-      if (!page) page = HttpPage{.status = 404, .body = "/metrics, /healthz or /readyz\n"};
-      self->loop_.post([self, page = *std::move(page)] { self->answer(page); });
-    });
-  }
   void answer(const HttpPage& page) {
     asked_ = true;
     if (!stream_ || closing_ || !output_.empty()) return;
@@ -182,6 +181,39 @@ void MetricsServer::State::erase(std::uint64_t id) {
   if (connections.empty()) empty.notify_all();
 }
 
+/// However many ask, one worker at most is at work for them.
+void MetricsServer::State::ask(std::shared_ptr<Connection> connection, std::string path) {
+  auto token = in_flight.enter();
+  if (!token) return connection->close("stopping");
+  {
+    std::lock_guard lock{mutex};
+    asked[std::move(path)].push_back(std::move(connection));
+    if (std::exchange(making, true)) return;
+  }
+  env.workers.post(
+      [self = shared_from_this(), token = std::move(token)] { self->make_next(token); });
+}
+
+/// One page, for all who wait for it now; the worker may do something else before the next.
+void MetricsServer::State::make_next(InFlight::Token token) {
+  decltype(asked)::node_type next;
+  {
+    std::lock_guard lock{mutex};
+    next = asked.extract(asked.begin());
+  }
+  std::optional<HttpPage> made = pages(next.key());
+  if (!made) made = HttpPage{.status = 404, .body = "/metrics, /healthz or /readyz\n"};
+  const auto page = std::make_shared<const HttpPage>(*std::move(made));
+  for (const auto& connection : next.mapped()) connection->give(page);
+  {
+    std::lock_guard lock{mutex};
+    making = !asked.empty();
+    if (!making) return;
+  }
+  env.workers.post(
+      [self = shared_from_this(), token = std::move(token)] { self->make_next(token); });
+}
+
 void MetricsServer::State::close_late() {
   const auto now = env.clock.now();
   std::lock_guard lock{mutex};
@@ -200,7 +232,7 @@ Result<std::unique_ptr<MetricsServer>> MetricsServer::start(Env& env, const Endp
   if (!listener) return listener.error();
   state->listener = *std::move(listener);
   state->local = state->listener->local();
-  state->sweep = std::make_unique<Periodic>(env.clock, env.workers, 1s, 1s,
+  state->sweep = std::make_unique<Periodic>(env.clock, state->on_clock, 1s, 1s,
                                             [state = state.get()] { state->close_late(); });
   return std::unique_ptr<MetricsServer>{new MetricsServer{std::move(state)}};
 }

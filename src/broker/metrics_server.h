@@ -11,7 +11,8 @@
 /// connection, bodies of its own making. Built on the network seam, so it has no socket, no thread
 /// and no library of its own.
 ///
-/// Threads: pages are made on the workers, one at a time; connections live on their loops.
+/// Threads: pages are made by one worker at a time, each for all who wait for it; connections live
+/// on their loops.
 /// Hostile peers: a request has kRequestBytesMax, a connection kTimeMax, and there are
 /// kConnectionsMax of them.
 namespace apogee::broker {

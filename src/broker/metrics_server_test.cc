@@ -1,5 +1,7 @@
 #include "broker/metrics_server.h"
 
+#include <deque>
+
 #include <gtest/gtest.h>
 
 #include "testing/browser.h"
@@ -19,7 +21,8 @@ class Http : public ::testing::Test {
  protected:
   Http() {
     auto started =
-        MetricsServer::start(env_, kSite, [](std::string_view path) -> std::optional<HttpPage> {
+        MetricsServer::start(env_, kSite, [this](std::string_view path) -> std::optional<HttpPage> {
+          ++made_;
           if (path == "/metrics") return HttpPage{.body = "a 1\n"};
           if (path == "/readyz") return HttpPage{.status = 503, .body = "the disk is full\n"};
           return std::nullopt;
@@ -28,6 +31,7 @@ class Http : public ::testing::Test {
     server_ = *std::move(started);
   }
   ~Http() override {
+    workers_.run();
     network_.cut(kServer, kClient);  // nothing runs while a destructor waits
     network_.run();
   }
@@ -42,7 +46,24 @@ class Http : public ::testing::Test {
   testing::ManualClock clock_;
   testing::Network network_{clock_};
   testing::DiskEnv disk_;
-  InlineExecutor workers_;
+  /// At work at once, or, held up, when the test says so.
+  struct Workers final : Executor {
+    void post(std::function<void()> task) override {
+      if (!held_up) return task();
+      tasks.push_back(std::move(task));
+    }
+    void run_one() {
+      const auto task = std::move(tasks.front());
+      tasks.pop_front();
+      task();
+    }
+    void run() {
+      while (!tasks.empty()) run_one();
+    }
+    bool held_up = false;
+    std::deque<std::function<void()>> tasks;
+  } workers_;
+  int made_ = 0;  // pages
   Env env_{clock_, disk_.env->files, network_.machine(kServer), workers_, disk_.random, disk_.log};
   std::unique_ptr<MetricsServer> server_;
 };
@@ -82,6 +103,37 @@ TEST_F(Http, DoesNotWaitForeverForASlowPeer) {
   slow.send("GET /met");
   network_.run();
   EXPECT_FALSE(slow.closed);
+  network_.advance(MetricsServer::kTimeMax + 1s);
+  EXPECT_TRUE(slow.closed);
+}
+
+TEST_F(Http, OccupiesOneWorkerHoweverManyAskAndMakesOnePageForAllOfThem) {
+  workers_.held_up = true;
+  std::vector<std::unique_ptr<Browser>> open;
+  for (const char* path : {"/metrics", "/metrics", "/readyz", "/metrics"}) {
+    open.push_back(std::make_unique<Browser>(network_, kClient, kSite));
+    open.back()->send(std::string{"GET "} + path + " HTTP/1.1\r\n\r\n");
+    network_.run();
+  }
+  ASSERT_EQ(workers_.tasks.size(), 1U);
+  workers_.run_one();
+  network_.run();
+  EXPECT_EQ(made_, 1);
+  for (const std::size_t each : {0U, 1U, 3U}) EXPECT_TRUE(open[each]->received.ends_with("a 1\n"));
+  EXPECT_FALSE(open[2]->closed);
+  ASSERT_EQ(workers_.tasks.size(), 1U) << "others had their turn";
+  workers_.run_one();
+  network_.run();
+  EXPECT_TRUE(open[2]->received.starts_with("HTTP/1.1 503 "));
+  EXPECT_TRUE(workers_.tasks.empty());
+  EXPECT_EQ(made_, 2);
+}
+
+TEST_F(Http, EndsASlowConnectionThoughNoWorkerIsFree) {
+  workers_.held_up = true;
+  Browser slow{network_, kClient, kSite};
+  slow.send("GET /metrics HTTP/1.1\r\n\r\n");
+  network_.run();
   network_.advance(MetricsServer::kTimeMax + 1s);
   EXPECT_TRUE(slow.closed);
 }

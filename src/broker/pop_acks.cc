@@ -63,7 +63,7 @@ void answer_when_safe(Context& context, const Responder& responder, std::int64_t
 }
 
 /// Of what is consumed in order. It waits for a pop that is at the queue, which may wait for the
-/// disk: no io thread does that.
+/// disk: no io thread does that. Where too many wait it is refused, and the message comes again.
 struct OrderedAck {
   std::string topic, group;
   std::int32_t queue_id;
@@ -118,10 +118,10 @@ void ack_one(Popping& popping, const AckMessageRequest& header, const Responder&
   const auto handle = protocol::parse_handle(header.extra_info);
   if (!handle) return responder.reply(code::kSystemError, handle.error().detail);
   if (handle->is_orderly())
-    return context.on_worker(
-        [&popping, responder,
-         ack = OrderedAck{header.topic, header.consumer_group, header.queue_id, header.offset,
-                          handle->pop_time, handle->invisible_ms}] {
+    return context.readers.post(
+        responder, [&popping, responder,
+                    ack = OrderedAck{header.topic, header.consumer_group, header.queue_id,
+                                     header.offset, handle->pop_time, handle->invisible_ms}] {
           if (const auto refusal = ack_in_order(popping, ack))
             return responder.reply(refusal->code, refusal->remark);
           popping.context.stats.count_acks(ack.topic, ack.group, 1);
@@ -200,8 +200,9 @@ void ack_batch(Popping& popping, const remoting::Request& request) {
     return each.revive_queue == protocol::kOrderReviveQueue;
   });
   if (!orderly) return ack_all(popping, *body, responder);
-  popping.context.on_worker(
-      [&popping, responder, body = *std::move(body)] { ack_all(popping, body, responder); });
+  popping.context.readers.post(responder, [&popping, responder, body = *std::move(body)] {
+    ack_all(popping, body, responder);
+  });
 }
 
 /// An orderly batch keeps its pop time: the answer's invisible time is counted from it. May block.
@@ -237,7 +238,7 @@ void change_invisible_time(Popping& popping, const ChangeInvisibleTimeRequest& h
   const auto handle = protocol::parse_handle(header.extra_info);
   if (!handle) return refuse(code::kSystemError, handle.error().detail);
   if (handle->is_orderly())
-    return context.on_worker([&popping, header, handle = *handle, responder] {
+    return context.readers.post(responder, [&popping, header, handle = *handle, responder] {
       responder.reply(code::kSuccess, {}, change_in_order(popping, header, handle));
     });
   if (!popping.log.has(handle->revive_queue))

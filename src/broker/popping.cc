@@ -57,7 +57,7 @@ class Pop : public std::enable_shared_from_this<Pop> {
   void begin();
 
  private:
-  enum class Step { kDone, kNeedsWorker };
+  enum class Step { kDone, kNeedsReader };
 
   bool orderly() const { return header_.order.value_or(false); }
   std::int64_t deadline_ms() const {
@@ -68,11 +68,12 @@ class Pop : public std::enable_shared_from_this<Pop> {
   }
   bool check();
   bool make_filter();
-  void run(bool on_worker);
-  void on_worker();
+  void run(bool on_reader);
+  void on_reader();
+  void give_up(const std::string& why);
   void plan();
-  void go_on(bool on_worker);
-  Step visit(const QueueRef& queue, bool on_worker);
+  void go_on(bool on_reader);
+  Step visit(const QueueRef& queue, bool on_reader);
   std::int64_t start_offset(const QueueRef& queue);
   bool blocked(const QueueRef& queue);
   GetResult get(const QueueRef& queue, std::int64_t offset, bool only_resident);
@@ -158,7 +159,7 @@ void Pop::plan() {
   if (!retry_first) add_retry();
 }
 
-void Pop::run(bool on_worker) {
+void Pop::run(bool on_reader) {
   begun_ = context_.env.clock.now();
   queues_.clear(), body_.clear();
   start_offsets_.clear(), message_offsets_.clear(), order_counts_.clear();
@@ -170,17 +171,26 @@ void Pop::run(bool on_worker) {
   response_.revive_queue = orderly() ? protocol::kOrderReviveQueue : popping_.next_revive_queue();
   plan();
   ends_ = sum_of_ends(context_, queues_);
-  if (filter_ && filter_->needs_record() && !on_worker) return this->on_worker();
-  go_on(on_worker);
+  if (filter_ && filter_->needs_record() && !on_reader) return this->on_reader();
+  go_on(on_reader);
 }
 
-void Pop::on_worker() {
-  context_.on_worker([self = shared_from_this()] { self->go_on(true); });
+void Pop::on_reader() {
+  const auto self = shared_from_this();
+  context_.readers.post([self] { self->go_on(true); },
+                        [self](const std::string& why) { self->give_up(why); });
 }
 
-void Pop::go_on(bool on_worker) {
+/// Nobody can look into the rest of the queues. What has been taken from the others is invisible
+/// by now: it goes out, or nobody would have it before its time is over.
+void Pop::give_up(const std::string& why) {
+  if (count_ == 0) return refuse(code::kSystemBusy, why);
+  finish();
+}
+
+void Pop::go_on(bool on_reader) {
   for (; at_ < queues_.size(); ++at_)
-    if (visit(queues_[at_], on_worker) == Step::kNeedsWorker) return this->on_worker();
+    if (visit(queues_[at_], on_reader) == Step::kNeedsReader) return this->on_reader();
   finish();
 }
 
@@ -227,13 +237,13 @@ GetResult Pop::get(const QueueRef& queue, std::int64_t offset, bool only_residen
                              .only_resident = only_resident});
 }
 
-Pop::Step Pop::visit(const QueueRef& queue, bool on_worker) {
+Pop::Step Pop::visit(const QueueRef& queue, bool on_reader) {
   std::unique_lock lock{popping_.queue_mutex(queue.topic, header_.consumer_group, queue.queue_id),
                         std::defer_lock};
-  if (on_worker)
+  if (on_reader)
     lock.lock();
   else if (!lock.try_lock())
-    return Step::kNeedsWorker;
+    return Step::kNeedsReader;
   std::int64_t offset = start_offset(queue);
   if (blocked(queue)) return Step::kDone;
   const bool full =
@@ -245,15 +255,15 @@ Pop::Step Pop::visit(const QueueRef& queue, bool on_worker) {
         std::max<std::int64_t>(context_.store.max_offset(queue.topic, queue.queue_id) - offset, 0);
     return Step::kDone;
   }
-  GetResult result = get(queue, offset, !on_worker);
+  GetResult result = get(queue, offset, !on_reader);
   if (result.status == GetStatus::kOffsetTooSmall ||
       result.status == GetStatus::kOffsetOverflowBadly ||
       result.status == GetStatus::kOffsetFoundNull) {
     offset = result.next_offset;
     context_.offsets.commit(header_.consumer_group, queue.topic, queue.queue_id, offset);
-    result = get(queue, offset, !on_worker);
+    result = get(queue, offset, !on_reader);
   }
-  if (!result.resident && !on_worker) return Step::kNeedsWorker;
+  if (!result.resident && !on_reader) return Step::kNeedsReader;
   if (!result.records.empty()) {
     take(queue, offset, result);
   } else if ((result.status == GetStatus::kNoMatchedMessage ||

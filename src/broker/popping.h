@@ -38,9 +38,8 @@
 ///
 /// Threads: requests run on io threads; what has to wait (a filter that reads records, records that
 /// are not in memory, a queue another pop is at, acks of what is consumed in order) goes on on a
-/// worker. One mutex of a fixed number
-/// stands for each queue of a group; it is held while messages are read and their check point is
-/// written. Revive runs on the workers, one run at a time.
+/// reader. One mutex of a fixed number stands for each queue of a group; it is held while messages
+/// are read and their check point is written. Revive runs on the workers, one run at a time.
 namespace apogee::broker {
 
 class Popping {

@@ -74,9 +74,10 @@ struct Process : store::StoreEvents {
   QueueLocks queue_locks;
   LongPolling long_polling{env.clock, [](std::string_view, std::int32_t) { return 0; }};
   InFlight in_flight;
-  Context context{env,       config,           store,    topics,      groups,
-                  consumers, producers,        offsets,  queue_locks, long_polling,
-                  stats,     "10.0.0.1:10911", in_flight};
+  Readers readers{env.clock, env.workers, in_flight, stats.stages};
+  Context context{env,       config,           store,     topics,      groups,
+                  consumers, producers,        offsets,   queue_locks, long_polling,
+                  stats,     "10.0.0.1:10911", in_flight, readers};
   SendSettings sending{protocol::host_from("10.0.0.1", 10'911),
                        *DelayLevels::parse(store::StoreConfig{}.delay_levels)};
   remoting::Processors processors{env};

@@ -48,9 +48,11 @@ class PoppingTest : public BrokerFixture {
 
   testing::ManualLoop workers_;  // runs what waits when the test says so
   Env busy_{disk_.clock, env_.files, disk_.network, workers_, disk_.random, disk_.log};
-  Context busy_context_{busy_,      config_,          store_,     topics_,      groups_,
-                        consumers_, producers_,       offsets_,   queue_locks_, long_polling_,
-                        stats_,     "10.0.0.1:10911", in_flight_, nullptr,      &cold_reads_};
+  Readers busy_readers_{disk_.clock, workers_, in_flight_, stats_.stages};
+  Context busy_context_{busy_,        config_,       store_,     topics_,
+                        groups_,      consumers_,    producers_, offsets_,
+                        queue_locks_, long_polling_, stats_,     "10.0.0.1:10911",
+                        in_flight_,   busy_readers_, nullptr,    &cold_reads_};
   Popping popping_{busy_context_, send_settings_, "/store/config/consumerOrderInfo.json"};
   std::shared_ptr<testing::FakePeer> peer_ = connect();
 
@@ -69,7 +71,7 @@ TEST_F(PoppingTest, BeginsWhereItsOffsetWasResetThoughAnotherPopHasCommittedSinc
   EXPECT_EQ(first_body(answer), "b");
 }
 
-TEST_F(PoppingTest, AnOrderedAckWaitsForAPopAtTheQueueOnAWorker) {
+TEST_F(PoppingTest, AnOrderedAckWaitsForAPopAtTheQueueOnAReader) {
   store_.put({.body = "a"});
   const auto popped = ask(peer_, protocol::PopMessageRequest::kCode, pop(/*orderly=*/true));
   ASSERT_EQ(popped.code, code::kSuccess) << popped.remark;
@@ -84,6 +86,40 @@ TEST_F(PoppingTest, AnOrderedAckWaitsForAPopAtTheQueueOnAWorker) {
   ASSERT_TRUE(answer);
   EXPECT_EQ(answer->code, code::kSuccess) << answer->remark;
   EXPECT_EQ(offsets_.find("g", "t", 0), 1);
+}
+
+TEST_F(PoppingTest, ThatHasTakenNothingIsRefusedWhenItHasWaitedTooLong) {
+  store_.put({.body = "a"});
+  store_.resident = false;
+  const auto opaque = send(peer_, protocol::PopMessageRequest::kCode, pop());
+  disk_.clock.advance(Readers::kWaitMax);
+  workers_.run();
+  const auto answer = answer_to(peer_, opaque);
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->code, code::kSystemBusy);
+  EXPECT_TRUE(answer->remark.starts_with("[TIMEOUT_CLEAN_QUEUE]")) << answer->remark;
+  store_.resident = true;
+  EXPECT_EQ(first_body(ask(peer_, protocol::PopMessageRequest::kCode, pop())), "a");
+}
+
+TEST_F(PoppingTest, GivesOutWhatItHasTakenThoughItHasWaitedTooLongForTheRest) {
+  configure([](BrokerConfig& config) { config.pop_from_retry_percent = 0; });  // those come last
+  const std::string retry = protocol::pop_retry_topic_v1("g", "t");
+  make_topic(retry, 1);
+  store_.put({.body = "a"});
+  std::mutex& last = popping_.queue_mutex(retry, "g", 0);
+  ASSERT_NE(&last, &popping_.queue_mutex("t", "g", 0));
+  std::unique_lock another_pop{last};
+  const auto opaque = std::async(std::launch::async, [&] {
+                        return send(peer_, protocol::PopMessageRequest::kCode, pop());
+                      }).get();
+  EXPECT_FALSE(answer_to(peer_, opaque));
+  disk_.clock.advance(Readers::kWaitMax);
+  workers_.run();  // would wait for ever if it looked into the queue
+  const auto answer = answer_to(peer_, opaque);
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->code, code::kSuccess) << answer->remark;
+  EXPECT_EQ(first_body(*answer), "a");
 }
 
 TEST_F(PoppingTest, AnOrderedAckPassesOverNothingThoughItsBatchIsForgotten) {

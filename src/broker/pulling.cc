@@ -321,14 +321,6 @@ GetResult read(Context& context, const Pull& pull, const store::MessageFilter* f
                             .only_resident = only_resident});
 }
 
-/// Runs `work` on a worker with a pull that lives as long as it does.
-template <class Work>
-void on_worker(Context& context, const Pull& pull, Work work) {
-  context.on_worker([&context, kept = std::make_shared<KeptPull>(pull), work = std::move(work)] {
-    work(context, kept->pull);
-  });
-}
-
 /// With what is known about messages since the group first came with this expression.
 SubscriptionFilter by_expression(const Context& context, const Pull& pull,
                                  const SubscriptionPtr& subscription) {
@@ -385,10 +377,10 @@ void run(Context& context, const Pull& pull) {
     GetResult result = read(context, pull, filter.takes_all() ? nullptr : &filter, true);
     if (result.resident) return answer(context, pull, accepted, result, /*copy=*/false);
   }
-  on_worker(context, pull, [accepted](Context& on, const Pull& kept) {
-    // Checking and copying wait for the disk here, so that no io thread does.
-    read_cold(on, kept, accepted);
-  });
+  // Checking and copying wait for the disk there, so that no io thread does.
+  auto kept = std::make_shared<KeptPull>(pull);
+  context.readers.post(kept->pull.responder,
+                       [&context, kept, accepted] { read_cold(context, kept->pull, accepted); });
 }
 
 }  // namespace

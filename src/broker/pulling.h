@@ -6,7 +6,7 @@
 /// PULL_MESSAGE and LITE_PULL_MESSAGE (PullMessageProcessor).
 ///
 /// Threads: a pull is checked, read and answered on its connection's loop. What the disk would have
-/// to be waited for goes to a worker with a copy of the request: records that are not in memory,
+/// to be waited for goes to a reader with a copy of the request: records that are not in memory,
 /// and filters that look into records. A pull that finds nothing and may wait is kept by
 /// LongPolling and runs once more on its loop.
 namespace apogee::broker {

@@ -381,10 +381,51 @@ TEST_F(Pulling, IsSentToAResetOffsetOnce) {
 
 // ---- Cold reads --------------------------------------------------------------------------------
 
-TEST_F(Pulling, AnswersFromAWorkerWhatIsNotInMemory) {
+TEST_F(Pulling, AnswersFromAReaderWhatIsNotInMemory) {
   store_.put({.body = std::string(50'000, 'c')});
   store_.resident = false;
   EXPECT_EQ(bodies(pull(at(0)).body), Texts{std::string(50'000, 'c')});
+}
+
+/// Of a disk that takes its time: readers go on when the test says so, workers at once.
+class ColdPulling : public Pulling {
+ protected:
+  ColdPulling() {
+    store_.put({.body = "cold"});
+    store_.resident = false;
+    add_pulling(processors_, slow_context_);
+  }
+
+  testing::ManualLoop slow_;
+  Readers slow_readers_{disk_.clock, slow_, in_flight_, stats_.stages};
+  Context slow_context_{env_,         config_,       store_,     topics_,
+                        groups_,      consumers_,    producers_, offsets_,
+                        queue_locks_, long_polling_, stats_,     "10.0.0.1:10911",
+                        in_flight_,   slow_readers_, nullptr,    &cold_reads_};
+};
+
+TEST_F(ColdPulling, WaitsForAReaderAndForNoWorker) {
+  const std::int32_t opaque = send(peer_, protocol::request_code::kPullMessage, at(0));
+  EXPECT_FALSE(answer(opaque));
+  EXPECT_EQ(slow_readers_.waiting(), 1);
+  slow_.run();
+  const auto late = answer(opaque);
+  ASSERT_TRUE(late);
+  EXPECT_EQ(bodies(late->body), Texts{"cold"});
+  EXPECT_EQ(slow_readers_.waiting(), 0);
+}
+
+TEST_F(ColdPulling, IsRefusedAndCommitsNothingWhenItHasWaitedTooLong) {
+  auto request = at(0, flag::kCommitOffset);
+  request.commit_offset = 7;
+  const std::int32_t opaque = send(peer_, protocol::request_code::kPullMessage, request);
+  disk_.clock.advance(Readers::kWaitMax);
+  slow_.run();
+  const auto refused = answer(opaque);
+  ASSERT_TRUE(refused);
+  EXPECT_EQ(refused->code, protocol::response_code::kSystemBusy);
+  EXPECT_TRUE(refused->remark.starts_with("[TIMEOUT_CLEAN_QUEUE]broker busy")) << refused->remark;
+  EXPECT_FALSE(offsets_.find("g", "t", 0));
 }
 
 TEST_F(Pulling, IsCounted) {

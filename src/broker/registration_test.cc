@@ -97,9 +97,10 @@ class RegistrationTest : public BrokerFixture {
   testing::ManualLoop workers_;
   Env env_here_{disk_.clock, env_.files, disk_.network, workers_, disk_.random, disk_.log};
   InFlight in_flight_here_;
-  Context here_{env_here_,  config_,          store_,         topics_,      groups_,
-                consumers_, producers_,       offsets_,       queue_locks_, long_polling_,
-                stats_,     "10.0.0.1:10911", in_flight_here_};
+  Readers readers_here_{disk_.clock, workers_, in_flight_here_, stats_.stages};
+  Context here_{env_here_,  config_,          store_,          topics_,      groups_,
+                consumers_, producers_,       offsets_,        queue_locks_, long_polling_,
+                stats_,     "10.0.0.1:10911", in_flight_here_, readers_here_};
   std::deque<ScriptedClient::Call> calls_;
   std::unique_ptr<Registration> registration_;
 };

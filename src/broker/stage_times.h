@@ -71,7 +71,7 @@ class LatencyHistogram {
 
 enum class Stage {
   kDecode,    ///< Frames cut and heads decoded: one batch of one read.
-  kQueue,     ///< A request's wait for a worker.
+  kQueue,     ///< A request's wait for a worker or a reader.
   kCopy,      ///< Sends of a batch checked, their records built.
   kLockWait,  ///< A batch's wait for the append lock.
   kLockHeld,  ///< The append lock, held.

@@ -95,14 +95,16 @@ void add_store(Context& context, Table& table) {
         "Total : {}, Free : {}.", readable_bytes(space->total), readable_bytes(space->available));
 }
 
-/// Java's thread pools and timers, which tools expect to see; ours hold nothing back.
-void add_expected(Table& table) {
+/// Java's thread pools and timers, which tools expect to see; ours hold nothing back but what has
+/// to wait for the disk.
+void add_expected(const Context& context, Table& table) {
   for (const char* pool : {"send", "pull", "litePull", "query", "ack"}) {
     const std::string prefix = std::string{pool} + "ThreadPoolQueue";
     table[prefix + "Size"] = "0";
     table[prefix + "HeadWaitTimeMills"] = "0";
     table[prefix + "Capacity"] = "0";
   }
+  table["pullThreadPoolQueueSize"] = std::to_string(context.readers.waiting());
   table["EndTransactionQueueSize"] = "0";
   table["EndTransactionThreadPoolQueueCapacity"] = "0";
   for (const char* key : {"timerReadBehind", "timerOffsetBehind", "timerCongestNum"})
@@ -116,7 +118,7 @@ Answer runtime_info(Context& context, const MoreRuntimeInfo& more) {
   body.table["brokerVersionDesc"] = "V5_5_0";  // of protocol::kProtocolVersion
   add_traffic(context, body.table);
   add_store(context, body.table);
-  add_expected(body.table);
+  add_expected(context, body.table);
   if (more) more(body.table);
   return Answer::with_body(encode_body(body));
 }

@@ -142,7 +142,7 @@ Answer update_topic(Context& context, const protocol::CreateTopicRequest& header
 }
 
 Answer update_topic_list(Context& context, const OwnedCommand& command, const PeerPtr& peer) {
-  auto list = protocol::decode_body<protocol::TopicConfigList>(std::string_view{command.body});
+  auto list = protocol::decode_body<protocol::TopicConfigList>(as_bytes(command.body));
   if (!list) return Answer::error(code::kSystemError, list.error().detail);
   context.env.log.info("topic update asked for: topics={} by={}", list->topic_config_list.size(),
                        peer->remote_text());
@@ -222,8 +222,8 @@ void add_groups(remoting::Processors& processors, Context& context) {
       request::kUpdateAndCreateSubscriptionGroup,
       [&context](const protocol::NoFields&, const OwnedCommand& command,
                  const PeerPtr& peer) -> Answer {
-        auto group = protocol::decode_body<protocol::SubscriptionGroupConfig>(
-            std::string_view{command.body});
+        auto group =
+            protocol::decode_body<protocol::SubscriptionGroupConfig>(as_bytes(command.body));
         if (!group) return Answer::error(code::kSystemError, group.error().detail);
         return update_groups(context, {*std::move(group)}, peer);
       });
@@ -231,8 +231,7 @@ void add_groups(remoting::Processors& processors, Context& context) {
       request::kUpdateAndCreateSubscriptionGroupList,
       [&context](const protocol::NoFields&, const OwnedCommand& command,
                  const PeerPtr& peer) -> Answer {
-        auto list =
-            protocol::decode_body<protocol::SubscriptionGroupList>(std::string_view{command.body});
+        auto list = protocol::decode_body<protocol::SubscriptionGroupList>(as_bytes(command.body));
         if (!list) return Answer::error(code::kSystemError, list.error().detail);
         return update_groups(context, std::move(list->group_config_list), peer);
       });

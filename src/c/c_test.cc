@@ -294,6 +294,40 @@ TEST_F(FromC, NamesWhatIsWrong) {
   EXPECT_STREQ(apogee_code_name(999), "?");
 }
 
+TEST_F(FromC, IsToldOfEveryNullThatMayNotBeOne) {
+  apogee_message m = message("orders", "x");
+  const std::int32_t wrong = APOGEE_INVALID_ARGUMENT;
+  EXPECT_EQ(apogee_producer_send_by_key(producer_, &m, nullptr, 1'000, nullptr, &error_), wrong);
+  EXPECT_THAT(error_.detail, HasSubstr("key is NULL"));
+  EXPECT_EQ(apogee_producer_send_to(producer_, &m, nullptr, 0, 1'000, nullptr, &error_), wrong);
+  EXPECT_EQ(apogee_producer_recall(producer_, nullptr, "h", 1'000, &error_), wrong);
+  EXPECT_EQ(apogee_producer_recall(producer_, "orders", nullptr, 1'000, &error_), wrong);
+  EXPECT_EQ(apogee_producer_queue_count(producer_, nullptr, 1'000, nullptr, &error_), wrong);
+  apogee_producer* none = nullptr;
+  EXPECT_EQ(apogee_producer_start(nullptr, nullptr, 0, &none, &error_), wrong);
+  const char* keys[] = {"o-17", nullptr};
+  m.keys = keys;
+  m.key_count = 2;
+  EXPECT_EQ(apogee_producer_send(producer_, &m, 1'000, nullptr, &error_), wrong);
+  EXPECT_THAT(error_.detail, HasSubstr("a key is NULL"));
+  const apogee_setting properties[] = {{"region", nullptr}};
+  m.key_count = 0;
+  m.properties = properties;
+  m.property_count = 1;
+  EXPECT_EQ(apogee_producer_send(producer_, &m, 1'000, nullptr, &error_), wrong);
+}
+
+TEST_F(FromC, APollOfWhatHasEndedSaysSo) {
+  apogee_lite_pull_consumer* puller = nullptr;
+  const apogee_setting group[] = {{"group", "ended"}};
+  ASSERT_EQ(apogee_lite_pull_consumer_start(client_, group, 1, &puller, &error_), APOGEE_OK);
+  apogee_client_shutdown(client_);
+  apogee_batch* batch = nullptr;
+  EXPECT_EQ(apogee_lite_pull_consumer_poll(puller, 1'000, &batch, &error_), APOGEE_STOPPED);
+  EXPECT_EQ(batch, nullptr);
+  apogee_lite_pull_consumer_free(puller);
+}
+
 TEST_F(FromC, ReadsNoFurtherThanAnOlderProgramsStruct) {
   apogee_message m = message("orders", "old");
   m.struct_size = offsetof(apogee_message, tag);

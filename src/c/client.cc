@@ -28,18 +28,20 @@ const char* apogee_version(void) {
 std::int32_t apogee_client_start(const apogee_setting* settings, std::size_t count,
                                  apogee_log_function log, void* log_context, apogee_client** client,
                                  apogee_error* error) {
-  if (!client) return c::fail({Errc::kInvalidArgument, "client is NULL"}, error);
-  ClientConfig config;
-  if (auto applied = c::apply({settings, count}, c::settings_of(config)); !applied)
-    return c::fail(applied.error(), error);
-  if (log)
-    config.log = [log, log_context](Severity severity, std::string_view line) {
-      log(log_context, static_cast<std::int32_t>(severity), line.data(), line.size());
-    };
-  auto started = Client::start(std::move(config));
-  if (!started) return c::fail(started.error(), error);
-  *client = new apogee_client{*std::move(started)};
-  return APOGEE_OK;
+  return c::guarded(error, [&]() -> std::int32_t {
+    if (!client) return c::fail_null("client", error);
+    ClientConfig config;
+    if (auto applied = c::apply({settings, count}, c::settings_of(config)); !applied)
+      return c::fail(applied.error(), error);
+    if (log)
+      config.log = [log, log_context](Severity severity, std::string_view line) {
+        log(log_context, static_cast<std::int32_t>(severity), line.data(), line.size());
+      };
+    auto started = Client::start(std::move(config));
+    if (!started) return c::fail(started.error(), error);
+    *client = new apogee_client{*std::move(started)};
+    return APOGEE_OK;
+  });
 }
 
 const char* apogee_client_id(const apogee_client* client) {
@@ -103,6 +105,7 @@ const char* apogee_received_key(const apogee_received* m, std::size_t index) {
   return index < m->message.keys.size() ? m->message.keys[index].c_str() : nullptr;
 }
 const char* apogee_received_property(const apogee_received* m, const char* name) {
+  if (!name) return nullptr;
   const auto found = m->message.properties.find(name);
   return found == m->message.properties.end() ? nullptr : found->second.c_str();
 }
@@ -131,7 +134,12 @@ std::int64_t apogee_received_stored_ms(const apogee_received* m) {
   return milliseconds_of(m->message.stored);
 }
 apogee_received* apogee_received_copy(const apogee_received* m) {
-  return new apogee_received{std::make_unique<const ReceivedMessage>(m->message)};
+  apogee_received* copy = nullptr;
+  c::guarded(nullptr, [&]() -> std::int32_t {
+    copy = new apogee_received{std::make_unique<const ReceivedMessage>(m->message)};
+    return APOGEE_OK;
+  });
+  return copy;
 }
 void apogee_received_free(apogee_received* m) {
   delete m;

@@ -33,7 +33,14 @@ apogee_code code_of(Errc code) {
 }
 
 std::int32_t fail(const Error& failure, apogee_error* error) {
-  const apogee_code code = code_of(failure.code);
+  return fail(code_of(failure.code), failure, error);
+}
+
+std::int32_t fail_null(const char* name, apogee_error* error) {
+  return fail({Errc::kInvalidArgument, std::string{name} + " is NULL"}, error);
+}
+
+std::int32_t fail(apogee_code code, const Error& failure, apogee_error* error) {
   if (!error) return code;
   error->code = code;
   error->response_code = failure.response_code;
@@ -58,9 +65,15 @@ Result<Message> message_of(const apogee_message* given) {
   Message message{.topic = m.topic};
   if (m.body_length > 0) message.body.assign(static_cast<const char*>(m.body), m.body_length);
   if (m.tag) message.tag = m.tag;
-  for (std::size_t i = 0; i < m.key_count; ++i) message.keys.emplace_back(m.keys[i]);
-  for (std::size_t i = 0; i < m.property_count; ++i)
+  for (std::size_t i = 0; i < m.key_count; ++i) {
+    if (!m.keys[i]) return Error{Errc::kInvalidArgument, "a key is NULL"};
+    message.keys.emplace_back(m.keys[i]);
+  }
+  for (std::size_t i = 0; i < m.property_count; ++i) {
+    if (!m.properties[i].name || !m.properties[i].value)
+      return Error{Errc::kInvalidArgument, "a property's name or value is NULL"};
     message.properties.emplace(m.properties[i].name, m.properties[i].value);
+  }
   message.deliver = {static_cast<Delivery::Kind>(m.delivery), m.delivery_value};
   message.flag = m.flag;
   message.wait_store = m.no_wait_store == 0;

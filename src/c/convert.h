@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <exception>
 #include <memory>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -31,6 +33,20 @@ namespace apogee::c {
 apogee_code code_of(Errc code);
 /// Fills `error`, which may be null.
 std::int32_t fail(const Error& failure, apogee_error* error);
+std::int32_t fail(apogee_code code, const Error& failure, apogee_error* error);
+std::int32_t fail_null(const char* name, apogee_error* error);  ///< An argument is NULL.
+
+/// Nothing that is thrown leaves for C.
+template <class Work>
+std::int32_t guarded(apogee_error* error, const Work& work) {
+  try {
+    return work();
+  } catch (const std::bad_alloc&) {
+    return fail(APOGEE_NO_MEMORY, {Errc::kIo, "no memory is left"}, error);
+  } catch (const std::exception& thrown) {
+    return fail({Errc::kIo, thrown.what()}, error);
+  }
+}
 
 /// What a program filled in, as this library knows it: fields its header did not have are zero.
 template <class Struct>

@@ -40,29 +40,31 @@ std::int32_t apogee_push_consumer_start(apogee_client* client, const apogee_sett
                                         std::size_t subscription_count,
                                         apogee_consume_function consume, void* context,
                                         apogee_push_consumer** consumer, apogee_error* error) {
-  if (!consumer || !consume)
-    return c::fail({Errc::kInvalidArgument, "consumer or consume is NULL"}, error);
-  PushConsumerConfig config;
-  bool orderly = false;
-  auto known = c::settings_of(config);
-  known.push_back(c::orderly_setting(orderly));
-  if (auto applied = c::apply({settings, count}, std::move(known)); !applied)
-    return c::fail(applied.error(), error);
-  auto topics = subscriptions_of(subscriptions, subscription_count);
-  if (!topics) return c::fail(topics.error(), error);
-  config.subscriptions = *std::move(topics);
-  if (orderly)
-    config.on_messages_orderly = [consume, context](std::span<const ReceivedMessage> batch) {
-      return consumed(consume, context, batch) ? ConsumedOrderly::kDone : ConsumedOrderly::kSuspend;
-    };
-  else
-    config.on_messages = [consume, context](std::span<const ReceivedMessage> batch) {
-      return consumed(consume, context, batch) ? Consumed::kDone : Consumed::kRetryLater;
-    };
-  auto started = client->client.push_consumer(std::move(config));
-  if (!started) return c::fail(started.error(), error);
-  *consumer = new apogee_push_consumer{*std::move(started)};
-  return APOGEE_OK;
+  return c::guarded(error, [&]() -> std::int32_t {
+    if (!client || !consumer || !consume) return c::fail_null("client, consumer or consume", error);
+    PushConsumerConfig config;
+    bool orderly = false;
+    auto known = c::settings_of(config);
+    known.push_back(c::orderly_setting(orderly));
+    if (auto applied = c::apply({settings, count}, std::move(known)); !applied)
+      return c::fail(applied.error(), error);
+    auto topics = subscriptions_of(subscriptions, subscription_count);
+    if (!topics) return c::fail(topics.error(), error);
+    config.subscriptions = *std::move(topics);
+    if (orderly)
+      config.on_messages_orderly = [consume, context](std::span<const ReceivedMessage> batch) {
+        return consumed(consume, context, batch) ? ConsumedOrderly::kDone
+                                                 : ConsumedOrderly::kSuspend;
+      };
+    else
+      config.on_messages = [consume, context](std::span<const ReceivedMessage> batch) {
+        return consumed(consume, context, batch) ? Consumed::kDone : Consumed::kRetryLater;
+      };
+    auto started = client->client.push_consumer(std::move(config));
+    if (!started) return c::fail(started.error(), error);
+    *consumer = new apogee_push_consumer{*std::move(started)};
+    return APOGEE_OK;
+  });
 }
 
 void apogee_push_consumer_suspend(apogee_push_consumer* consumer) {

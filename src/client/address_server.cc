@@ -3,7 +3,10 @@
 #include <cctype>
 #include <cstdlib>
 
+#include <fmt/format.h>
+
 #include "client/name_servers.h"
+#include "client/version.h"
 
 namespace apogee::client {
 namespace {
@@ -44,7 +47,10 @@ class Fetch final : public StreamHandler, public std::enable_shared_from_this<Fe
   Fetch(Env& env, std::string host, std::string path, Done done)
       : env_{env},
         host_{std::move(host)},
-        request_{"GET " + path + " HTTP/1.0\r\nHost: " + host_ + "\r\nAccept: text/plain\r\n\r\n"},
+        request_{fmt::format("GET {} HTTP/1.0\r\nHost: {}\r\nAccept: text/plain\r\n"
+                             "Client-Version: {}\r\nAccept-Charset: UTF-8\r\n"
+                             "Metaq-Client-RequestTS: {}\r\n\r\n",
+                             path, host_, kVersion, env.clock.wall_ms())},
         done_{std::move(done)} {}
 
   void start(const Endpoint& to) {

@@ -2,6 +2,7 @@
 
 #include "client/instance.h"
 #include "client/producer_core.h"
+#include "client/thrown.h"
 #include "client/waiting.h"
 
 namespace apogee {
@@ -39,10 +40,9 @@ class FunctionLogger final : public Logger {
       Inside() { inside_log_function = true; }
       ~Inside() { inside_log_function = false; }
     } inside;
-    try {
-      client::Instance::run_callback(write_, severity_of(level), line);
-    } catch (...) {  // there is nowhere to tell of it
-    }
+    // There is nowhere to tell of what it throws.
+    (void)client::thrown_by(
+        [&] { client::Instance::run_callback(write_, severity_of(level), line); });
   }
 
  private:

@@ -12,6 +12,20 @@ Result<Client> started(ClientConfig config) {
 
 // ---- The client id
 
+TEST(ClientTimes, OfNothingOrLessAreRefused) {
+  for (const auto member :
+       {&ClientConfig::poll_name_server_interval, &ClientConfig::heartbeat_broker_interval,
+        &ClientConfig::persist_consumer_offset_interval, &ClientConfig::api_timeout})
+    for (const auto wrong : {0ms, -1ms, std::chrono::milliseconds::max()}) {
+      ClientConfig config{.name_servers = {"127.0.0.1:9876"}};
+      config.*member = wrong;
+      const auto started = Client::start(config);
+      ASSERT_FALSE(started);
+      EXPECT_EQ(started.error().code, Errc::kInvalidArgument);
+      EXPECT_NE(started.error().detail.find("ms; give 1 up to"), std::string::npos);
+    }
+}
+
 TEST(ClientIds, AreHeldByOneClientAtATime) {
   auto first = started({.instance_name = "billing", .client_ip = "10.1.2.3"});
   ASSERT_TRUE(first) << first.error().detail;

@@ -2,6 +2,7 @@
 
 #include "client/consumption.h"
 #include "client/push_consumer.h"
+#include "client/thrown.h"
 
 namespace apogee::client {
 namespace {
@@ -157,15 +158,14 @@ protocol::Json Concurrent::consume_directly(const ReceivedMessage& message) {
   ConsumeContext context{.queue = consumer_.instance().visible(message.queue)};
   const auto began = clock().now();
   std::string result, remark;
-  try {
+  const auto thrown = thrown_by([&] {
     const auto consumed =
         consumer_.config().on_messages(std::span<const ReceivedMessage>{&message, 1}, context);
     result = consumed == Consumed::kDone ? "CR_SUCCESS" : "CR_LATER";
-  } catch (const std::exception& thrown) {
+  });
+  if (thrown) {
     result = "CR_THROW_EXCEPTION";
-    remark = thrown.what();
-  } catch (...) {
-    result = "CR_THROW_EXCEPTION";
+    remark = *thrown;
   }
   return direct_result(false, true, result, remark, since(clock(), began));
 }

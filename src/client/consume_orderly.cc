@@ -4,6 +4,7 @@
 #include "base/patient_mutex.h"
 #include "client/consumption.h"
 #include "client/push_consumer.h"
+#include "client/thrown.h"
 
 namespace apogee::client {
 namespace {
@@ -255,7 +256,7 @@ protocol::Json Orderly::consume_directly(const ReceivedMessage& message) {
   OrderlyContext context{.queue = consumer_.instance().visible(message.queue)};
   const auto began = clock().now();
   std::string result, remark;
-  try {
+  const auto thrown = thrown_by([&] {
     const auto consumed = consumer_.config().on_messages_orderly(
         std::span<const ReceivedMessage>{&message, 1}, context);
     switch (consumed) {
@@ -272,11 +273,10 @@ protocol::Json Orderly::consume_directly(const ReceivedMessage& message) {
         result = "CR_ROLLBACK";
         break;
     }
-  } catch (const std::exception& thrown) {
+  });
+  if (thrown) {
     result = "CR_THROW_EXCEPTION";
-    remark = thrown.what();
-  } catch (...) {
-    result = "CR_THROW_EXCEPTION";
+    remark = *thrown;
   }
   return direct_result(true, context.auto_commit, result, remark, since(clock(), began));
 }

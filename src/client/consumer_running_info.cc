@@ -1,4 +1,5 @@
 #include "client/push_consumer.h"
+#include "client/version.h"
 #include "protocol/json.h"
 
 /// Request 307: what consoles show of a running consumer (Java's ConsumerRunningInfo).
@@ -52,7 +53,7 @@ protocol::Json PushConsumerCore::running_info() const {
   };
   std::string name_servers;
   for (const std::string& each : instance_->name_servers().all()) name_servers += each + ";";
-  property("PROP_CLIENT_VERSION", "V5_5_0");
+  property("PROP_CLIENT_VERSION", kVersion);
   property("PROP_CONSUMEORDERLY", orderly() ? "true" : "false");
   property("PROP_CONSUMER_START_TIMESTAMP", std::to_string(started_ms_));
   property("PROP_CONSUME_TYPE", "CONSUME_PASSIVELY");

@@ -1,28 +1,25 @@
 #include "client/fault_tolerance.h"
 
 #include <algorithm>
-#include <array>
+
+namespace apogee {
+
+std::vector<AvoidStep> AvoidStep::defaults() {
+  return {{50ms, 0ms},        {100ms, 0ms},        {550ms, 2'000ms},    {1'800ms, 5'000ms},
+          {3'000ms, 6'000ms}, {5'000ms, 10'000ms}, {15'000ms, 30'000ms}};
+}
+
+}  // namespace apogee
 
 namespace apogee::client {
 namespace {
 
-struct Step {
-  std::chrono::milliseconds latency, pause;
-};
-/// MQFaultStrategy of 5.1.4 on.
-constexpr std::array<Step, 7> kSteps{{{50ms, 0ms},
-                                      {100ms, 0ms},
-                                      {550ms, 2'000ms},
-                                      {1'800ms, 5'000ms},
-                                      {3'000ms, 6'000ms},
-                                      {5'000ms, 10'000ms},
-                                      {15'000ms, 30'000ms}}};
 constexpr auto kIsolation = 10'000ms;
 
 }  // namespace
 
-std::chrono::milliseconds FaultTolerance::pause_after(std::chrono::milliseconds latency) {
-  for (auto step = kSteps.rbegin(); step != kSteps.rend(); ++step)
+std::chrono::milliseconds FaultTolerance::pause_after(std::chrono::milliseconds latency) const {
+  for (auto step = settings_.steps.rbegin(); step != settings_.steps.rend(); ++step)
     if (latency >= step->latency) return step->pause;
   return 0ms;
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "apogee/message.h"
+#include "apogee/producer.h"
 #include "base/clock.h"
 
 /// Which brokers to leave alone for a while, and which queue to take. Java's MQFaultStrategy and
@@ -22,8 +23,9 @@ class FaultTolerance {
   struct Settings {
     bool avoid_slow_brokers = false;
     bool detect = false;
+    std::vector<AvoidStep> steps = AvoidStep::defaults();
   };
-  FaultTolerance(Clock& clock, Settings settings) : clock_{clock}, settings_{settings} {}
+  FaultTolerance(Clock& clock, Settings settings) : clock_{clock}, settings_{std::move(settings)} {}
 
   /// One send to `broker` took `latency`. `isolate`: it failed, and counts as 10 s.
   void update(const std::string& broker, std::chrono::milliseconds latency, bool isolate,
@@ -45,7 +47,7 @@ class FaultTolerance {
   void forget(const std::string& broker);
 
   /// How long a broker is left alone after a send that took this long.
-  static std::chrono::milliseconds pause_after(std::chrono::milliseconds latency);
+  std::chrono::milliseconds pause_after(std::chrono::milliseconds latency) const;
 
  private:
   struct Item {

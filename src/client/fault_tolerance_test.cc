@@ -24,8 +24,15 @@ TEST_F(FaultToleranceTest, LeavesABrokerAloneByHowSlowItWas) {
                                        {1'800, 5'000},   {3'000, 6'000},   {5'000, 10'000},
                                        {14'999, 10'000}, {15'000, 30'000}, {600'000, 30'000}};
   for (const auto& [latency, pause] : table)
-    EXPECT_EQ(FaultTolerance::pause_after(std::chrono::milliseconds{latency}).count(), pause)
-        << latency;
+    EXPECT_EQ(on.pause_after(std::chrono::milliseconds{latency}).count(), pause) << latency;
+}
+
+TEST_F(FaultToleranceTest, TheStepsAreTheProgramsIfItGivesSome) {
+  FaultTolerance own{clock,
+                     {.avoid_slow_brokers = true, .steps = {{10ms, 100ms}, {20ms, 1'000ms}}}};
+  EXPECT_EQ(own.pause_after(9ms), 0ms);
+  EXPECT_EQ(own.pause_after(10ms), 100ms);
+  EXPECT_EQ(own.pause_after(10s), 1'000ms);
 }
 
 TEST_F(FaultToleranceTest, TakesABrokerBackWhenItsTimeIsOver) {

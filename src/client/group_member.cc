@@ -18,7 +18,12 @@ GroupMember::GroupMember(std::shared_ptr<Instance> instance, Settings settings)
       subscriptions_{instance_},
       store_{make_offsets(instance_, settings_.division.model, settings_.offset_directory, group_)},
       rebalance_{instance_, settings_.division, *this},
-      puller_{instance_} {}
+      puller_{instance_},
+      trace_{settings_.trace_topic.empty()
+                 ? nullptr
+                 : std::make_unique<TraceSender>(
+                       instance_, wrapped(settings_.trace_topic, instance_->config().name_space))} {
+}
 
 void GroupMember::end() {
   gate_.close([self = shared_from_this()] { self->finish(); });
@@ -33,8 +38,11 @@ void GroupMember::end() {
   settle();
 }
 
+/// All is under way before any of it is waited for.
 void GroupMember::settle() {
+  Farewells traces = trace_ ? trace_->flush() : Farewells{};
   store_->settle();
+  traces.wait();
 }
 
 void GroupMember::leave_queues() {
@@ -113,6 +121,14 @@ void GroupMember::tell(const QueuesDivided& program, const std::string& topic, D
   guarded(instance_->env().log, "the listener of divided queues", group_, [&] {
     program(unwrapped(topic, instance_->config().name_space), division.all, division.mine);
   });
+}
+
+bool GroupMember::accepts(const ReceivedMessage& message) const {
+  if (!settings_.accept) return true;
+  const CallbackScope scope{CallbackScope::Where::kIoThread};
+  bool wanted = true;  // what cannot say no has not said it
+  guarded(instance_->env().log, "accept", group_, [&] { wanted = settings_.accept(message); });
+  return wanted;
 }
 
 Result<std::int64_t> GroupMember::first_offset_of(const MessageQueue& queue) {

@@ -17,6 +17,7 @@
 #include "client/puller.h"
 #include "client/rebalance.h"
 #include "client/subscriptions.h"
+#include "client/trace_sender.h"
 
 /// What a push and a lite pull consumer have in common: they are members of a group, and share the
 /// queues of their topics with its other members. Topics and queues are named as on the wire.
@@ -51,6 +52,9 @@ class GroupMember : public ConsumerRole,
   bool ended() const override { return gate_.closed() || instance_->ending(); }
   Result<std::int64_t> first_offset_of(const MessageQueue& queue) override;
 
+  /// Does the program's own filter let it pass?
+  bool accepts(const ReceivedMessage& message) const;
+
  protected:
   struct Settings {
     Rebalance::Settings division;
@@ -59,6 +63,8 @@ class GroupMember : public ConsumerRole,
     StartFrom from = StartFrom::kLast;
     std::optional<std::chrono::system_clock::time_point> from_time;
     std::string offset_directory;
+    std::string trace_topic;  // of what is consumed; empty: nothing is traced
+    std::function<bool(const ReceivedMessage&)> accept;
   };
   using QueuesDivided =
       std::function<void(const std::string& topic, std::span<const MessageQueue> all,
@@ -96,6 +102,7 @@ class GroupMember : public ConsumerRole,
   Rebalance rebalance_;
   Puller puller_;
   Gate gate_;
+  const std::unique_ptr<TraceSender> trace_;  // null: nothing is traced
 
  private:
   void leave_soon();

@@ -10,6 +10,7 @@
 #include "client/received.h"
 #include "client/signing.h"
 #include "client/thrown.h"
+#include "client/timeouts.h"
 #include "client/waiting.h"
 #include "protocol/codes.h"
 #include "protocol/names.h"
@@ -65,10 +66,25 @@ Result<Ok> check_addresses(const std::vector<std::string>& addresses) {
   return Ok{};
 }
 
+/// A task that is due at once, again and again, would flood the servers.
+Result<Ok> check_times(const ClientConfig& config) {
+  const std::pair<const char*, std::chrono::milliseconds> times[] = {
+      {"poll_name_server_interval", config.poll_name_server_interval},
+      {"heartbeat_broker_interval", config.heartbeat_broker_interval},
+      {"persist_consumer_offset_interval", config.persist_consumer_offset_interval},
+      {"api_timeout", config.api_timeout}};
+  for (const auto& [name, time] : times)
+    if (time <= 0ms || time > kTimeoutMost)
+      return Error{Errc::kInvalidArgument, fmt::format("{} is {} ms; give 1 up to {}", name,
+                                                       time.count(), kTimeoutMost.count())};
+  return Ok{};
+}
+
 }  // namespace
 
 Result<std::shared_ptr<Instance>> Instance::start(Env& env, std::shared_ptr<Runtime> runtime,
                                                   ClientConfig config) {
+  if (const auto usable = check_times(config); !usable) return usable.error();
   const char* const environment = std::getenv("NAMESRV_ADDR");
   const std::string named = !config.name_servers.empty()
                                 ? fmt::format("{}", fmt::join(config.name_servers, ";"))
@@ -361,6 +377,7 @@ void Instance::encode(const Prepared& prepared, Buffer& out, std::int32_t opaque
 /// Once more, over the new connection, to a server that has said GO_AWAY.
 void Instance::send_prepared(const std::string& address, std::shared_ptr<const Prepared> prepared,
                              std::chrono::milliseconds timeout, Answered done) {
+  timeout = countable(timeout);
   send_prepared_once(
       address, prepared, timeout,
       [weak = weak_from_this(), address, prepared, deadline = env_.clock.now() + timeout,

@@ -9,6 +9,7 @@
 #include "client/namespaces.h"
 #include "client/pull_consumer.h"
 #include "client/thrown.h"
+#include "client/timeouts.h"
 #include "client/validation.h"
 #include "protocol/codes.h"
 
@@ -69,7 +70,9 @@ GroupMember::Settings LitePullCore::member_of(const Instance& instance,
           .end_wait = kShutdownWait,
           .from = config.from,
           .from_time = config.from_time,
-          .offset_directory = config.offset_directory};
+          .offset_directory = config.offset_directory,
+          .trace_topic = config.trace ? config.trace_topic : "",
+          .accept = config.accept};
 }
 
 LitePullCore::LitePullCore(std::shared_ptr<Instance> instance, LitePullConsumerConfig config)
@@ -305,6 +308,8 @@ void LitePullCore::pulled(const QueuePullPtr& next, std::uint64_t round,
     return pull_after(puller_.delay_after(next->queue, answer.error(), kExceptionDelay), next,
                       round);
   }
+  if (answer->status == PullStatus::kFound)
+    std::erase_if(*answer->messages, [&](const ReceivedMessage& each) { return !accepts(each); });
   std::int64_t asked = 0;
   {
     std::lock_guard lock{mutex_};
@@ -328,6 +333,7 @@ void LitePullCore::pulled(const QueuePullPtr& next, std::uint64_t round,
 
 void LitePullCore::poll(std::chrono::milliseconds timeout, Polled done) {
   commit_if_due();
+  timeout = countable(timeout);
   const auto until = instance_->env().clock.now() + timeout;
   std::vector<ReceivedMessage> messages;
   bool over = false, plan = false;
@@ -343,7 +349,10 @@ void LitePullCore::poll(std::chrono::milliseconds timeout, Polled done) {
       plan = plan_expiry(until);
     }
   }
-  if (done) return over ? done(stopped()) : done(std::move(messages));
+  if (done) {
+    tell_given_out(messages);
+    return over ? done(stopped()) : done(std::move(messages));
+  }
   if (plan) after(timeout, [this, until] { expire_waiting(until); });
 }
 
@@ -378,8 +387,24 @@ void LitePullCore::answer_waiting() {
       waiting_.pop_front();
       messages = take_ready();
     }
+    tell_given_out(messages);
     done(std::move(messages));
   }
+}
+
+/// As Java's poll(): both hooks at once, since nobody hears what becomes of them.
+void LitePullCore::tell_given_out(std::span<const ReceivedMessage> messages) {
+  if (messages.empty()) return;
+  const CallbackScope scope{CallbackScope::Where::kIoThread};
+  ConsumeEvent event{.group = config_.group, .queue = messages.front().queue, .messages = messages};
+  const auto run_hook = [&](const char* name, const auto& hook) {
+    if (hook) guarded(instance_->env().log, name, config_.group, [&] { hook(event); });
+  };
+  const std::string trace = trace_ ? trace_->before(group_, messages) : std::string{};
+  run_hook("before_consume", config_.before_consume);
+  event.outcome = ConsumeOutcome::kSuccess;
+  run_hook("after_consume", config_.after_consume);
+  if (trace_) trace_->after(group_, trace, messages, 0ms, *event.outcome);
 }
 
 /// True: the clock is to be told.

@@ -105,6 +105,7 @@ class LitePullCore final : public GroupMember {
   };
   std::vector<ReceivedMessage> take_ready();  // under mutex_; there is something
   void answer_waiting();
+  void tell_given_out(std::span<const ReceivedMessage> messages);
   bool plan_expiry(Clock::Instant at);  // under mutex_
   void expire_waiting(Clock::Instant at);
 

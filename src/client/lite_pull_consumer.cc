@@ -52,6 +52,10 @@ std::vector<MessageQueue> LitePullConsumer::assignment() const {
   return core_->assignment();
 }
 
+bool LitePullConsumer::is_running() const {
+  return !core_->ended();
+}
+
 LitePullConsumer::Messages LitePullConsumer::poll() {
   return poll(core_->config().poll_timeout);
 }

@@ -167,6 +167,12 @@ class LocalOffsets final : public OffsetStore {
     if (table) return table;
     auto before = parse(path_ + ".bak");
     if (before) return before;
+    // Power failed between the two renames that were to replace a damaged file.
+    if (auto next = parse(path_ + ".tmp")) {
+      if (auto moved = env_.files.rename(path_ + ".tmp", path_); !moved) return moved.error();
+      if (auto synced = env_.files.sync_directory(directory_); !synced) return synced.error();
+      return next;
+    }
     if (table.error().code == Errc::kNotFound && before.error().code == Errc::kNotFound)
       return Table{};
     return Error{

@@ -35,6 +35,21 @@ Result<Ok> oneway(ProducerCore& core, const Message& message, Target target) {
   return Ok{};
 }
 
+using Answered = std::function<void(Result<ReceivedMessage>)>;
+
+Result<ReceivedMessage> asked(ProducerCore& core, const Message& question, Target target,
+                              std::chrono::milliseconds timeout) {
+  return wait_for<ReceivedMessage>(
+      [&](auto done) { core.request(question, std::move(target), timeout, std::move(done)); });
+}
+Awaitable<ReceivedMessage> asking(std::shared_ptr<ProducerCore> core, Message question,
+                                  Target target, std::chrono::milliseconds timeout) {
+  return Awaitable<ReceivedMessage>{[core = std::move(core), question = std::move(question),
+                                     target = std::move(target), timeout](Answered done) mutable {
+    core->request(std::move(question), std::move(target), timeout, std::move(done));
+  }};
+}
+
 TransactionalProducer::Local local_of(std::function<Outcome()> local) {
   return [local = std::move(local)](const Message&, const SendReceipt&) { return local(); };
 }
@@ -172,19 +187,56 @@ Awaitable<SendReceipt> Producer::send_async(std::vector<Message> batch, Millisec
       }};
 }
 
-Result<ReceivedMessage> Producer::request(const Message& question, Milliseconds timeout) {
-  return wait_for<ReceivedMessage>(
-      [&](auto done) { core_->request(question, timeout, std::move(done)); });
+Result<SendReceipt> Producer::send(std::span<const Message> batch, const MessageQueue& queue,
+                                   Milliseconds timeout) {
+  return wait_for<SendReceipt>([&](auto done) {
+    core_->send_batch(batch, to(queue), Mode::kSync, timeout, std::move(done));
+  });
 }
-void Producer::request(Message question, Milliseconds timeout,
-                       std::function<void(Result<ReceivedMessage>)> done) {
-  core_->request(std::move(question), timeout, std::move(done));
+void Producer::send(std::span<const Message> batch, const MessageQueue& queue, Milliseconds timeout,
+                    Callback done) {
+  core_->send_batch(batch, to(queue), Mode::kAsync, timeout, std::move(done));
+}
+Awaitable<SendReceipt> Producer::send_async(std::vector<Message> batch, const MessageQueue& queue,
+                                            Milliseconds timeout) {
+  return Awaitable<SendReceipt>{
+      [core = core_, batch = std::move(batch), queue, timeout](Callback done) mutable {
+        core->send_batch(batch, to(queue), Mode::kAsync, timeout, std::move(done));
+      }};
+}
+
+Result<ReceivedMessage> Producer::request(const Message& question, Milliseconds timeout) {
+  return asked(*core_, question, {}, timeout);
+}
+void Producer::request(Message question, Milliseconds timeout, Answered done) {
+  core_->request(std::move(question), {}, timeout, std::move(done));
 }
 Awaitable<ReceivedMessage> Producer::request_async(Message question, Milliseconds timeout) {
-  return Awaitable<ReceivedMessage>{
-      [core = core_, question = std::move(question), timeout](auto done) mutable {
-        core->request(std::move(question), timeout, std::move(done));
-      }};
+  return asking(core_, std::move(question), {}, timeout);
+}
+Result<ReceivedMessage> Producer::request(const Message& question, const QueueSelector& select,
+                                          Milliseconds timeout) {
+  return asked(*core_, question, to(select), timeout);
+}
+void Producer::request(Message question, QueueSelector select, Milliseconds timeout,
+                       Answered done) {
+  core_->request(std::move(question), to(std::move(select)), timeout, std::move(done));
+}
+Awaitable<ReceivedMessage> Producer::request_async(Message question, QueueSelector select,
+                                                   Milliseconds timeout) {
+  return asking(core_, std::move(question), to(std::move(select)), timeout);
+}
+Result<ReceivedMessage> Producer::request(const Message& question, const MessageQueue& queue,
+                                          Milliseconds timeout) {
+  return asked(*core_, question, to(queue), timeout);
+}
+void Producer::request(Message question, const MessageQueue& queue, Milliseconds timeout,
+                       Answered done) {
+  core_->request(std::move(question), to(queue), timeout, std::move(done));
+}
+Awaitable<ReceivedMessage> Producer::request_async(Message question, const MessageQueue& queue,
+                                                   Milliseconds timeout) {
+  return asking(core_, std::move(question), to(queue), timeout);
 }
 Result<SendReceipt> Producer::reply(const ReceivedMessage& question, std::string body,
                                     Milliseconds timeout) {
@@ -244,11 +296,11 @@ ProducerStatistics Producer::statistics() const {
 
 Result<TransactionReceipt> TransactionalProducer::send(const Message& message, const Local& local,
                                                        Milliseconds timeout) {
-  ProducerCore& core = *producer_.core();
+  const auto core = producer_.core();  // `local` may destroy this
   auto sent =
-      wait_for<SendReceipt>([&](auto done) { core.send_half(message, timeout, std::move(done)); });
+      wait_for<SendReceipt>([&](auto done) { core->send_half(message, timeout, std::move(done)); });
   if (!sent) return sent.error();
-  return core.settle(message, *std::move(sent), local);
+  return core->settle(message, *std::move(sent), local);
 }
 
 Result<TransactionReceipt> TransactionalProducer::send(const Message& message,

@@ -10,6 +10,7 @@
 #include "client/recall_handle.h"
 #include "client/send_operation.h"
 #include "client/thrown.h"
+#include "client/timeouts.h"
 #include "client/validation.h"
 #include "protocol/codes.h"
 #include "protocol/message.h"
@@ -20,8 +21,7 @@ namespace {
 
 namespace request_code = protocol::request_code;
 
-constexpr auto kDetectInterval = 2'000ms;
-constexpr auto kDetectTimeout = 200ms;
+constexpr auto kChecksEnd = 30s;  // as consumers wait for what they have handed over
 
 Error stopped_error() {
   return Error{Errc::kStopped, "The producer service state not OK, SHUTDOWN_ALREADY"};
@@ -59,6 +59,11 @@ std::string uuid(Random& random) {
                      0x8000 | ((b >> 48) & 0x3FFF), b & 0xFFFF'FFFF'FFFF);
 }
 
+Result<Ok> check_target(const Target& target, const std::string& topic) {
+  if (!target.queue || target.queue->topic == topic) return Ok{};
+  return Error{Errc::kInvalidArgument, "message's topic not equal mq's topic"};
+}
+
 }  // namespace
 
 Result<std::shared_ptr<ProducerCore>> ProducerCore::start(
@@ -70,6 +75,13 @@ Result<std::shared_ptr<ProducerCore>> ProducerCore::start(
     return Error{Errc::kInvalidArgument,
                  "max_message_bytes, default_topic_queues and send_timeout must be above zero, "
                  "retries not below it"};
+  if (!std::ranges::is_sorted(config.avoid_steps, {}, &AvoidStep::latency) ||
+      config.detect_interval <= 0ms || config.detect_timeout <= 0ms)
+    return Error{Errc::kInvalidArgument,
+                 "the latencies of avoid_steps must ascend, detect_interval and detect_timeout be "
+                 "above zero"};
+  for (const std::string& topic : config.topics)
+    if (auto checked = check_send_topic(topic); !checked) return checked.error();
   if (config.batch_delay != 0ms) {
     if (auto checked = Accumulator::check({config.batch_delay, config.batch_bytes}); !checked)
       return checked.error();
@@ -84,6 +96,7 @@ Result<std::shared_ptr<ProducerCore>> ProducerCore::start(
           if (const auto self = weak.lock()) self->probe_slow_brokers();
         });
   }
+  core->learn_routes();
   return core;
 }
 
@@ -95,7 +108,8 @@ ProducerCore::ProducerCore(std::shared_ptr<Instance> instance, TransactionalProd
       before_end_{std::move(config.before_end)},
       faults_{instance_->env().clock,
               {.avoid_slow_brokers = config_.avoid_slow_brokers,
-               .detect = config_.detect_slow_brokers}} {
+               .detect = config_.detect_slow_brokers,
+               .steps = config_.avoid_steps}} {
   if (config_.trace)
     trace_ = std::make_unique<TraceSender>(
         instance_, wrapped(config_.trace_topic, instance_->config().name_space));
@@ -109,12 +123,16 @@ ProducerCore::ProducerCore(std::shared_ptr<Instance> instance, TransactionalProd
 ProducerCore::~ProducerCore() = default;
 
 void ProducerCore::shutdown() {
-  if (stopped_.exchange(true)) return;
-  if (accumulator_)
-    for (auto& batch : accumulator_->take_all()) send_gathered(std::move(batch));
-  last_words();
-  stop();
-  instance_->remove_producer(group_);
+  if (!stopped_.exchange(true)) {
+    if (accumulator_)
+      for (auto& batch : accumulator_->take_all()) send_gathered(std::move(batch));
+    last_words();
+    stop();
+    instance_->remove_producer(group_);
+  }
+  // Its client may have ended first, while a check was running.
+  checks_.close([] {});
+  if (!CallbackScope::inside()) checks_.wait(kChecksEnd);
 }
 
 void ProducerCore::last_words() {
@@ -151,12 +169,11 @@ void ProducerCore::send(Message&& message, Target&& target, Mode mode,
   if (stopped_ || instance_->ending()) return refuse(stopped_error());
   if (auto checked = check_message(message, config_.max_message_bytes); !checked)
     return refuse(checked.error());
-  if (target.queue && target.queue->topic != message.topic)
-    return refuse({Errc::kInvalidArgument, "message's topic not equal mq's topic"});
+  if (auto checked = check_target(target, message.topic); !checked) return refuse(checked.error());
   if (accumulator_ && mode != Mode::kOneway && !target.select && Accumulator::fits(message)) {
     const std::size_t bytes = bytes_in_batch(message, instance_->config().name_space);
     Accumulator::Member member{std::move(message), std::move(done),
-                               instance_->env().clock.now() + timeout, bytes};
+                               instance_->env().clock.now() + countable(timeout), bytes};
     if (gather(member, target.queue)) return;
     message = std::move(member.message);  // it goes alone
     done = std::move(member.done);
@@ -167,6 +184,7 @@ void ProducerCore::send(Message&& message, Target&& target, Mode mode,
 void ProducerCore::send_batch(std::span<const Message> batch, Target target, Mode mode,
                               std::chrono::milliseconds timeout, Done done) {
   Result<Ok> checked = check_batch(batch, config_.max_message_bytes);
+  if (checked) checked = check_target(target, batch.front().topic);
   if (stopped_ || instance_->ending()) checked = stopped_error();
   if (!checked) return Instance::run_callback(done, refused(std::move(checked.error())));
   launch(batch.front().topic, {std::move(target), mode, timeout, std::move(done)},
@@ -483,6 +501,8 @@ void ProducerCore::end_transaction(const Message& message, const TransactionRece
 void ProducerCore::check_transaction(const std::string& broker, ReceivedMessage message,
                                      std::int64_t tran_state_table_offset,
                                      std::int64_t commit_log_offset) {
+  const auto pass = checks_.enter();
+  if (!pass) return;
   if (!on_check_) {
     instance_->env().log.warn("transaction check for a producer without on_check: group={}",
                               group_);
@@ -549,23 +569,27 @@ void ProducerCore::trace(const TransactionEnd& end) {
 // ---- Request and reply
 // ---------------------------------------------------------------------------
 
-void ProducerCore::request(Message question, std::chrono::milliseconds timeout,
+void ProducerCore::request(Message question, Target target, std::chrono::milliseconds timeout,
                            std::function<void(Result<ReceivedMessage>)> done) {
   Result<Ok> checked = check_message(question, config_.max_message_bytes);
+  if (checked) checked = check_target(target, question.topic);
   if (stopped_ || instance_->ending()) checked = stopped_error();
   if (!checked) return Instance::run_callback(done, Result<ReceivedMessage>{checked.error()});
   const std::string id = uuid(instance_->env().random);
   question.properties["CORRELATION_ID"] = id;
   question.properties["REPLY_TO_CLIENT"] = instance_->id();
+  timeout = countable(timeout);
   question.properties["TTL"] = std::to_string(timeout.count());
   const auto deadline = instance_->env().clock.now() + timeout;
   instance_->expect_reply(id, question.topic, timeout, std::move(done));
   const std::string topic = wrapped(question.topic, instance_->config().name_space);
   const bool first = instance_->routes().publish(topic) == nullptr;
-  auto send = [self = shared_from_this(), id, deadline, question = std::move(question)]() mutable {
+  auto send = [self = shared_from_this(), id, deadline, question = std::move(question),
+               target = std::move(target)]() mutable {
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
         deadline - self->instance_->env().clock.now());
-    self->launch(std::move(question), {.mode = Mode::kAsync,
+    self->launch(std::move(question), {.target = std::move(target),
+                                       .mode = Mode::kAsync,
                                        .timeout = left,
                                        .done = [self, id](const Result<SendReceipt>& sent) {
                                          if (sent)
@@ -619,11 +643,24 @@ void ProducerCore::queues(const std::string& topic, std::chrono::milliseconds ti
                            });
 }
 
+/// As Java's initTopicRoute: what is not found now is looked up with the first send.
+void ProducerCore::learn_routes() {
+  for (const std::string& topic : config_.topics)
+    instance_->refresh_route(
+        wrapped(topic, instance_->config().name_space), instance_->config().api_timeout,
+        [weak = weak_from_this(), topic](const Result<PublishInfoPtr>& route) {
+          const auto self = weak.lock();
+          if (self && !route)
+            self->instance_->env().log.warn("no route at the start: group={} topic={} reason={}",
+                                            self->group_, topic, route.error().detail);
+        });
+}
+
 /// One cheap question to each broker that is being avoided; one that answers is preferred to those
 /// that do not.
 void ProducerCore::probe_slow_brokers() {
   const auto all = topics();
-  for (const std::string& broker : faults_.due_for_probe(kDetectInterval)) {
+  for (const std::string& broker : faults_.due_for_probe(config_.detect_interval)) {
     const std::string address = instance_->routes().master(broker);
     if (address.empty()) {
       faults_.forget(broker);
@@ -632,7 +669,7 @@ void ProducerCore::probe_slow_brokers() {
     if (all.empty()) return;
     instance_->call(
         address, request_code::kGetMaxOffset,
-        protocol::QueueRequest{.topic = all.front(), .queue_id = 0}, {}, kDetectTimeout,
+        protocol::QueueRequest{.topic = all.front(), .queue_id = 0}, {}, config_.detect_timeout,
         [weak = weak_from_this(), broker](const Result<remoting::OwnedCommand>& answer) {
           const auto self = weak.lock();
           if (self && answer) self->faults_.answered_a_probe(broker);
@@ -649,7 +686,7 @@ void ProducerCore::recall(const std::string& topic, const std::string& handle,
   const auto broker = broker_of_recall_handle(handle);
   if (!broker) return done(Error{Errc::kInvalidArgument, "recall handle is invalid"});
   const std::string wire_topic = wrapped(topic, instance_->config().name_space);
-  const auto deadline = instance_->env().clock.now() + timeout;
+  const auto deadline = instance_->env().clock.now() + countable(timeout);
   instance_->find_route(
       wire_topic, config_.default_topic_queues, deadline,
       [self = shared_from_this(), broker = *broker, wire_topic, handle, deadline,

@@ -13,6 +13,7 @@
 #include "base/cache_line.h"
 #include "client/accumulator.h"
 #include "client/fault_tolerance.h"
+#include "client/gate.h"
 #include "client/instance.h"
 #include "client/trace_sender.h"
 
@@ -63,7 +64,7 @@ class ProducerCore final : public ProducerRole, public std::enable_shared_from_t
   /// Both; `local` runs on a worker.
   void send_in_transaction(Message message, Local local, std::chrono::milliseconds timeout,
                            std::function<void(Result<TransactionReceipt>)> done);
-  void request(Message question, std::chrono::milliseconds timeout,
+  void request(Message question, Target target, std::chrono::milliseconds timeout,
                std::function<void(Result<ReceivedMessage>)> done);
   void reply(const ReceivedMessage& question, std::string body, std::chrono::milliseconds timeout,
              Done done);
@@ -132,11 +133,13 @@ class ProducerCore final : public ProducerRole, public std::enable_shared_from_t
   };
   InFlight in_flight() const;
   void probe_slow_brokers();
+  void learn_routes();
 
   const std::shared_ptr<Instance> instance_;
   const ProducerConfig config_;
   const std::string group_;  // with the namespace
   const std::function<Outcome(const ReceivedMessage&)> on_check_;
+  Gate checks_;  // what a broker asks is answered inside
   const std::function<void(const EndTransactionEvent&)> before_end_;
   FaultTolerance faults_;
   std::atomic<bool> stopped_{false};

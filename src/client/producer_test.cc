@@ -159,6 +159,47 @@ TEST_F(Producing, SendsFromACoroutine) {
   ASSERT_TRUE(sent) << sent.error().detail;
 }
 
+TEST_F(Producing, ACoroutineThatIsRefusedAHundredThousandTimesNeedsNoMoreStack) {
+  Producer p = producer();
+  p.shutdown();
+  int refused = 0;
+  const auto coroutine = [](Producer& with, int& count) -> testing::Detached {
+    for (int i = 0; i < 100'000; ++i) {
+      Message message{.topic = "orders", .body = "late"};
+      const auto sent = co_await with.send_async(std::move(message), 3s);
+      if (!sent && sent.error().code == Errc::kStopped) ++count;
+    }
+  };
+  coroutine(p, refused);
+  EXPECT_EQ(refused, 100'000);
+}
+
+TEST_F(Producing, TheLongestTimeoutIsNoneAtAll) {
+  Producer p = producer();
+  const auto sent =
+      p.send({.topic = "orders", .body = "patient"}, std::chrono::milliseconds::max());
+  EXPECT_TRUE(sent) << sent.error().detail;
+  EXPECT_TRUE(p.queues("orders", std::chrono::milliseconds::max()));
+  EXPECT_EQ(
+      p.send({.topic = "orders", .body = "late"}, std::chrono::milliseconds::min()).error().code,
+      Errc::kTimeout);
+}
+
+TEST_F(Producing, ATransactionalOneIsGoneInsideItsOwnLocalPart) {
+  std::optional<TransactionalProducer> p{*client_->transactional_producer(
+      {.producer = {.group = "transfers"},
+       .on_check = [](const ReceivedMessage&) { return Outcome::kUnknown; }})};
+  const auto sent = p->send(
+      {.topic = "orders", .body = "x"},
+      [&p] {
+        p.reset();
+        return Outcome::kCommit;
+      },
+      3s);
+  ASSERT_TRUE(sent) << sent.error().detail;
+  EXPECT_EQ(sent->outcome, Outcome::kCommit);
+}
+
 TEST_F(Producing, KeepsAKeyInItsQueue) {
   Producer p = producer();
   std::set<std::int32_t> queues;
@@ -180,6 +221,19 @@ TEST_F(Producing, SendsABatchInOneRequest) {
   ASSERT_TRUE(sent) << sent.error().detail;
   EXPECT_EQ(std::ranges::count(sent->message_id, ','), 9);
   EXPECT_EQ(p.statistics().sent, 1u);
+}
+
+TEST_F(Producing, SendsABatchToTheQueueThatWasChosen) {
+  Producer p = producer();
+  const std::vector<Message> batch{{.topic = "orders", .body = "a"},
+                                   {.topic = "orders", .body = "b"}};
+  const MessageQueue queue{"orders", "broker-a", 2};
+  const auto sent = p.send(std::span<const Message>{batch}, queue, 3s);
+  ASSERT_TRUE(sent) << sent.error().detail;
+  EXPECT_EQ(sent->queue.queue_id, 2);
+  const auto wrong =
+      p.send(std::span<const Message>{batch}, MessageQueue{"bills", "broker-a", 2}, 3s);
+  EXPECT_EQ(wrong.error().code, Errc::kInvalidArgument);
 }
 
 TEST_F(Producing, GathersMessagesSentOneByOne) {

@@ -5,6 +5,7 @@
 #include "client/consumption.h"
 #include "client/namespaces.h"
 #include "client/validation.h"
+#include "client/version.h"
 #include "client/waiting.h"
 
 namespace apogee::client {
@@ -172,7 +173,7 @@ std::map<std::string, std::string> running_properties(Instance& instance, const 
                                                       std::int64_t started_ms) {
   std::string name_servers;
   for (const std::string& each : instance.name_servers().all()) name_servers += each + ";";
-  return {{"PROP_CLIENT_VERSION", "V5_5_0"},
+  return {{"PROP_CLIENT_VERSION", kVersion},
           {"PROP_CONSUMEORDERLY", "false"},
           {"PROP_CONSUMER_START_TIMESTAMP", std::to_string(started_ms)},
           {"PROP_CONSUME_TYPE", "CONSUME_ACTIVELY"},

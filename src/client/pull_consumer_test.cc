@@ -309,11 +309,34 @@ TEST_F(Pulling, GoesOnWhateverItsListenersThrow) {
   EXPECT_TRUE(eventually([&] { return calls >= 2 && c.assignment().size() == 2; }));
 }
 
+TEST_F(Pulling, TellsItsHooksWhatItGivesOutAndPassesOverWhatItsProgramDoesNotWant) {
+  send(0, 6);
+  std::atomic<std::size_t> before{0}, after{0};
+  LitePullConsumer c =
+      lite({.before_consume = [&](const ConsumeEvent& event) { before += event.messages.size(); },
+            .after_consume =
+                [&](const ConsumeEvent& event) {
+                  if (event.outcome == ConsumeOutcome::kSuccess) after += event.messages.size();
+                },
+            .accept = [](const ReceivedMessage& each) { return each.queue_offset % 2 == 0; }});
+  ASSERT_TRUE(c.assign({kQueue}));
+  std::vector<std::int64_t> got;
+  EXPECT_TRUE(eventually([&] {
+    for (const auto& each : c.poll(100ms)) got.push_back(each.queue_offset);
+    return got.size() == 3;
+  }));
+  EXPECT_THAT(got, ::testing::ElementsAre(0, 2, 4));
+  EXPECT_EQ(before, 3u);
+  EXPECT_EQ(after, 3u);
+}
+
 TEST_F(Pulling, EndsAPollThatWaits) {
   LitePullConsumer consumer = lite();
   ASSERT_TRUE(consumer.assign({kQueue}));
+  EXPECT_TRUE(consumer.is_running());
   auto polled = std::async(std::launch::async, [&] { return consumer.poll(5min); });
   consumer.shutdown();
+  EXPECT_FALSE(consumer.is_running());
   ASSERT_EQ(polled.wait_for(kLong), std::future_status::ready);
   EXPECT_TRUE(polled.get().empty());
   EXPECT_EQ(consumer.assign({kQueue}).error().code, Errc::kStopped);

@@ -84,7 +84,9 @@ GroupMember::Settings PushConsumerCore::member_of(const Instance& instance,
           .end_wait = config.shutdown_wait,
           .from = config.from,
           .from_time = config.from_time,
-          .offset_directory = config.offset_directory};
+          .offset_directory = config.offset_directory,
+          .trace_topic = config.trace ? config.trace_topic : "",
+          .accept = config.accept};
 }
 
 PushConsumerCore::PushConsumerCore(std::shared_ptr<Instance> instance, PushConsumerConfig config)
@@ -101,9 +103,6 @@ PushConsumerCore::PushConsumerCore(std::shared_ptr<Instance> instance, PushConsu
       statistics_{instance_->env().clock},
       consumption_{orderly() ? make_orderly(*this) : make_concurrent(*this)} {
   count_thresholds(1);
-  if (config_.trace)
-    trace_ = std::make_unique<TraceSender>(
-        instance_, wrapped(config_.trace_topic, instance_->config().name_space));
 }
 
 PushConsumerCore::~PushConsumerCore() = default;
@@ -190,13 +189,6 @@ void PushConsumerCore::hand_over() {
 void PushConsumerCore::finish() {
   leave_queues();
   rebalance_.drop_all();
-}
-
-/// Both are under way before either is waited for.
-void PushConsumerCore::settle() {
-  Farewells traces = trace_ ? trace_->flush() : Farewells{};
-  GroupMember::settle();
-  traces.wait();
 }
 
 void PushConsumerCore::resume() {
@@ -381,14 +373,6 @@ void PushConsumerCore::found(const QueuePullPtr& next, PullAnswer& answer) {
   consumption_->submit(next->queue, next->messages, answer.messages, idle);
 }
 
-bool PushConsumerCore::accepts(const ReceivedMessage& message) const {
-  if (!config_.accept) return true;
-  const CallbackScope scope{CallbackScope::Where::kIoThread};
-  bool wanted = true;  // what cannot say no has not said it
-  guarded(instance_->env().log, "accept", config_.group, [&] { wanted = config_.accept(message); });
-  return wanted;
-}
-
 /// Java's resetRetryAndNamespace: a retry shows the topic it comes from.
 void PushConsumerCore::prepare(ReceivedMessage& message) const {
   if (!protocol::is_retry_topic(message.topic)) return;
@@ -430,16 +414,13 @@ Outcome PushConsumerCore::observed(std::span<const ReceivedMessage> messages,
   const auto began = clock.now();
   Outcome result = failure;
   auto outcome = ConsumeOutcome::kException;
-  try {
+  const auto thrown = thrown_by([&] {
     result = call();
     outcome = is_good(result) ? ConsumeOutcome::kSuccess : ConsumeOutcome::kFailed;
-  } catch (const std::exception& thrown) {
+  });
+  if (thrown)
     instance_->env().log.warn("the consuming function threw: group={} queue={} what=\"{}\"",
-                              config_.group, to_string(queue), thrown.what());
-  } catch (...) {
-    instance_->env().log.warn("the consuming function threw: group={} queue={}", config_.group,
-                              to_string(queue));
-  }
+                              config_.group, to_string(queue), *thrown);
   event.took = std::chrono::duration_cast<std::chrono::milliseconds>(clock.now() - began);
   if (outcome != ConsumeOutcome::kException && event.took >= config_.consume_timeout)
     outcome = ConsumeOutcome::kTimeOut;
@@ -516,10 +497,9 @@ PushConsumerStatistics PushConsumerCore::statistics() const {
   const auto totals = statistics_.totals();
   PushConsumerStatistics out{
       .pulled = totals.pulled, .consumed = totals.consumed, .failed = totals.failed};
-  for (const auto& [queue, messages] : rebalance_.queues()) {
+  for (const auto& [queue, messages] : rebalance_.queues())
     out.held += static_cast<std::uint64_t>(messages->level().count);
-    ++out.queues;
-  }
+  out.queues = rebalance_.queues().size() + popping_.queues().size();
   return out;
 }
 

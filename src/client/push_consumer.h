@@ -15,7 +15,6 @@
 #include "client/pop_consumption.h"
 #include "client/queue_locks.h"
 #include "client/send_back.h"
-#include "client/trace_sender.h"
 
 /// What stands behind a PushConsumer (Java's DefaultMQPushConsumerImpl): which queues it has, and
 /// one never-ending pull for each of them. What becomes of the messages is a Consumption's.
@@ -71,7 +70,6 @@ class PushConsumerCore final : public GroupMember {
   /// pass.
   Consumed call_program(std::span<const ReceivedMessage> messages, ConsumeContext& context);
   ConsumedOrderly call_program(std::span<const ReceivedMessage> messages, OrderlyContext& context);
-  bool accepts(const ReceivedMessage& message) const;
   /// On one of the threads that call the program's function.
   void on_consume_thread(std::function<void()> work) { consume_threads_->post(std::move(work)); }
   std::shared_ptr<const protocol::SubscriptionData> subscription(const std::string& topic) const;
@@ -92,7 +90,6 @@ class PushConsumerCore final : public GroupMember {
   void learn_missing_routes(Clock::Duration delay);
   Result<Ok> check_filters();
   void finish() override;
-  void settle() override;
   void hand_over() override;
   template <class Outcome, class Call>
   Outcome observed(std::span<const ReceivedMessage> messages, const MessageQueue& queue,
@@ -115,7 +112,6 @@ class PushConsumerCore final : public GroupMember {
   ConsumeStatistics statistics_;
   std::unique_ptr<Consumption> consumption_;
   PopConsumption popping_{*this};
-  std::unique_ptr<TraceSender> trace_;  // null: nothing is traced
   std::atomic<bool> paused_{false};
   std::atomic<std::int64_t> threshold_count_, threshold_bytes_;
 };

@@ -14,8 +14,10 @@ class RequestReply : public SendingRules {
     start_brokers();
     a_->answer = b_->answer = [this](const Request& request) {
       broker_ = request.peer();
-      if (request.command.code == request::kSendMessageV2)
+      if (request.command.code == request::kSendMessageV2) {
         question_ = request.command.find("i").value_or("");
+        queue_id_ = request.command.find("e").value_or("");
+      }
       store(request);
     };
   }
@@ -25,10 +27,10 @@ class RequestReply : public SendingRules {
   }
 
   using Answered = std::shared_ptr<std::optional<Result<ReceivedMessage>>>;
-  Answered ask(ProducerCore& by, std::chrono::milliseconds timeout) {
+  Answered ask(ProducerCore& by, std::chrono::milliseconds timeout, Target target = {}) {
     auto answered = std::make_shared<std::optional<Result<ReceivedMessage>>>();
     by.request(
-        {.topic = "orders", .body = "how much?"}, timeout,
+        {.topic = "orders", .body = "how much?"}, std::move(target), timeout,
         [answered](Result<ReceivedMessage> result) { answered->emplace(std::move(result)); });
     network_.run();
     return answered;
@@ -49,7 +51,19 @@ class RequestReply : public SendingRules {
 
   remoting::PeerPtr broker_;
   std::string question_;  // the properties of the last message sent
+  std::string queue_id_;  // where it was sent
 };
+
+TEST_F(RequestReply, AQuestionGoesToTheQueueThatWasChosen) {
+  ProducerCore& by = producer();
+  ask(by, 100ms, {.select = {}, .queue = MessageQueue{"orders", "a", 1}});
+  EXPECT_EQ(queue_id_, "1");
+  ask(by, 100ms, {.select = [](auto, const Message&) { return 0; }, .queue = {}});
+  EXPECT_EQ(queue_id_, "0");
+  const Answered wrong = ask(by, 100ms, {.select = {}, .queue = MessageQueue{"bills", "a", 1}});
+  ASSERT_TRUE(*wrong);
+  EXPECT_EQ((**wrong).error().code, Errc::kInvalidArgument);
+}
 
 TEST_F(RequestReply, AQuestionEndsAtItsOwnDeadline) {
   ProducerCore& by = producer();

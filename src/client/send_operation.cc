@@ -8,6 +8,7 @@
 #include "client/compression.h"
 #include "client/namespaces.h"
 #include "client/thrown.h"
+#include "client/timeouts.h"
 #include "protocol/codes.h"
 #include "protocol/names.h"
 #include "protocol/properties.h"
@@ -174,7 +175,7 @@ Outgoing& SendOperation::prepare(std::string&& topic, SendRequest&& wanted, Cloc
                                  std::int64_t wall_ms) {
   request_ = std::move(wanted);
   began_ = now;
-  deadline_ = now + request_.timeout;
+  deadline_ = now + countable(request_.timeout);
   born_ms_ = wall_ms;
   attempts_ = 0;
   admitted_ = light_ = refreshed_ = perhaps_stored_ = perhaps_stored_before_ = false;

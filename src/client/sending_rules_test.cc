@@ -127,6 +127,27 @@ TEST_F(SendingRules, SendsThatWaitForRoomAreForbiddenHoweverManyTheyAre) {
 // ---- Batches
 // ------------------------------------------------------------------------------------
 
+TEST_F(SendingRules, RoutesOfAProducersTopicsAreThereBeforeItsFirstSend) {
+  start_brokers();
+  producer({.topics = {"orders"}});
+  network_.run();
+  EXPECT_TRUE(client().routes().publish("orders"));
+  EXPECT_FALSE(
+      ProducerCore::start(instance_, {.producer = {.group = "other", .topics = {"not a topic"}}}));
+}
+
+TEST_F(SendingRules, AvoidStepsThatMakeNoSenseAreRefused) {
+  client();
+  const auto refused = [&](ProducerConfig config) {
+    config.group = "other";
+    const auto started = ProducerCore::start(instance_, {.producer = std::move(config)});
+    return !started && started.error().code == Errc::kInvalidArgument;
+  };
+  EXPECT_TRUE(refused({.avoid_steps = {{100ms, 1s}, {50ms, 0ms}}}));
+  EXPECT_TRUE(refused({.detect_interval = 0ms}));
+  EXPECT_TRUE(refused({.detect_timeout = 0ms}));
+}
+
 TEST_F(SendingRules, ABatchIsAsLargeAsItIsOnceEncoded) {
   start_brokers();
   std::size_t bytes = 0;

@@ -1,5 +1,9 @@
 #pragma once
 
+#ifdef __GLIBCXX__
+#include <cxxabi.h>
+#endif
+
 #include <exception>
 #include <optional>
 #include <string>
@@ -15,6 +19,10 @@ std::optional<std::string> thrown_by(const Run& run) {
   try {
     run();
     return std::nullopt;
+#ifdef __GLIBCXX__
+  } catch (const abi::__forced_unwind&) {
+    throw;  // pthread_exit(), as of a thread that wants an interpreter that has ended
+#endif
   } catch (const std::exception& thrown) {
     return thrown.what();
   } catch (...) {

@@ -125,6 +125,13 @@ Process::Options threads_of(const broker::BrokerSetup& setup, LogLevel level) {
           .log_level = level};
 }
 
+/// Requests that have to wait for the disk keep nothing else waiting.
+std::unique_ptr<Executor> give_readers(broker::BrokerSetup& setup) {
+  auto readers = make_thread_pool(static_cast<std::size_t>(setup.broker.worker_threads), "read");
+  setup.readers = readers.get();
+  return readers;
+}
+
 /// What the command line of `apogee server` may say.
 struct ServerWords {
   std::string store = "./data", host;
@@ -227,6 +234,7 @@ int run_broker(std::span<const std::string> args) {
   }
   Signals signals;
   Process process{threads_of(*setup, LogLevel::kInfo)};
+  const auto readers = give_readers(*setup);
   if (!setup->broker.broker_ip1.empty()) warn_of_address(process.env(), setup->broker.broker_ip1);
   auto broker = broker::Broker::start(process.env(), *setup);
   if (!broker) return fail(broker.error());
@@ -257,6 +265,7 @@ int run_server(std::span<const std::string> args) {
 
   Signals signals;
   Process process{threads_of(*setup, LogLevel::kWarn)};
+  const auto readers = give_readers(*setup);
   Env& env = process.env();
   namesrv::Config names;
   names.server.listen_port = words.namesrv_port;

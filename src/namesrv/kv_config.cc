@@ -1,27 +1,16 @@
 #include "namesrv/kv_config.h"
 
+#include "protocol/table_file.h"
+
 namespace apogee::namesrv {
 
-/// From the .bak when the file itself is missing, empty or damaged.
 Result<Ok> KvConfig::load() {
-  std::optional<Error> damaged;
-  for (const std::string& path : {path_, path_ + ".bak"}) {
-    auto text = read_file(env_.files, path);
-    if (!text && text.error().code == Errc::kNotFound) continue;
-    if (!text) return text.error();
-    if (text->empty()) continue;
-    auto table = protocol::decode_body<protocol::KvConfigTable>(std::string_view{*text});
-    if (table) {
-      if (path != path_) env_.log.warn("configuration read from its backup: path={}", path);
-      table_ = *std::move(table);
-      return Ok{};
-    }
-    env_.log.error("configuration is damaged: path={} why={}", path, table.error().detail);
-    if (!damaged)
-      damaged =
-          Error{Errc::kMalformed, path + ": " + table.error().detail + "; mend or remove the file"};
-  }
-  return damaged ? Result<Ok>{*std::move(damaged)} : Ok{};
+  auto table = protocol::load_table<protocol::KvConfigTable>(env_, path_);
+  if (!table && table.error().code == Errc::kMalformed)
+    return Error{Errc::kMalformed, table.error().detail + "; mend or remove the file"};
+  if (!table) return table.error();
+  if (*table) table_ = **std::move(table);
+  return Ok{};
 }
 
 Result<Ok> KvConfig::set(const std::string& config_namespace, const std::string& key,

@@ -77,6 +77,7 @@ NameServer::NameServer(Env& env, Config config)
 NameServer::~NameServer() {
   scan_.reset();
   server_.reset();
+  requests_->finish_workers();  // they use all that ends from here on
 }
 
 Result<std::unique_ptr<NameServer>> NameServer::start(Env& env, Config config) {
@@ -198,9 +199,10 @@ Answer NameServer::route(const protocol::RouteRequest& header, const Request& re
   const bool standard = received.command.version >= kVersionStandardJson ||
                         header.accept_standard_json_only.value_or(false);
   const bool zone = header.zone_mode == "true" && header.zone_name && !header.zone_name->empty();
-  // Read before the route: a cached answer is never newer than its version.
+  // Read before the route: a cached answer is never newer than its version. 0 names none: of every
+  // time without the topic, and so of a route that came between these two lines and is gone.
   const std::uint64_t version = routes_.version(header.topic);
-  if (!zone && !order) {
+  if (!zone && !order && version != 0) {
     std::shared_lock lock{cache_mutex_};
     if (const auto found = cache_.find(header.topic);
         found != cache_.end() && found->second->version == version)
@@ -223,7 +225,7 @@ Answer NameServer::route(const protocol::RouteRequest& header, const Request& re
   cached->quoted = protocol::encode_body(*route, protocol::JsonStyle::kStandard);
   cached->bare = protocol::encode_body(*route);
   Answer answer = Answer::with_body(standard ? cached->quoted : cached->bare);
-  if (!order) {
+  if (!order && version != 0) {
     std::unique_lock lock{cache_mutex_};
     if (cache_.size() >= kCachedRoutesMax) cache_.clear();
     cache_[header.topic] = std::move(cached);

@@ -1,5 +1,9 @@
 #include "namesrv/name_server.h"
 
+#include <atomic>
+#include <future>
+#include <thread>
+
 #include <gtest/gtest.h>
 
 #include "remoting/client.h"
@@ -109,6 +113,58 @@ TEST_F(NameServerOnLoopback, ShowsAChangeInTheNextRoute) {
   EXPECT_NE(route("t", 0).find("\"perm\":4"), std::string::npos);
   register_broker({"t", "u"}, 2);
   EXPECT_NE(route("t", 0).find("\"perm\":6"), std::string::npos);
+}
+
+/// Queries on one io thread meet the registration on another: a route made of a topic that was not
+/// there when its version was read.
+TEST_F(NameServerOnLoopback, ForgetsATopicThatCameWhileItWasAskedFor) {
+  const auto network = remoting::make_transport(2);
+  Env env{clock_, disk_.files(), *network, *workers_, random_, *log_};
+  auto started = NameServer::start(env, config_);
+  ASSERT_TRUE(started) << started.error().detail;
+  address_ = to_string((*started)->local());
+  const auto asking = remoting::make_client(client_env_, {});
+  for (std::int64_t round = 1; round <= 100; ++round) {
+    constexpr int kQueries = 50;
+    std::atomic<int> left{kQueries};
+    std::promise<void> answered;
+    for (int i = 0; i < kQueries; ++i)
+      asking->call(address_, request::kGetRouteInfoByTopic, protocol::RouteRequest{.topic = "t"},
+                   {}, 5s, [&](const Result<remoting::OwnedCommand>&) {
+                     if (--left == 0) answered.set_value();
+                   });
+    register_broker({"t", "u"}, round);
+    answered.get_future().wait();
+    ASSERT_NE(route("t", 0), "");
+    ASSERT_EQ(code_of(ask(request::kUnregisterBroker,
+                          protocol::BrokerIdentityRequest{.broker_name = "broker-a",
+                                                          .broker_address = "127.0.0.1:10911",
+                                                          .cluster_name = "c"})),
+              0);
+    ASSERT_EQ(route("t", 0), "") << "round " << round;
+  }
+}
+
+TEST_F(NameServerOnLoopback, FinishesAWriteUnderWayBeforeItEnds) {
+  const auto worker = make_thread_pool(1, "work");
+  Env env{clock_, disk_.files(), *network_, *worker, random_, *log_};
+  auto started = NameServer::start(env, config_);
+  ASSERT_TRUE(started) << started.error().detail;
+  address_ = to_string((*started)->local());
+  std::promise<void> go_on;
+  worker->post([gone_on = go_on.get_future().share()] { gone_on.wait(); });
+  const protocol::KvRequest pair{.config_namespace = "n", .key = "k", .value = "v"};
+  client_->call(address_, request::kPutKvConfig, pair, {}, 5s,
+                [](const Result<remoting::OwnedCommand>&) {});
+  // Answered on the io thread, behind the one that waits for the worker.
+  ASSERT_EQ(code_of(ask(request::kGetKvConfig, pair)), code::kQueryNotFound);
+  std::thread later{[&] {
+    std::this_thread::sleep_for(20ms);
+    go_on.set_value();
+  }};
+  started->reset();
+  later.join();
+  EXPECT_NE(file("/ns/kvConfig.json").find("\"k\":\"v\""), std::string::npos);
 }
 
 TEST_F(NameServerOnLoopback, WaitsForBrokersToComeBackIfAskedTo) {

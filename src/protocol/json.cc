@@ -21,12 +21,17 @@ void append_utf8(std::string& out, std::uint32_t code) {
 
 class Parser {
  public:
-  explicit Parser(std::string_view text) : text_{text} {}
+  Parser(std::string_view text, JsonBudget& budget) : text_{text}, budget_{budget} {}
 
   Result<Json> parse() {
+    const std::size_t most = budget_.values;
     Json json = value(0);
     skip_blank();
     if (!failed_ && at_ != text_.size()) fail();
+    if (used_up_)
+      return Error{Errc::kMalformed, "JSON of " + std::to_string(text_.size()) +
+                                         " bytes with more than " + std::to_string(most) +
+                                         " values, the most taken from a peer"};
     if (failed_)
       return Error{Errc::kMalformed, "malformed JSON at byte " + std::to_string(failed_at_)};
     return json;
@@ -54,6 +59,12 @@ class Parser {
   Json value(int depth) {
     if (depth > kJsonDepthMax) fail();
     if (failed_) return {};
+    if (budget_.values == 0) {
+      used_up_ = true;
+      fail();
+      return {};
+    }
+    --budget_.values;
     switch (peek()) {
       case '{':
         return object(depth);
@@ -190,8 +201,9 @@ class Parser {
   }
 
   std::string_view text_;
+  JsonBudget& budget_;
   std::size_t at_ = 0, failed_at_ = 0;
-  bool failed_ = false;
+  bool failed_ = false, used_up_ = false;
 };
 
 class Writer {
@@ -322,8 +334,12 @@ void Json::push(Json value) {
   std::get<Array>(value_).push_back(std::move(value));
 }
 
+Result<Json> parse_json(std::string_view text, JsonBudget& budget) {
+  return Parser{text, budget}.parse();
+}
 Result<Json> parse_json(std::string_view text) {
-  return Parser{text}.parse();
+  JsonBudget unlimited;
+  return parse_json(text, unlimited);
 }
 
 Buffer write_json(const Json& json, JsonStyle style) {

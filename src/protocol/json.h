@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <map>
@@ -21,7 +22,8 @@
 /// headers are.
 namespace apogee::protocol {
 
-/// A parsed value. Depth and size are bounded by parse_json.
+/// A parsed value. Depth is bounded by parse_json, and for what peers send the number of values,
+/// too.
 class Json {
  public:
   struct Member {
@@ -58,8 +60,25 @@ class Json {
 
 inline constexpr int kJsonDepthMax = 64;
 
+/// How many values (members, elements) may still be parsed. A value of two bytes of text takes 40
+/// to 180 bytes of memory: what a peer sends must not become a hundred times as large.
+struct JsonBudget {
+  std::size_t values = std::numeric_limits<std::size_t>::max();
+};
+
+/// The budget of text that a peer has sent. Real bodies have a value for every 9 bytes or more: a
+/// topic of a registration 9 to 12 in 150, an ack of a batch 10 in 90. The first 65 536 are free,
+/// for small bodies that are denser; the most is what 100 000 topics need.
+inline constexpr std::size_t kReceivedValuesFree = 65'536, kReceivedBytesPerValue = 8,
+                             kReceivedValuesMax = 1'250'000;
+constexpr JsonBudget received_budget(std::size_t text_bytes) {
+  return {std::min(kReceivedValuesFree + text_bytes / kReceivedBytesPerValue, kReceivedValuesMax)};
+}
+
 /// Lenient as fastjson: single quotes, unquoted names, trailing commas, bare keys. kMalformed names
-/// the position.
+/// the position, or the budget that was used up. `budget` loses what was parsed.
+Result<Json> parse_json(std::string_view text, JsonBudget& budget);
+/// Without a budget: files, which are ours and as large as they are.
 Result<Json> parse_json(std::string_view text);
 
 enum class JsonStyle {
@@ -199,6 +218,7 @@ bool from_json(const Json& json, T& value) {
     } else if constexpr (IsVector<T>::value || IsSet<T>::value) {
       const Json::Array* array = json.array();
       if (!array) return false;
+      if constexpr (IsVector<T>::value) value.reserve(value.size() + array->size());
       for (const Json& each : *array) {
         typename T::value_type element{};
         if (!from_json(each, element)) return false;
@@ -215,7 +235,8 @@ bool from_json(const Json& json, T& value) {
         else if constexpr (std::is_integral_v<typename T::key_type>) {
           if (!from_text(member.key, key)) return false;
         } else {
-          auto parsed = parse_json(member.key);
+          JsonBudget budget = received_budget(member.key.size());  // a quoted key was not counted
+          auto parsed = parse_json(member.key, budget);
           if (!parsed || !from_json(*parsed, key)) return false;
         }
         typename T::mapped_type mapped{};
@@ -243,8 +264,7 @@ Buffer encode_body(const T& body, JsonStyle style = JsonStyle::kFastjson) {
 }
 
 template <class T>
-Result<T> decode_body(std::string_view text) {
-  auto json = parse_json(text);
+Result<T> body_of(const Result<Json>& json) {
   if (!json) return json.error();
   T body{};
   if (!from_json(*json, body))
@@ -252,8 +272,19 @@ Result<T> decode_body(std::string_view text) {
   return body;
 }
 template <class T>
+Result<T> decode_body(std::string_view text, JsonBudget& budget) {
+  return body_of<T>(parse_json(text, budget));
+}
+/// Of a file, or of somebody trusted: no budget.
+template <class T>
+Result<T> decode_body(std::string_view text) {
+  return body_of<T>(parse_json(text));
+}
+/// Of a frame.
+template <class T>
 Result<T> decode_body(Bytes bytes) {
-  return decode_body<T>(as_text(bytes));
+  JsonBudget budget = received_budget(bytes.size());
+  return decode_body<T>(as_text(bytes), budget);
 }
 
 }  // namespace apogee::protocol

@@ -237,7 +237,7 @@ std::optional<std::int32_t> CheckPoint::index_of(std::int64_t offset) const {
 }
 
 Result<CheckPoint> parse_check_point(std::string_view json) {
-  auto point = decode_body<CheckPoint>(json);
+  auto point = decode_body<CheckPoint>(as_bytes(json));
   if (!point) return point;
   const bool good = !point->topic.empty() && !point->group.empty() && point->count >= 0 &&
                     point->count <= kPopMessagesMax && point->start_offset >= 0 &&
@@ -249,9 +249,9 @@ Result<CheckPoint> parse_check_point(std::string_view json) {
 }
 
 Result<Ack> parse_ack(std::string_view json) {
-  auto ack = decode_body<Ack>(json);
+  auto ack = decode_body<Ack>(as_bytes(json));
   if (!ack || !ack->topic.empty()) return ack;
-  auto older = decode_body<LongAck>(json);
+  auto older = decode_body<LongAck>(as_bytes(json));
   if (!older) return older.error();
   return Ack{*std::move(older)};
 }
@@ -274,9 +274,18 @@ std::string unique_key(const Ack& ack) {
 }
 
 Result<BatchAckBody> parse_batch_ack(std::string_view json) {
-  auto wire = decode_body<BodyOnWire>(json);
+  JsonBudget budget = received_budget(json.size());
+  auto parsed = parse_json(json, budget);
+  if (!parsed) return parsed.error();
+  if (const Json* acks = parsed->find_alike("acks");
+      acks && acks->array() && acks->array()->size() > kBatchAckEntriesMax)
+    return Error{Errc::kMalformed, fmt::format("a batch of {} acks, the most taken is {}",
+                                               acks->array()->size(), kBatchAckEntriesMax)};
+  auto wire = body_of<BodyOnWire>(parsed);
   if (!wire) return wire.error();
+  parsed = Json{};  // its memory, before as much again is taken
   BatchAckBody body{.broker_name = std::move(wire->broker_name), .entries = {}};
+  body.entries.reserve(wire->acks.size());
   for (EntryOnWire& each : wire->acks) {
     body.entries.push_back({.offsets = offsets_of(each),
                             .group = std::move(each.group),

@@ -151,6 +151,10 @@ struct BatchAckBody {
   std::string broker_name;
   std::vector<BatchAckEntry> entries;
 };
+/// Far above what anybody acknowledges at once: an entry stands for up to kPopMessagesMax messages,
+/// and Java's proxy sends what one gRPC request names. An entry takes 400 bytes of memory, its text
+/// may be as short as 3.
+inline constexpr std::size_t kBatchAckEntriesMax = 100'000;
 Result<BatchAckBody> parse_batch_ack(std::string_view json);
 
 // ---- Headers -----------------------------------------------------------------------------------

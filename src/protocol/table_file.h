@@ -8,13 +8,22 @@
 
 namespace apogee::protocol {
 
+/// Ends what a crash has cut short: the next replacement would begin by emptying the .tmp.
+inline Result<Ok> finish_replacing(FileSystem& files, const std::string& path) {
+  if (auto renamed = files.rename(path + ".tmp", path); !renamed) return renamed;
+  const auto slash = path.rfind('/');
+  return files.sync_directory(slash == std::string::npos ? "." : path.substr(0, slash + 1));
+}
+
 /// Reads the JSON table at `path`, or its .bak when it is missing, empty or damaged
-/// (ConfigManager.load). nullopt: neither is there. kMalformed: what is there cannot be read;
-/// going on would throw away what it holds. Blocks on the disk.
+/// (ConfigManager.load), or else the .tmp that replace_file() was about to put there, which is
+/// newer than both. nullopt: none is there. kMalformed: what is there cannot be read; going on
+/// would throw away what it holds. Blocks on the disk.
 template <class Table>
 Result<std::optional<Table>> load_table(Env& env, const std::string& path) {
   std::optional<Error> damaged;
-  for (const std::string& each : {path, path + ".bak"}) {
+  const std::string next = path + ".tmp";
+  for (const std::string& each : {path, path + ".bak", next}) {
     auto content = read_file(env.files, each);
     if (!content && content.error().code == Errc::kNotFound) continue;
     if (!content) return content.error();
@@ -22,8 +31,11 @@ Result<std::optional<Table>> load_table(Env& env, const std::string& path) {
     auto table = decode_body<Table>(*content);
     if (table) {
       if (each != path) env.log.warn("table read from its backup: path={}", each);
+      if (each == next)
+        if (auto finished = finish_replacing(env.files, path); !finished) return finished.error();
       return std::optional<Table>{*std::move(table)};
     }
+    if (each == next) continue;  // a crash while it was written, before it was to be relied on
     env.log.error("table is damaged: path={} why={}", each, table.error().detail);
     if (!damaged) damaged = Error{Errc::kMalformed, each + ": " + table.error().detail};
   }

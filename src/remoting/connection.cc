@@ -133,6 +133,24 @@ bool ConnectionSet::wait_until_empty(std::chrono::milliseconds limit) {
   return empty_.wait_for(lock, limit, [&] { return connections_.empty(); });
 }
 
+void ConnectionSet::limit_unfinished(std::size_t most) {
+  std::size_t total = unfinished_bytes.load(std::memory_order_relaxed);
+  if (total <= most) return;
+  std::vector<std::pair<std::size_t, std::shared_ptr<Connection>>> holders;
+  for (auto& each : all())
+    if (const std::size_t bytes = each->unfinished_bytes(); bytes > 0)
+      holders.emplace_back(bytes, std::move(each));
+  std::ranges::sort(holders, std::greater{}, [](const auto& each) { return each.first; });
+  for (const auto& [bytes, connection] : holders) {
+    if (total <= most / 4 * 3) return;  // room to go on with
+    connection->close_unfinished(
+        fmt::format("{} bytes of unfinished frames wait of all peers, the most allowed are {} "
+                    "(serverMaxUnfinishedBytesOfAll), and this one's {} are among the largest",
+                    unfinished_bytes.load(std::memory_order_relaxed), most, bytes));
+    total -= std::min(total, bytes);
+  }
+}
+
 // ---- Connection --------------------------------------------------------------------------------
 
 Connection::Connection(Env& env, std::unique_ptr<Stream> stream, ConnectionLimits limits,
@@ -178,14 +196,70 @@ MutableBytes Connection::read_space() {
   return input_.space(first_bytes_ ? 0 : frame_bytes_wanted());
 }
 
-/// How many bytes the frame under way will have, 0 if nobody knows yet.
+/// How many bytes the frame under way will have, 0 if nobody knows yet. With too much unfinished
+/// already, one more: memory grows by the least there is.
 std::size_t Connection::frame_bytes_wanted() const {
   const Bytes held = input_.bytes();
   if (held.size() < 4) return 0;
+  if (crowded_by_unfinished()) return held.size() + 1;
   return 4 + std::min(read_big<std::uint32_t>(held), limits_.max_frame_bytes);
 }
 
 void Connection::on_read(std::size_t bytes) {
+  take_input(bytes);
+  report_unfinished();
+}
+
+/// Changes with the memory, not with each message: nothing is held between the reads of whole
+/// frames. Who holds no more than a usual piece is read on: most frames fit in there.
+void Connection::report_unfinished() {
+  const std::size_t held = input_.capacity() + cipher_in_.capacity();
+  const std::size_t before = unfinished_.load(std::memory_order_relaxed);
+  if (held != before) {
+    unfinished_.store(held, std::memory_order_relaxed);
+    owner_.unfinished_bytes.fetch_add(held - before, std::memory_order_relaxed);  // may wrap
+  }
+  if (held <= InputBuffer::kUsualBytes || held_back_ || closing_ || !crowded_by_unfinished())
+    return;
+  held_back_ = true;
+  stream_->pause_reading(true);
+}
+
+bool Connection::crowded_by_unfinished() const {
+  return owner_.unfinished_bytes.load(std::memory_order_relaxed) >
+         limits_.max_unfinished_bytes_of_all;
+}
+
+/// A few times a second, while something is unfinished.
+void Connection::judge_unfinished(Clock::Instant now) {
+  if (closing_ || closed_.load(std::memory_order_relaxed)) return;
+  if (held_back_ && !crowded_by_unfinished()) {
+    held_back_ = false;
+    if (!paused_) stream_->pause_reading(false);
+  }
+  const std::size_t bytes = input_.bytes().size();
+  if (bytes == 0 || paused_ || held_back_) return begun_.reset();  // it is not the peer's fault
+  if (!begun_ || begun_->frames != frames_) {
+    begun_ = {now, frames_};
+    return;
+  }
+  constexpr std::size_t kRate = ConnectionLimits::kFrameBytesPerSecond;
+  const Clock::Duration took = now - begun_->since;
+  if (took - std::chrono::seconds{bytes / kRate} <= limits_.max_frame_time) return;
+  fail(fmt::format(
+      "{} bytes of a frame in {} s, and it is not whole: after {} s they must come at "
+      "{} bytes a second",
+      bytes, std::chrono::duration_cast<std::chrono::seconds>(took).count(),
+      std::chrono::duration_cast<std::chrono::seconds>(limits_.max_frame_time).count(), kRate));
+}
+
+void Connection::close_unfinished(const std::string& why) {
+  loop_.post([self = shared_from_this(), why] {
+    if (!self->closed_.load(std::memory_order_relaxed) && !self->input_.empty()) self->fail(why);
+  });
+}
+
+void Connection::take_input(std::size_t bytes) {
   if (lent_) adopt_foreign();  // what was written before this came
   ++reads_;
   active_.store(true, std::memory_order_relaxed);
@@ -314,6 +388,7 @@ Connection::Cut Connection::cut_frames(std::size_t requests_max, std::string& br
     auto command = batch.decoders[batch.views.size()].decode(**frame);
     if (!command) return malformed(std::move(command.error().detail));
     input_.consume((*frame)->size);
+    ++frames_;
     if (command->is_response())
       answer(*command);
     else
@@ -571,7 +646,7 @@ void Connection::on_written() {
   if (paused_ && (unsent == 0 || (unsent < limits_.max_unsent_bytes / 4 && !crowded()))) {
     paused_ = false;
     if (!closing_ && !first_bytes_) handle_input();  // what was read before the pause
-    if (!paused_) stream_->pause_reading(false);
+    if (!paused_ && !held_back_) stream_->pause_reading(false);
   }
   flush();
   if (close_when_sent_ && !writing_ && !closing_) {
@@ -644,6 +719,8 @@ void Connection::sweep(Clock::Instant now, Clock::Duration idle) {
   last_swept_.store(now, std::memory_order_relaxed);
   if (pending_count_.load(std::memory_order_relaxed) > 0)
     loop_.post([self = shared_from_this(), now] { self->expire(now); });
+  if (unfinished_bytes() > 0)
+    loop_.post([self = shared_from_this(), now] { self->judge_unfinished(now); });
   if (active_.exchange(false, std::memory_order_relaxed))
     last_active_.store(now, std::memory_order_relaxed);
   else if (now - last_active_.load(std::memory_order_relaxed) > idle)
@@ -686,6 +763,9 @@ void Connection::on_closed(const Error& why) {
   queued_.clear();
   in_flight_.clear();
   owner_.unsent_bytes.fetch_sub(std::exchange(reported_, 0), std::memory_order_relaxed);
+  owner_.unfinished_bytes.fetch_sub(unfinished_.exchange(0), std::memory_order_relaxed);
+  input_ = {};  // tables may hold the connection for a while
+  cipher_in_ = {};
   stream_.reset();
   owner_.erase(id_);
 }

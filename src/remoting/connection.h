@@ -29,10 +29,14 @@ struct ConnectionLimits {
   std::uint32_t max_header_bytes = 1 << 20;
   std::size_t max_unsent_bytes = 64 << 20;
   std::size_t max_unsent_bytes_of_all = std::numeric_limits<std::size_t>::max();
+  std::size_t max_unfinished_bytes_of_all = std::numeric_limits<std::size_t>::max();
   /// When one call after another has ended without an answer for so long, and nothing else came
   /// either, the path has died, and only the kernel's patience would end the connection. Longer
   /// than a broker pauses: what is under way may have been done.
   Clock::Duration max_silence = std::chrono::seconds{10};
+  /// How long a frame may be under way, beside a second for each kFrameBytesPerSecond of it.
+  Clock::Duration max_frame_time = Clock::Duration::max();
+  static constexpr std::size_t kFrameBytesPerSecond = 16 << 10;
 };
 
 class Connection;
@@ -47,7 +51,11 @@ class ConnectionSet {
   /// False when some are still there at the end of `limit`.
   bool wait_until_empty(std::chrono::milliseconds limit);
 
-  std::atomic<std::size_t> unsent_bytes{0};  ///< Of all, as of each one's last batch.
+  /// Above `most` bytes of unfinished input of all, ends those with the most of it.
+  void limit_unfinished(std::size_t most);
+
+  std::atomic<std::size_t> unsent_bytes{0};      ///< Of all, as of each one's last batch.
+  std::atomic<std::size_t> unfinished_bytes{0};  ///< Memory of all, as of each one's last read.
 
  private:
   mutable std::mutex mutex_;
@@ -96,6 +104,10 @@ class Connection final : public Peer,
   /// Called by the owner a few times a second, any thread: ends calls past their deadline, closes
   /// what has been idle for `idle`.
   void sweep(Clock::Instant now, Clock::Duration idle);
+  /// Memory held between reads, for frames that are not whole yet. Any thread.
+  std::size_t unfinished_bytes() const { return unfinished_.load(std::memory_order_relaxed); }
+  /// Ends the connection if it still waits for the rest of a frame. Any thread.
+  void close_unfinished(const std::string& why);
   /// Closes once everything queued is sent.
   void close_when_sent(const std::string& why);
 
@@ -119,6 +131,10 @@ class Connection final : public Peer,
   Cut cut_frames(std::size_t requests_max, std::string& broken);
   void hand_on(Clock::Instant arrived);
   std::size_t frame_bytes_wanted() const;
+  void take_input(std::size_t bytes);
+  void report_unfinished();
+  bool crowded_by_unfinished() const;
+  void judge_unfinished(Clock::Instant now);
   bool take_first_bytes();
   bool choose_tls();
   bool decrypt(Bytes cipher);
@@ -160,7 +176,14 @@ class Connection final : public Peer,
   // Input, loop.
   InputBuffer input_;  // as the application sees it
   bool first_bytes_ = true;
-  std::uint32_t reads_ = 0;
+  std::uint32_t reads_ = 0, frames_ = 0;
+  bool held_back_ = false;  // not read from: too much unfinished input of all
+  /// Since when the frame under way is under way, as the sweep sees it.
+  struct Begun {
+    Clock::Instant since;
+    std::uint32_t frames;  // cut until then
+  };
+  std::optional<Begun> begun_;
   /// Since when calls are not answered, and how much had been read until then.
   struct Suspicion {
     Clock::Instant since;
@@ -185,6 +208,7 @@ class Connection final : public Peer,
   Foreign foreign_;  // guarded by foreign_mutex_, which who may write holds while it does
   std::atomic<std::int32_t> opaque_{1};
   std::atomic<std::size_t> unsent_{0};
+  std::atomic<std::size_t> unfinished_{0};
   std::atomic<bool> closed_{false};
   std::atomic<bool> other_goes_away_{false};
   std::atomic<Clock::Instant> last_swept_;

@@ -843,5 +843,98 @@ TEST_F(OneThread, AnswersWhatCameBeforeABadFrame) {
   EXPECT_TRUE(peer.closed);
 }
 
+/// A server's connections with little room for frames that are not whole, swept by hand.
+class Unfinished : public OneThread {
+ protected:
+  static constexpr std::size_t kMost = 2 << 20;
+
+  Unfinished() {
+    listener_ = *server_env_.network.listen(here_, [this](std::unique_ptr<Stream> stream) {
+      std::make_shared<Connection>(server_env_, std::move(stream),
+                                   ConnectionLimits{.max_unfinished_bytes_of_all = kMost},
+                                   processors_, connections_)
+          ->start();
+    });
+  }
+  ~Unfinished() override {
+    for (const auto& each : connections_.all()) each->close("the test is over");
+    network_.run();
+    EXPECT_EQ(connections_.size(), 0u);
+    EXPECT_EQ(connections_.unfinished_bytes, 0u);
+  }
+  /// A peer that announces 10 MiB and sends three.
+  std::unique_ptr<RawPeer> hoarder() {
+    auto peer = std::make_unique<RawPeer>(network_, here_);
+    peer->send(raw_frame(10 << 20, 10, std::string(3 << 20, 'x')));
+    return peer;
+  }
+  void sweep() {
+    connections_.limit_unfinished(kMost);
+    network_.run();
+    for (const auto& each : connections_.all()) each->sweep(clock_.now(), 1h);
+    network_.run();
+  }
+
+  const Endpoint here_{kServer, 9'003};
+  ConnectionSet connections_;
+  std::unique_ptr<Listener> listener_;
+};
+
+TEST_F(Unfinished, FramesOfAllPeersTogetherAreBoundedAndSmallOnesServed) {
+  std::vector<std::unique_ptr<RawPeer>> hoarders;
+  for (int i = 0; i < 20; ++i) hoarders.push_back(hoarder());
+  network_.run();
+  EXPECT_GT(connections_.unfinished_bytes, kMost);
+  EXPECT_LT(connections_.unfinished_bytes, 5 * kMost) << "20 of them want 4 MiB each";
+  RawPeer other{network_, here_};
+  other.send(frame_of(1, EchoRequest{"small"}));
+  network_.run();
+  EXPECT_THAT(other.answers(), SizeIs(1));
+  connections_.limit_unfinished(kMost);
+  network_.run();
+  EXPECT_LE(connections_.unfinished_bytes, kMost);
+  const auto closed = log_.lines(LogLevel::kWarn);
+  ASSERT_THAT(closed, ::testing::Not(SizeIs(0)));
+  EXPECT_THAT(closed, ::testing::Each(AllOf(HasSubstr("connection closed: peer=10.0.0.2"),
+                                            HasSubstr("serverMaxUnfinishedBytesOfAll"))));
+  other.send(frame_of(2, EchoRequest{"large"}, std::string(300'000, 'x')));
+  network_.run();
+  EXPECT_THAT(other.answers(), SizeIs(2)) << "there is room again";
+}
+
+TEST_F(Unfinished, LargeFramesAreReadOnOnceThereIsRoom) {
+  auto hoarding = hoarder();
+  network_.run();
+  RawPeer honest{network_, here_};
+  honest.send(frame_of(1, EchoRequest{"large"}, std::string(300'000, 'x')));
+  network_.run();
+  EXPECT_THAT(honest.answers(), SizeIs(0));
+  sweep();
+  EXPECT_TRUE(hoarding->closed) << "it has the most";
+  EXPECT_THAT(honest.answers(), SizeIs(1));
+}
+
+TEST_F(OneThread, ClosesAPeerThatNeverFinishesItsFrameAndWaitsForASlowOne) {
+  serve();
+  RawPeer stuck{network_, at_}, slow{network_, at_};
+  const Buffer frame = frame_of(1, EchoRequest{"over a slow line"}, std::string(4 << 20, 'x'));
+  constexpr std::size_t kASecond = ConnectionLimits::kFrameBytesPerSecond + 1'000;
+  stuck.send(raw_frame(1 << 20, 10));
+  std::size_t sent = 0;
+  for (int second = 0; second < 150; ++second) {
+    slow.send(std::string_view{frame}.substr(sent, kASecond));
+    sent += kASecond;
+    if (second % 10 == 0 && !stuck.closed) stuck.send("x");
+    network_.advance(1s);
+    ASSERT_EQ(stuck.closed.has_value(), second > 59) << second;
+  }
+  EXPECT_TRUE(stuck.closed);
+  EXPECT_THAT(log_.lines(LogLevel::kWarn), ElementsAre(HasSubstr("of a frame in 60 s")));
+  EXPECT_FALSE(slow.closed);
+  slow.send(std::string_view{frame}.substr(sent));
+  network_.run();
+  EXPECT_THAT(slow.answers(), ElementsAre(1));
+}
+
 }  // namespace
 }  // namespace apogee::remoting

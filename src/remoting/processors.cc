@@ -21,23 +21,38 @@ void Processors::reply_malformed(const Responder& responder, const Error& error)
   responder.reply(protocol::response_code::kSystemError, error.detail);
 }
 
+/// What an OwnedCommand of it takes, about.
+std::size_t bytes_of(const protocol::CommandView& command) {
+  std::size_t bytes = sizeof(OwnedCommand) + command.body.size();
+  for (const auto& field : command.ext)
+    bytes += sizeof(std::pair<std::string, std::string>) + field.name.size() + field.value.size();
+  return bytes;
+}
+
 /// Nothing: the request has been refused, or the server is stopping.
-std::shared_ptr<Processors::Place> Processors::take_place(const Responder& responder) {
+std::shared_ptr<Processors::Place> Processors::take_place(const Request& request) {
   auto token = in_flight_.enter();
   if (!token) return nullptr;
-  if (waiting_.fetch_add(1, std::memory_order_relaxed) >= kWaitingMax) {
-    waiting_.fetch_sub(1, std::memory_order_relaxed);
-    responder.reply(protocol::response_code::kSystemBusy,
-                    fmt::format("[OVERLOAD]system busy, start flow control for a while: {} "
-                                "requests wait for a worker (workerThreads)",
-                                kWaitingMax));
-    return nullptr;
-  }
-  return std::make_shared<Place>(Place{std::move(token), env_.clock.now()});
+  const std::size_t bytes = bytes_of(request.command);
+  const bool too_many = waiting_.fetch_add(1, std::memory_order_relaxed) >= kWaitingMax;
+  const bool too_large =
+      waiting_bytes_.fetch_add(bytes, std::memory_order_relaxed) + bytes > kWaitingBytesMax;
+  if (!too_many && !too_large)
+    return std::make_shared<Place>(Place{std::move(token), env_.clock.now(), bytes});
+  waiting_.fetch_sub(1, std::memory_order_relaxed);
+  waiting_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
+  request.responder.reply(
+      protocol::response_code::kSystemBusy,
+      fmt::format("[OVERLOAD]system busy, start flow control for a while: {} wait for a worker "
+                  "(workerThreads)",
+                  too_many ? fmt::format("{} requests", kWaitingMax)
+                           : fmt::format("{} bytes of requests", kWaitingBytesMax)));
+  return nullptr;
 }
 
 bool Processors::waited_too_long(const Place& place, const Responder& responder) {
   const std::int32_t still = waiting_.fetch_sub(1, std::memory_order_relaxed) - 1;
+  waiting_bytes_.fetch_sub(place.bytes, std::memory_order_relaxed);
   const auto waited = env_.clock.now() - place.since;
   on_waited(waited);
   if (waited < kWaitMax) return false;

@@ -76,7 +76,7 @@ class Processors : public RequestHandler {
   template <class Header, class Process>
   void on_worker_code(std::int32_t code, Process process) {
     table_[code] = [this, process = std::move(process)](const Request& request) {
-      auto place = take_place(request.responder);
+      auto place = take_place(request);
       if (!place) return;
       auto owned = std::make_shared<OwnedCommand>(request.command);
       env_.workers.post([this, process, place, owned, responder = request.responder] {
@@ -126,6 +126,8 @@ class Processors : public RequestHandler {
 
   /// Requests waiting for a worker at most; further ones are refused.
   static constexpr std::int32_t kWaitingMax = 10'000;
+  /// And what they hold: eight of the largest frames, or 10 000 of 13 KB.
+  static constexpr std::size_t kWaitingBytesMax = 128 << 20;
   /// One that has waited for a worker this long is refused: whoever asked has given up.
   static constexpr std::chrono::milliseconds kWaitMax{5'000};
   /// Requests that wait for a worker now.
@@ -142,13 +144,15 @@ class Processors : public RequestHandler {
   struct Place {
     InFlight::Token token;
     Clock::Instant since;
+    std::size_t bytes;
   };
-  std::shared_ptr<Place> take_place(const Responder& responder);
+  std::shared_ptr<Place> take_place(const Request& request);
   bool waited_too_long(const Place& place, const Responder& responder);
 
   Env& env_;
   InFlight in_flight_;
   std::atomic<std::int32_t> waiting_{0};
+  std::atomic<std::size_t> waiting_bytes_{0};
   std::unordered_map<std::int32_t, std::function<void(const Request&)>> table_;
   struct Batch {
     std::vector<std::int32_t> codes;

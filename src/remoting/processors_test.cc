@@ -20,9 +20,10 @@ class BusyWorkers : public ::testing::Test {
     processors_.on_worker<Slow>(
         [](const Slow&, const OwnedCommand&, const PeerPtr&) { return Answer::with_body("done"); });
   }
-  void ask() {
+  void ask(const Buffer& body = {}) {
     Buffer bytes;
-    protocol::encode_command(bytes, {.code = Slow::kCode, .opaque = ++opaque_}, Slow{}, {});
+    protocol::encode_command(bytes, {.code = Slow::kCode, .opaque = ++opaque_}, Slow{},
+                             as_bytes(body));
     const auto frame = protocol::decode_frame(as_bytes(bytes));
     protocol::CommandDecoder decoder;
     const auto command = decoder.decode(**frame);
@@ -67,6 +68,28 @@ TEST_F(BusyWorkers, RefuseAtOnceWhatWouldWaitBehindTooMany) {
   ASSERT_EQ(peer_->sent.size(), 1U);
   EXPECT_EQ(peer_->sent[0].code, protocol::response_code::kSystemBusy);
   EXPECT_TRUE(peer_->sent[0].remark.starts_with("[OVERLOAD]system busy"));
+  workers_.run();
+  EXPECT_EQ(processors_.waiting(), 0);
+}
+
+TEST_F(BusyWorkers, RefuseAtOnceWhatWouldWaitBesideTooManyBytes) {
+  const Buffer large(15 << 20, 'x');
+  for (std::size_t bytes = large.size(); bytes < Processors::kWaitingBytesMax;
+       bytes += large.size())
+    ask(large);
+  EXPECT_TRUE(peer_->sent.empty());
+  ask(large);
+  ASSERT_EQ(peer_->sent.size(), 1U);
+  EXPECT_EQ(peer_->sent[0].code, protocol::response_code::kSystemBusy);
+  EXPECT_EQ(peer_->sent[0].remark,
+            "[OVERLOAD]system busy, start flow control for a while: 134217728 bytes of requests "
+            "wait for a worker (workerThreads)");
+  ask();
+  EXPECT_EQ(peer_->sent.size(), 1U) << "a small one has room";
+  workers_.run();
+  peer_->sent.clear();
+  ask(large);
+  EXPECT_TRUE(peer_->sent.empty()) << "there is room again";
   workers_.run();
   EXPECT_EQ(processors_.waiting(), 0);
 }

@@ -31,6 +31,7 @@ class ListeningServer final : public Server {
     local_ = listener_->local();
     sweep_ = std::make_unique<Periodic>(env_.clock, env_.workers, 200ms, 200ms, [this] {
       const auto now = env_.clock.now();
+      connections_.limit_unfinished(static_cast<std::size_t>(config_.max_unfinished_bytes_of_all));
       for (const auto& connection : connections_.all())
         connection->sweep(now, std::chrono::seconds{config_.idle_seconds});
     });
@@ -65,8 +66,13 @@ class ListeningServer final : public Server {
         .max_header_bytes = static_cast<std::uint32_t>(config_.max_header_bytes),
         .max_unsent_bytes = static_cast<std::size_t>(config_.max_unsent_bytes),
         .max_unsent_bytes_of_all = static_cast<std::size_t>(config_.max_unsent_bytes_of_all),
+        .max_unfinished_bytes_of_all =
+            static_cast<std::size_t>(config_.max_unfinished_bytes_of_all),
         .max_silence =
-            Clock::Duration::max()};  // clients may take their time over what they are asked
+            Clock::Duration::max(),  // clients may take their time over what they are asked
+        // Java waits for ever. Slow lines are served: the largest frame, of 16 MiB, may take 18
+        // minutes.
+        .max_frame_time = 60s};
     auto connection =
         std::make_shared<Connection>(env_, std::move(stream), limits, handler_, connections_);
     connection->serve_tls(config_.tls_mode, tls_);

@@ -20,6 +20,7 @@ struct ServerConfig {
   std::int32_t max_header_bytes = 1 << 20;
   std::int64_t max_unsent_bytes = 64 << 20;
   std::int64_t max_unsent_bytes_of_all = 256 << 20;
+  std::int64_t max_unfinished_bytes_of_all = 256 << 20;
   std::int32_t io_threads = 0, io_spin_us = 50;
   TlsMode tls_mode = TlsMode::kPermissive;
   ClientAuth tls_client_auth = ClientAuth::kNone;
@@ -46,6 +47,10 @@ struct ServerConfig {
              std::int64_t{1} << 40,
              "Answers waiting for all slow readers together, in bytes: above it each gets one "
              "answer at a time."},
+      Option{"serverMaxUnfinishedBytesOfAll", &Self::max_unfinished_bytes_of_all,
+             std::int64_t{1} << 16, std::int64_t{1} << 40,
+             "Memory of all frames of which the rest has not come yet, in bytes: above it large "
+             "frames are not read on, and the connections with the most of it are closed."},
       Option{"ioThreads", &Self::io_threads, 0, 256,
              "Threads that own connections; 0: one a processor."},
       Option{

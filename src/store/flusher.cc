@@ -22,8 +22,7 @@ void Flusher::start(std::int64_t flushed_offset) {
     name_this_thread("flush");
     run();
   }};
-  expiry_ =
-      std::make_unique<Periodic>(env_.clock, env_.workers, 100ms, 100ms, [this] { expire(); });
+  expiry_ = std::make_unique<Periodic>(env_.clock, on_clock_, 100ms, 100ms, [this] { expire(); });
 }
 
 void Flusher::stop() {
@@ -157,6 +156,7 @@ void Flusher::complete() {
                                                   : PutStatus::kServiceNotAvailable);
 }
 
+/// On the clock's thread: nothing here blocks, nor do the waiters, as on the flush thread.
 void Flusher::expire() {
   std::vector<Waiter> late;
   const auto now = env_.clock.now();

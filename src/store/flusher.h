@@ -12,8 +12,9 @@
 namespace apogee::store {
 
 /// Brings the log to disk: every so often, or (SYNC_FLUSH) as soon as somebody waits, one sync for
-/// all who do. Threads: one flush thread; every member from any thread. A failed sync is never
-/// retried into success: from then on waiters are refused and broken() says why.
+/// all who do. Threads: one flush thread; every member from any thread. What waits is answered on
+/// the flush thread or, when it is late, on the clock's. A failed sync is never retried into
+/// success: from then on waiters are refused and broken() says why.
 class Flusher {
  public:
   Flusher(Env& env, const Live<StoreConfig>& config, CommitLog& log, Checkpoint& checkpoint,
@@ -67,6 +68,7 @@ class Flusher {
   std::string broken_because_;   // mutex
   bool stopping_ = false;        // mutex
   Clock::Instant last_flush_{};  // flush thread
+  InlineExecutor on_clock_;      // waits end in time whatever the workers wait for
   std::unique_ptr<Periodic> expiry_;
   std::thread thread_;
 };

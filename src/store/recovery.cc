@@ -157,7 +157,10 @@ Result<Ok> LocalStore::make_durable(const ReadAgain& read, std::int64_t from) {
     if (segment->end() <= from) continue;
     if (auto synced = segment->sync(); !synced) return synced;
   }
-  return Ok{};
+  // Crashes in a row do not add up.
+  if (read.unsure.empty()) return Ok{};
+  checkpoint_->physical_timestamp.store(dispatcher_.last_timestamp());
+  return checkpoint_->write();
 }
 
 /// Queues without a log point nowhere.

@@ -1,9 +1,14 @@
 """RocketMQ from Python, on top of libapogee.so. Times are seconds, but for those of settings, which
 are whole milliseconds. Bodies are bytes."""
+import atexit
+import contextlib
 import ctypes
 import itertools
+import os
 import threading
+import time
 import traceback
+import weakref
 from dataclasses import dataclass, field
 from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Union
 
@@ -153,18 +158,75 @@ def _sent(context, receipt, error):
     done(_receipt(receipt), None) if receipt else done(None, Error(error.contents))
 
 
+class _Function:
+    """What the library calls as often as it likes: it carries the number. Its object holds it, here it is held weakly: else who is reached from his own
+    callback would never be collected.
+
+    The thunks are the module's, and never end: the library may call one a moment after an object was freed, as nothing waits for the callback it is freed
+    in, and a client that is freed before its producers still logs. A number that nobody has any more is no harm."""
+
+    _numbers, _all = itertools.count(1), weakref.WeakValueDictionary()
+
+    def __init__(self, call: Callable):
+        self.call, self.number = call, next(self._numbers)
+        self._all[self.number] = self
+
+
+@_library.LogFunction
+def _logged(context, severity, line, length):
+    function = _Function._all.get(context)
+    if function:
+        function.call(severity, ctypes.string_at(line, length).decode("utf-8", "replace"))
+
+
+@_library.ConsumeFunction
+def _consume(context, messages, count):
+    function = _Function._all.get(context)
+    if not function:
+        return 1
+    with _inside():
+        return _consumed(function.call, lambda: [Received(_lib.apogee_received_copy(messages[at])) for at in range(count)])
+
+
+@_library.CheckFunction
+def _asked(context, message):
+    function = _Function._all.get(context)
+    if not function:
+        return UNKNOWN
+    with _inside():
+        return _outcome(function.call, lambda: Received(_lib.apogee_received_copy(message)))
+
+
+_running = set()  # threads of the library's inside a function that may block
+
+
+@contextlib.contextmanager
+def _inside():
+    thread = threading.get_ident()
+    _running.add(thread)
+    try:
+        yield
+    finally:
+        _running.discard(thread)
+
+
 class _Object:
-    """Something the library made; freed once, by close(), `with` or the collector."""
+    """Something the library made; freed once, by close(), `with`, the collector or the end of the program."""
 
     _free: Callable
+    _opened = weakref.WeakSet()
 
-    def __init__(self, handle):
+    def __init__(self, handle, client: "Optional[Client]" = None, function: Optional[_Function] = None):
         self._handle = handle
+        self._client = client  # lives as long as what was made from it: that logs with its function
+        self._function = function
+        self._opened.add(self)
 
     def close(self) -> None:
         handle, self._handle = getattr(self, "_handle", None), None
         if handle:
             type(self)._free(handle)
+            self._client = None
 
     def __enter__(self):
         return self
@@ -255,8 +317,6 @@ class Producer(_Object):
 
 
 class TransactionalProducer(Producer):
-    _check_function = None  # lives as long as this
-
     def send_in_transaction(self, message: Message, local: Callable[[Receipt], int], timeout: float = 3.0):
         """Stores the message invisibly, runs `local`, tells the broker its outcome. Gives (receipt, outcome)."""
         outcome = ctypes.c_int32(UNKNOWN)
@@ -276,7 +336,6 @@ class PushConsumer(_Object):
     """Takes messages until it is closed; close() waits for calls that run."""
 
     _free = _lib.apogee_push_consumer_free
-    _consume = None  # lives as long as this
 
     def suspend(self) -> None:
         _lib.apogee_push_consumer_suspend(self._open)
@@ -384,13 +443,14 @@ class Client(_Object):
     """Owns the threads and connections of everything made from it."""
 
     _free = _lib.apogee_client_free
+    _opened = weakref.WeakSet()  # apart: the last to be closed
 
     def __init__(self, log: Optional[Callable[[int, str], None]] = None, **settings):
         error, handle, (pairs, count) = _library.Error(), ctypes.c_void_p(), _settings(settings)
-        self._log = _library.LogFunction(lambda _, severity, line, length: log(severity, ctypes.string_at(line, length).decode("utf-8", "replace"))) if log else \
-            _library.LogFunction()
-        _check(_lib.apogee_client_start(pairs, count, self._log, None, ctypes.byref(handle), ctypes.byref(error)), error)
-        super().__init__(handle)
+        function = _Function(log) if log else None
+        call, number = (_logged, function.number) if function else (_library.LogFunction(), None)
+        _check(_lib.apogee_client_start(pairs, count, call, number, ctypes.byref(handle), ctypes.byref(error)), error)
+        super().__init__(handle, function=function)
 
     @property
     def id(self) -> str:
@@ -417,7 +477,7 @@ class Client(_Object):
     def producer(self, group: str, **settings) -> Producer:
         error, handle, (pairs, count) = _library.Error(), ctypes.c_void_p(), _settings({"group": group, **settings})
         _check(_lib.apogee_producer_start(self._open, pairs, count, ctypes.byref(handle), ctypes.byref(error)), error)
-        return Producer(handle)
+        return Producer(handle, self)
 
     def push_consumer(self, group: str, subscriptions: Dict[str, str], consume: Callable[[List[Received]], Optional[bool]], **settings) -> PushConsumer:
         """`consume(messages)` runs on threads of the library's, several at once unless `orderly=True`; False or an exception: again later.
@@ -425,24 +485,60 @@ class Client(_Object):
         topics = (_library.Subscription * len(subscriptions))()
         for each, (topic, expression) in zip(topics, subscriptions.items()):
             _subscribe(each, topic, expression)
-        call = _library.ConsumeFunction(
-            lambda _, messages, count: _consumed(consume, lambda: [Received(_lib.apogee_received_copy(messages[at])) for at in range(count)]))
-        error, handle, (pairs, number) = _library.Error(), ctypes.c_void_p(), _settings({"group": group, **settings})
-        _check(_lib.apogee_push_consumer_start(self._open, pairs, number, topics, len(subscriptions), call, None, ctypes.byref(handle), ctypes.byref(error)), error)
-        consumer = PushConsumer(handle)
-        consumer._consume = call
-        return consumer
+        function = _Function(consume)
+        error, handle, (pairs, count) = _library.Error(), ctypes.c_void_p(), _settings({"group": group, **settings})
+        _check(_lib.apogee_push_consumer_start(self._open, pairs, count, topics, len(subscriptions), _consume, function.number, ctypes.byref(handle),
+                                               ctypes.byref(error)), error)
+        return PushConsumer(handle, self, function)
 
     def lite_pull_consumer(self, group: str, **settings) -> LitePullConsumer:
         error, handle, (pairs, count) = _library.Error(), ctypes.c_void_p(), _settings({"group": group, **settings})
         _check(_lib.apogee_lite_pull_consumer_start(self._open, pairs, count, ctypes.byref(handle), ctypes.byref(error)), error)
-        return LitePullConsumer(handle)
+        return LitePullConsumer(handle, self)
 
     def transactional_producer(self, group: str, check: Callable[[Received], int], **settings) -> TransactionalProducer:
         """`check(message)` tells the outcome when a broker asks; on a thread of the library's."""
         error, handle, (pairs, count) = _library.Error(), ctypes.c_void_p(), _settings({"group": group, **settings})
-        call = _library.CheckFunction(lambda _, message: _outcome(check, lambda: Received(_lib.apogee_received_copy(message))))
-        _check(_lib.apogee_transactional_producer_start(self._open, pairs, count, call, None, ctypes.byref(handle), ctypes.byref(error)), error)
-        producer = TransactionalProducer(handle)
-        producer._check_function = call
-        return producer
+        function = _Function(check)
+        _check(_lib.apogee_transactional_producer_start(self._open, pairs, count, _asked, function.number, ctypes.byref(handle), ctypes.byref(error)), error)
+        return TransactionalProducer(handle, self, function)
+
+
+def _close_all(opened) -> None:
+    while opened:
+        try:
+            opened.pop().close()
+        except BaseException:  # Ctrl-C: the rest is not to be left open
+            traceback.print_exc()
+
+
+def _wait_for_callbacks(seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while _running and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def _interrupt_callbacks() -> None:
+    """Those that closed their consumer themselves, or outlived its `shutdown_wait`. One that waits for something stays there, and is no harm."""
+    _wait_for_callbacks(1)
+    for thread in list(_running):
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(SystemExit))
+    _wait_for_callbacks(1)
+
+
+@atexit.register
+def _end() -> None:
+    """The interpreter ends threads that want it afterwards by unwinding them, and those of a C++ library abort the process then."""
+    _close_all(_Object._opened)
+    _interrupt_callbacks()
+    _close_all(Client._opened)
+
+
+def _forget() -> None:
+    """A forked child has none of the library's threads: who frees there waits for them for ever."""
+    for opened in (_Object._opened, Client._opened):
+        while opened:
+            opened.pop()._handle = None
+
+
+os.register_at_fork(after_in_child=_forget)

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import textwrap
 import threading
 import time
 import unittest
@@ -24,7 +25,7 @@ def free_port():
         return probe.getsockname()[1]
 
 
-class WithABroker(unittest.TestCase):
+class Servers(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.directory = tempfile.TemporaryDirectory(prefix="apogee-python-")
@@ -53,6 +54,22 @@ class WithABroker(unittest.TestCase):
             process.wait(30)
         cls.directory.cleanup()
 
+    def started(self, program):
+        """A Python program of its own, with `names` and `apogee`."""
+        text = f"import apogee, gc, os, sys, threading, time\nnames = '127.0.0.1:{self.names}'\n" + textwrap.dedent(program)
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "bindings/python"), "PYTHONFAULTHANDLER": "1"}
+        process = subprocess.Popen([sys.executable, "-c", text], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+        self.addCleanup(process.kill)
+        return process
+
+    def ended(self, program):
+        """The exit code, and what was written where errors go."""
+        process = self.started(program) if isinstance(program, str) else program
+        _, errors = process.communicate("\n", timeout=90)
+        return process.returncode, errors
+
+
+class WithABroker(Servers):
     def test_sends_and_is_told_where_the_message_lies(self):
         receipt = self.producer.send(apogee.Message("orders", b"\x00\xff", tag="paid", keys=["o-17"], properties={"region": "eu"}))
         self.assertEqual(receipt.status, apogee.SEND_OK)
@@ -215,6 +232,147 @@ class WithABroker(unittest.TestCase):
         producer.close()
         with self.assertRaises(ValueError):
             producer.send(apogee.Message("orders", b"x"))
+
+    # Everything there is, open and busy.
+    EVERYTHING = """
+        came = threading.Event()
+        client = apogee.Client(name_servers=names, log=lambda severity, line: None)
+        producer = client.producer(f"left-{os.getpid()}")
+        ledger = client.transactional_producer(f"ledger-{os.getpid()}", lambda _: apogee.UNKNOWN)
+        consumer = client.push_consumer(f"left-{os.getpid()}", {"orders": "left"}, lambda _: came.set(), **{"from": "first"})
+        puller = client.lite_pull_consumer(f"left-pulling-{os.getpid()}")
+        puller.subscribe("orders")
+        for at in range(64):
+            producer.send(apogee.Message("orders", b"left", tag="left"))
+        assert came.wait(30)
+        for at in range(64):
+            producer.send_async(apogee.Message("orders", b"left", tag="left"), lambda receipt, error: None)
+        """
+
+    def test_a_program_that_closes_nothing_ends_well(self):
+        self.assertEqual(self.ended(self.EVERYTHING), (0, ""))
+
+    def test_a_program_that_fails_with_everything_open_ends_with_its_failure(self):
+        code, errors = self.ended(self.EVERYTHING + "raise RuntimeError('out of paper')")
+        self.assertEqual((code, errors.splitlines()[-1]), (1, "RuntimeError: out of paper"))
+
+    # `consume` runs while the program ends.
+    CONSUMING = """
+        client, runs = apogee.Client(name_servers=names), threading.Event()
+        producer = client.producer(f"busy-{os.getpid()}")
+        consumer = client.push_consumer(f"busy-{os.getpid()}", {"orders": f"busy-{os.getpid()}"}, consume, **{"from": "first", "shutdown_wait": shutdown_wait})
+        producer.send(apogee.Message("orders", b"busy", tag=f"busy-{os.getpid()}"))
+        assert runs.wait(30)
+        """
+
+    def test_the_end_waits_for_a_callback(self):
+        self.assertEqual(self.ended("""
+        shutdown_wait = 30_000
+        def consume(messages):
+            runs.set()
+            for _ in range(20):
+                time.sleep(0.1)
+            print("consumed", file=sys.stderr)
+        """ + self.CONSUMING), (0, "consumed\n"))
+
+    def test_a_callback_that_never_ends_is_not_waited_for_longer_than_shutdown_wait(self):
+        code, errors = self.ended("""
+        shutdown_wait = 100
+        def consume(messages):
+            runs.set()
+            while True:
+                time.sleep(0.01)
+        """ + self.CONSUMING)
+        self.assertEqual((code, errors.splitlines()[-1]), (0, "SystemExit"))
+
+    def test_nor_is_one_that_waits_itself(self):
+        self.assertEqual(self.ended("""
+        shutdown_wait = 100
+        def consume(messages):
+            runs.set()
+            threading.Event().wait()
+        """ + self.CONSUMING), (0, ""))
+
+    def test_a_callback_that_closed_its_consumer_may_finish(self):
+        self.assertEqual(self.ended("""
+        shutdown_wait = 30_000
+        def consume(messages):
+            consumer.close()
+            runs.set()
+            time.sleep(0.3)
+        """ + self.CONSUMING), (0, ""))
+
+    def test_threads_that_use_it_while_the_program_ends_are_no_harm(self):
+        self.assertEqual(self.ended("""
+        client = apogee.Client(name_servers=names)
+        producer, puller = client.producer(f"daemon-{os.getpid()}"), client.lite_pull_consumer(f"daemon-{os.getpid()}")
+        puller.subscribe("orders")
+        def for_ever(use):
+            while True:
+                try:
+                    use()
+                except (apogee.Error, ValueError):
+                    pass
+        for use in (lambda: producer.send(apogee.Message("orders", b"daemon")), lambda: puller.poll(timeout=30)):
+            threading.Thread(target=for_ever, args=[use], daemon=True).start()
+        time.sleep(1)
+        """), (0, ""))
+
+    def test_a_forked_child_ends_for_itself(self):
+        self.assertEqual(self.ended("""
+        client = apogee.Client(name_servers=names)
+        producer = client.producer(f"forked-{os.getpid()}")
+        child = os.fork()
+        if child == 0:
+            sys.exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        producer.send(apogee.Message("orders", b"forked"))
+        """), (0, ""))
+
+    def test_a_closed_client_keeps_its_log_function_until_what_it_made_is_closed(self):
+        self.assertEqual(self.ended("""
+        client = apogee.Client(name_servers=names, log=lambda severity, line: None)
+        producers = [client.producer(f"orphan-{at}-{os.getpid()}") for at in range(8)]
+        client.close()
+        del client
+        gc.collect()
+        for producer in producers:
+            assert producer._client is not None
+            try:
+                producer.send(apogee.Message("orders", b"orphan"))
+            except apogee.Error:
+                pass
+            producer.close()
+        assert not apogee._Function._all
+        """), (0, ""))
+
+    def test_who_is_reached_from_his_own_callback_is_collected(self):
+        self.assertEqual(self.ended("""
+        class Application:
+            def __init__(self):
+                self.client = apogee.Client(name_servers=names, log=self.log)
+                self.consumer = self.client.push_consumer(f"cycle-{os.getpid()}", {"orders": "*"}, self.consume)
+            def log(self, severity, line):
+                pass
+            def consume(self, messages):
+                pass
+        Application()
+        gc.collect()
+        assert not apogee._Function._all
+        """), (0, ""))
+
+
+class WithoutABroker(Servers):
+    def test_ends_well_though_the_servers_are_gone(self):
+        process = self.started(WithABroker.EVERYTHING + """
+        print("ready", flush=True)
+        sys.stdin.readline()
+        """)
+        self.assertEqual(process.stdout.readline(), "ready\n")
+        for server in reversed(self.processes):
+            server.terminate()
+            server.wait(30)
+        self.assertEqual(self.ended(process), (0, ""))
 
 
 if __name__ == "__main__":
