@@ -327,6 +327,7 @@ void CommitLog::append_locked(std::span<Slot> batch, Clock::Duration& write) {
       append.status = done ? PutStatus::kOk : PutStatus::kServiceNotAvailable;
       if (!done) take_back(batch[i]);
     }
+    if (!done && current->written() > 0) spoiled_ = true;
     tell(done);
     if (done)
       end_.store(current->base() + static_cast<std::int64_t>(current->written()),
@@ -349,7 +350,7 @@ void CommitLog::append_locked(std::span<Slot> batch, Clock::Duration& write) {
       continue;
     }
     std::size_t position = current ? current->written() + pending : segment_bytes_;
-    if (!current || position + size + protocol::kBlankRecordBytes > segment_bytes_) {
+    if (!current || spoiled_ || position + size + protocol::kBlankRecordBytes > segment_bytes_) {
       if (current && position < segment_bytes_) {
         blank_.clear();
         append_big<std::int32_t>(blank_, static_cast<std::int32_t>(segment_bytes_ - position));
@@ -371,6 +372,7 @@ void CommitLog::append_locked(std::span<Slot> batch, Clock::Duration& write) {
         append.status = PutStatus::kCreateFileFailed;
         continue;
       }
+      spoiled_ = false;
       position = 0;
       first_unwritten = i;
     }

@@ -92,6 +92,10 @@ class CommitLog {
   std::vector<Bytes> pieces_;  // append lock
   std::string blank_;          // append lock: the mark at the end of a segment being left
   Refusals refusals_;          // writes
+  /// Append lock: a write to the last segment failed. What has reached its file, the mark of its
+  /// end above all, may be what a power cut leaves there, in place of what was written over it:
+  /// nothing is, and the next message goes to the next segment.
+  bool spoiled_ = false;
 
   mutable std::shared_mutex segments_mutex_;
   std::deque<std::shared_ptr<Segment>> segments_;

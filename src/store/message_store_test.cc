@@ -109,6 +109,24 @@ TEST_F(Store, WhatAFailedSyncLeftInMemoryIsOnDiskAfterTheNextStart) {
   EXPECT_EQ(read_all("T", 0), std::vector<std::string>{"body"});
 }
 
+TEST_F(Store, NothingIsWrittenOverWhatAFailedWriteMayHaveLeft) {
+  open();
+  send("T", 0, "before");
+  outside_.disk.inject({.operation = testing::ForgetfulDisk::Operation::kWrite,
+                        .path_part = "/commitlog/",
+                        .written = 8});
+  EXPECT_EQ(send("T", 0, "refused").status, PutStatus::kServiceNotAvailable);
+  const Append after = send("T", 0, "after");
+  EXPECT_EQ(after.status, PutStatus::kOk);
+  EXPECT_EQ(after.queue_offset, 1);
+  EXPECT_EQ(after.physical_offset, config_.commit_log_file_bytes) << "in the next file";
+  flush();
+  outside_.disk.crash();
+  close();
+  open();
+  EXPECT_EQ(read_all("T", 0), (std::vector<std::string>{"before", "after"}));
+}
+
 TEST_F(Store, AQueueOfWhichAPowerCutLeftTheLastFileAloneBeginsAtZero) {
   open();
   for (int i = 0; i < 50; ++i) send("T", 0, "body");
