@@ -728,9 +728,11 @@ GetResult CompactionLog::get(const GetRequest& request, const StoreConfig& confi
   const bool check_crc = config.check_crc_on_read != CheckOnRead::kNone;
   std::int64_t from = std::max<std::int64_t>(request.offset, 0);
   std::int64_t looked = 0;
-  for (auto file = std::ranges::partition_point(
-           *now, [&](const auto& each) { return each->last_offset() < from; });
-       file != now->end(); ++file) {
+  // A file that was just made has nothing yet, and comes last.
+  const auto is_before = [&](const std::shared_ptr<CompactionFile>& each) {
+    return each->count() > 0 && each->last_offset() < from;
+  };
+  for (auto file = std::ranges::partition_point(*now, is_before); file != now->end(); ++file) {
     result.resident = result.resident && (*file)->units_resident(instant);
     if (!result.resident && request.only_resident) return GetResult{.resident = false};
     const std::size_t count = (*file)->count();

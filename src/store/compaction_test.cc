@@ -458,6 +458,20 @@ TEST_F(Compacting, WhatCouldNotBeCopiedYetIsReadFromTheCommitLog) {
   EXPECT_EQ(read("C").size(), 6u);
 }
 
+TEST_F(Compacting, AFileThatWasMadeAndNotWrittenToYetHidesNothing) {
+  open();
+  for (int i = 0; i < 6; ++i) send("C", std::to_string(i), "body");  // a file is full
+  settle();
+  outside_.disk.inject({.operation = apogee::testing::ForgetfulDisk::Operation::kWrite,
+                        .times = apogee::testing::ForgetfulDisk::kForever,
+                        .error = Errc::kNoSpace,
+                        .path_part = "/compactionLog/C/0/00000000000000002576"});
+  send("C", "6", "body");
+  settle();
+  ASSERT_TRUE(told("a compaction log cannot be written, trying again"));
+  EXPECT_EQ(read("C").size(), 7u) << "the last from the commit log";
+}
+
 TEST_F(Compacting, UnitsWithMoreThanOneEndAreMadeAgain) {
   open();
   for (int i = 0; i < 8; ++i) send("C", std::to_string(i), "body");
