@@ -43,7 +43,10 @@ class RequestReply {
     if (waiting_for_topic_.fetch_add(1) >= kWaitingForTopicMax) {
       waiting_for_topic_.fetch_sub(1);
       return refuse(request.responder, code::kSystemBusy,
-                    "too many replies wait for their topic to be created");
+                    fmt::format("[OVERLOAD]system busy, start flow control for a while: {} replies "
+                                "wait for their topic; the slow stage is the write of topics.json "
+                                "to the disk",
+                                kWaitingForTopicMax));
     }
     context_.on_worker([this, owned = std::make_shared<remoting::OwnedCommand>(request.command),
                         responder = request.responder] {

@@ -184,8 +184,10 @@ class Sending {
     if (!token || waiting_for_topic_.fetch_add(1) >= kWaitingForTopicMax) {
       if (token) waiting_for_topic_.fetch_sub(1);
       answer_refused(context_, request.responder, code::kSystemBusy,
-                     "too many sends wait for their topic to be created, start flow control for a "
-                     "while");
+                     fmt::format("[OVERLOAD]system busy, start flow control for a while: {} sends "
+                                 "wait for their topic; the slow stage is the write of topics.json "
+                                 "to the disk",
+                                 kWaitingForTopicMax));
       return;
     }
     auto owned = std::make_shared<remoting::OwnedCommand>(request.command);
