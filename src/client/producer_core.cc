@@ -634,7 +634,7 @@ void ProducerCore::reply(const ReceivedMessage& question, std::string body,
 void ProducerCore::queues(const std::string& topic, std::chrono::milliseconds timeout,
                           std::function<void(Result<std::vector<MessageQueue>>)> done) {
   if (stopped_) return done(stopped_error());
-  instance_->refresh_route(wrapped(topic, instance_->config().name_space), timeout,
+  instance_->refresh_route(wrapped(topic, instance_->config().name_space), countable(timeout),
                            [topic, done = std::move(done)](const Result<PublishInfoPtr>& route) {
                              if (!route) return done(route.error());
                              std::vector<MessageQueue> queues = (*route)->queues;

@@ -353,7 +353,8 @@ void SendOperation::put_out(Ptr self, Clock::Instant now) {
   auto limit = deadline_;
   const bool more =
       request_.mode == Mode::kSync && attempts_ <= config.retries && !named_by_the_program();
-  if (config.attempt_timeout > 0ms && more) limit = std::min(limit, now + config.attempt_timeout);
+  if (config.attempt_timeout > 0ms && more)
+    limit = std::min(limit, now + countable(config.attempt_timeout));
   attempt_began_ = now;
   perhaps_stored_before_ = perhaps_stored_;
   instance.connections().call_in_place(
