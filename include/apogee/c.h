@@ -317,8 +317,8 @@ APOGEE_C_API void apogee_lite_pull_consumer_unsubscribe(apogee_lite_pull_consume
 APOGEE_C_API int32_t apogee_lite_pull_consumer_assign(apogee_lite_pull_consumer* consumer,
                                                       const apogee_queue* queues, size_t count,
                                                       apogee_error* error);
-/* Messages of one queue, none if there are none within the time. APOGEE_STOPPED: it has ended, or its
- * client has: the end of a loop that polls. */
+/* Messages of one queue, none if there are none within the time. APOGEE_STOPPED: it has ended, or
+ * its client has: the end of a loop that polls. */
 APOGEE_C_API int32_t apogee_lite_pull_consumer_poll(apogee_lite_pull_consumer* consumer,
                                                     int64_t timeout_ms, apogee_batch** batch,
                                                     apogee_error* error);

@@ -14,13 +14,21 @@ bool there(Function function) {
 
 using P = apogee::Producer;
 using Ms = std::chrono::milliseconds;
-using apogee::Message, apogee::MessageQueue, apogee::Ok, apogee::QueueSelector, apogee::Result,
-    apogee::SendReceipt;
+using apogee::Message, apogee::MessageQueue, apogee::Ok, apogee::QueueSelector,
+    apogee::ReceivedMessage, apogee::Result, apogee::SendReceipt;
 
 bool producer() {
   return there(&P::shutdown_async) && there<void (P::*)()>(&P::shutdown) &&
          there(&P::reply_async) && there(&P::recall_async) && there(&P::queues_async) &&
-         there(&P::statistics) && there(&P::request_async) &&
+         there(&P::statistics) &&
+         there<Result<ReceivedMessage> (P::*)(const Message&, Ms)>(&P::request) &&
+         there<Result<ReceivedMessage> (P::*)(const Message&, const MessageQueue&, Ms)>(
+             &P::request) &&
+         there<apogee::Awaitable<ReceivedMessage> (P::*)(Message, QueueSelector, Ms)>(
+             &P::request_async) &&
+         there<Result<SendReceipt> (P::*)(std::span<const Message>, const MessageQueue&, Ms)>(
+             &P::send) &&
+         there(&apogee::AvoidStep::defaults) &&
          there<Result<SendReceipt> (P::*)(const Message&)>(&P::send) &&
          there<Result<SendReceipt> (P::*)(const Message&, Ms)>(&P::send) &&
          there<void (P::*)(Message, Ms, P::Callback)>(&P::send) &&
