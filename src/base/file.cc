@@ -507,9 +507,10 @@ Result<Buffer> read_file(FileSystem& files, const std::string& path, std::uint64
 
 Result<Ok> replace_file(FileSystem& files, const std::string& path, std::string_view content) {
   const std::string next = path + ".tmp", backup = path + ".bak";
+  const bool replaces = files.stat(path).has_value();
   {
-    auto file = files.stat(path) ? files.open_successor(next, path)
-                                 : files.open(next, FileSystem::Open::kCreate);
+    auto file =
+        replaces ? files.open_successor(next, path) : files.open(next, FileSystem::Open::kCreate);
     if (!file) return file.error();
     if (auto done = (*file)->resize(0); !done) return done;
     if (auto done = (*file)->write_at(0, as_bytes(content)); !done) return done;
@@ -517,7 +518,7 @@ Result<Ok> replace_file(FileSystem& files, const std::string& path, std::string_
   }
   // The new content is durable under another name before the old one moves: no moment without a
   // complete file, even if the old one is damaged and takes the place of a backup that is not.
-  if (files.stat(path)) {
+  if (replaces) {
     if (auto done = files.sync_directory(parent_of(path)); !done) return done;
     if (auto done = files.rename(path, backup); !done) return done;
   }

@@ -24,6 +24,11 @@ class Administered : public BrokerFixture {
                        return Ok{};
                      }});
   }
+  void refuse_writes_of_offsets() {
+    disk_.disk.inject({.operation = testing::ForgetfulDisk::Operation::kWrite,
+                       .times = testing::ForgetfulDisk::kForever,
+                       .path_part = "consumerOffset.json"});
+  }
   testing::FakePeer::Sent create(const std::string& topic, std::int32_t queues = 4,
                                  std::optional<std::string> attributes = {}) {
     return ask(peer_, request::kUpdateAndCreateTopic,
@@ -186,9 +191,7 @@ TEST_F(Administered, KeepsATopicWhoseOffsetsCannotBeRemovedFromTheDisk) {
   offsets_.commit("g", "orders", 0, 1'000);
   ASSERT_TRUE(offsets_.persist());
   store_.put({.topic = "orders"});
-  disk_.disk.inject({.operation = testing::ForgetfulDisk::Operation::kWrite,
-                     .times = testing::ForgetfulDisk::kForever,
-                     .path_part = "consumerOffset.json"});
+  refuse_writes_of_offsets();
   EXPECT_EQ(ask(peer_, request::kDeleteTopicInBroker, protocol::TopicRequest{"orders"}).code, 1);
   EXPECT_TRUE(topics_.contains("orders"));
   EXPECT_EQ(offsets_.find("g", "orders", 0), 1'000);
@@ -201,9 +204,7 @@ TEST_F(Administered, KeepsATopicWhoseOffsetsCannotBeRemovedFromTheDisk) {
 TEST_F(Administered, KeepsATopicWhoseGroupsOffsetsWereNeverWritten) {
   create("orders");
   offsets_.commit("g", "orders", 0, 1'000);
-  disk_.disk.inject({.operation = testing::ForgetfulDisk::Operation::kWrite,
-                     .times = testing::ForgetfulDisk::kForever,
-                     .path_part = "consumerOffset.json"});
+  refuse_writes_of_offsets();
   EXPECT_EQ(ask(peer_, request::kDeleteTopicInBroker, protocol::TopicRequest{"orders"}).code, 1);
   EXPECT_TRUE(topics_.contains("orders"));
   EXPECT_EQ(offsets_.find("g", "orders", 0), 1'000);

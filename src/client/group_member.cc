@@ -123,6 +123,11 @@ void GroupMember::tell(const QueuesDivided& program, const std::string& topic, D
   });
 }
 
+void GroupMember::run_hook(const char* name, const std::function<void(const ConsumeEvent&)>& hook,
+                           const ConsumeEvent& event) const {
+  if (hook) guarded(instance_->env().log, name, event.group, [&] { hook(event); });
+}
+
 bool GroupMember::accepts(const ReceivedMessage& message) const {
   if (!settings_.accept) return true;
   const CallbackScope scope{CallbackScope::Where::kIoThread};

@@ -88,6 +88,8 @@ class GroupMember : public ConsumerRole,
   void introduce(const std::string& topic);
   void rebalance_soon();
   virtual bool divides() const { return true; }  ///< It shares queues at all.
+  void run_hook(const char* name, const std::function<void(const ConsumeEvent&)>& hook,
+                const ConsumeEvent& event) const;
   void tell(const QueuesDivided& program, const std::string& topic, Division division);
   /// Where the group stands, or where a new one begins. Blocks.
   Result<std::int64_t> beginning_in(const MessageQueue& queue);

@@ -397,13 +397,10 @@ void LitePullCore::tell_given_out(std::span<const ReceivedMessage> messages) {
   if (messages.empty()) return;
   const CallbackScope scope{CallbackScope::Where::kIoThread};
   ConsumeEvent event{.group = config_.group, .queue = messages.front().queue, .messages = messages};
-  const auto run_hook = [&](const char* name, const auto& hook) {
-    if (hook) guarded(instance_->env().log, name, config_.group, [&] { hook(event); });
-  };
   const std::string trace = trace_ ? trace_->before(group_, messages) : std::string{};
-  run_hook("before_consume", config_.before_consume);
+  run_hook("before_consume", config_.before_consume, event);
   event.outcome = ConsumeOutcome::kSuccess;
-  run_hook("after_consume", config_.after_consume);
+  run_hook("after_consume", config_.after_consume, event);
   if (trace_) trace_->after(group_, trace, messages, 0ms, *event.outcome);
 }
 

@@ -7,6 +7,7 @@
 
 #include "client/waiting.h"
 #include "protocol/codes.h"
+#include "protocol/table_file.h"
 
 namespace apogee::client {
 namespace {
@@ -169,8 +170,7 @@ class LocalOffsets final : public OffsetStore {
     if (before) return before;
     // Power failed between the two renames that were to replace a damaged file.
     if (auto next = parse(path_ + ".tmp")) {
-      if (auto moved = env_.files.rename(path_ + ".tmp", path_); !moved) return moved.error();
-      if (auto synced = env_.files.sync_directory(directory_); !synced) return synced.error();
+      if (auto done = protocol::finish_replacing(env_.files, path_); !done) return done.error();
       return next;
     }
     if (table.error().code == Errc::kNotFound && before.error().code == Errc::kNotFound)

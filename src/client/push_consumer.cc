@@ -406,10 +406,7 @@ Outcome PushConsumerCore::observed(std::span<const ReceivedMessage> messages,
   const CallbackScope scope{CallbackScope::Where::kOwnThread};
   ConsumeEvent event{.group = config_.group, .queue = queue, .messages = messages};
   const std::string trace = trace_ ? trace_->before(group_, messages) : std::string{};
-  const auto run_hook = [&](const char* name, const auto& hook) {
-    if (hook) guarded(instance_->env().log, name, config_.group, [&] { hook(event); });
-  };
-  run_hook("before_consume", config_.before_consume);
+  run_hook("before_consume", config_.before_consume, event);
   Clock& clock = instance_->env().clock;
   const auto began = clock.now();
   Outcome result = failure;
@@ -425,7 +422,7 @@ Outcome PushConsumerCore::observed(std::span<const ReceivedMessage> messages,
   if (outcome != ConsumeOutcome::kException && event.took >= config_.consume_timeout)
     outcome = ConsumeOutcome::kTimeOut;
   event.outcome = outcome;
-  run_hook("after_consume", config_.after_consume);
+  run_hook("after_consume", config_.after_consume, event);
   if (trace_) trace_->after(group_, trace, messages, event.took, outcome);
   return result;
 }

@@ -31,6 +31,12 @@ class Store : public testing::StoreOnDisk<StoreEvents> {
                                 {protocol::property::kTags, std::string{tags}}};
     return append(topic, encoded(topic, body, properties, 0, queue), queue);
   }
+  /// And the next start.
+  void power_cut() {
+    outside_.disk.crash();
+    close();
+    open();
+  }
   void delete_topic(std::string_view topic) {
     const auto deleted = store().delete_topic(topic);
     ASSERT_TRUE(deleted) << deleted.error().detail;
@@ -74,9 +80,7 @@ TEST_F(Store, IsThereAfterAPowerCutHoweverManyDirectoriesWereMadeForIt) {
   open();
   send("T", 0, "body");
   flush();
-  outside_.disk.crash();
-  close();
-  open();
+  power_cut();
   EXPECT_EQ(read_all("T", 0), std::vector<std::string>{"body"});
 }
 
@@ -87,9 +91,7 @@ TEST_F(Store, DoesNotStartWhileTheNameOfItsDirectoryMayBeLost) {
   open();
   send("T", 0, "body");
   flush();
-  outside_.disk.crash();
-  close();
-  open();
+  power_cut();
   EXPECT_EQ(read_all("T", 0), std::vector<std::string>{"body"});
 }
 
@@ -103,9 +105,7 @@ TEST_F(Store, WhatAFailedSyncLeftInMemoryIsOnDiskAfterTheNextStart) {
       {.operation = testing::ForgetfulDisk::Operation::kSync, .path_part = "/commitlog/"});
   EXPECT_FALSE(try_open()) << "and its pages count as written from now on";
   open();
-  outside_.disk.crash();
-  close();
-  open();
+  power_cut();
   EXPECT_EQ(read_all("T", 0), std::vector<std::string>{"body"});
 }
 
@@ -121,9 +121,7 @@ TEST_F(Store, NothingIsWrittenOverWhatAFailedWriteMayHaveLeft) {
   EXPECT_EQ(after.queue_offset, 1);
   EXPECT_EQ(after.physical_offset, config_.commit_log_file_bytes) << "in the next file";
   flush();
-  outside_.disk.crash();
-  close();
-  open();
+  power_cut();
   EXPECT_EQ(read_all("T", 0), (std::vector<std::string>{"before", "after"}));
 }
 
@@ -230,9 +228,7 @@ TEST_F(Store, WhatIsStoredWhereAPowerCutTookADeletedTopicsMessagesIsNotTakenForT
   for (int i = 0; i < 10; ++i) send("T", 0, "before");
   wait_dispatched();
   delete_topic("T");
-  outside_.disk.crash();
-  close();
-  open();
+  power_cut();
   ASSERT_EQ(store().status().commit_log_max_offset, 0);
   send("T", 0, "after");
   wait_dispatched();
@@ -269,9 +265,7 @@ TEST_F(Store, APowerCutBringsNoDeletedTopicBack) {
   delete_topic("T");
   send("T", 0, "after");
   flush();
-  outside_.disk.crash();
-  close();
-  open();
+  power_cut();
   EXPECT_EQ(read_all("T", 0), std::vector<std::string>{"after"});
 }
 
@@ -394,9 +388,7 @@ TEST_F(ExpiredQueue, IsNotBroughtBackOverNewMessagesByAPowerCut) {
   open();
   EXPECT_EQ(send("T", 0, "new").queue_offset, 0) << "nothing is known of it any more";
   flush();
-  outside_.disk.crash();
-  close();
-  open();
+  power_cut();
   EXPECT_EQ(read_all("T", 0), std::vector<std::string>{"new"});
 }
 
@@ -630,9 +622,7 @@ TEST_F(StoreByHand, QueueFilesThatAKilledProcessMadeSurviveALaterPowerCut) {
     fill("u", 60);
     flush_all();
   }
-  outside_.disk.crash();
-  close();
-  open();
+  power_cut();
   EXPECT_EQ(store().min_offset("t", 0), 0);
   EXPECT_EQ(read_all("t", 0).size(), 5U);
   EXPECT_EQ(read_all("u", 0).size(), 180U);
@@ -651,9 +641,7 @@ TEST_F(StoreByHand, WhatRecoveryTakesFromAQueueDoesNotComeBackWithTheNextPowerCu
       }
       fill("lost", 1);
       ASSERT_TRUE(outside_.disk.files().sync_tree(config_.root + "/consumequeue"));
-      outside_.disk.crash();
-      close();
-      open();
+      power_cut();
       EXPECT_EQ(store().max_offset("lost", 0), 0);
       for (int i = 0; i < 3; ++i) {  // until the checkpoint has passed where that record stood
         fill("u", 60);
@@ -664,9 +652,7 @@ TEST_F(StoreByHand, WhatRecoveryTakesFromAQueueDoesNotComeBackWithTheNextPowerCu
         open();
         fill("u", 1);
       }
-      outside_.disk.crash();
-      close();
-      open();
+      power_cut();
       EXPECT_EQ(store().max_offset("lost", 0), 0);
       EXPECT_TRUE(read_all("lost", 0).empty());
       EXPECT_EQ(read_all("u", 0).size(), log_is_empty ? 180U : 181U);
