@@ -149,9 +149,9 @@ std::int64_t TimerMessages::last_slot() const {
   return std::max(floor_now(), read_time_ms_) + TimerWheel::kSlots / 2 * precision_ms_;
 }
 
-/// Slots end before `end` of the log. kMalformed: one does not lead there. Counts what waits.
-/// What a slot says of the log behind `end` may be of an earlier life, whose units were made again
-/// in other places: only units of its own lead back.
+/// Slots end before `end` of the log. kMalformed: one leads to no unit of its own. Counts what
+/// waits. What a slot says of the log behind `end` may be of an earlier life, whose units were made
+/// again in other places; one that was written in part may have its time and not its place.
 Result<Ok> TimerMessages::cut_slots(std::int64_t end) {
   waiting_ = 0;
   if (log_.end() == 0 && !wheel_->has_file()) return Ok{};
@@ -159,12 +159,13 @@ Result<Ok> TimerMessages::cut_slots(std::int64_t end) {
   bool lost = false;
   auto read = wheel_->each(read_time_ms_, last_slot(), [&](const TimerSlot& found) {
     TimerSlot slot = found;
-    while (slot.last >= end) {
+    while (slot.last >= log_.begin()) {
       const auto unit = log_.at(slot.last);
-      if (!unit || unit->time_ms() != slot.time_ms) {
+      if (!unit || unit->time_ms() / precision_ms_ != slot.time_ms / precision_ms_) {
         lost = true;
         return false;
       }
+      if (slot.last < end) break;
       slot.last = unit->previous;
       slot.count -= unit->weight();
     }
@@ -174,7 +175,7 @@ Result<Ok> TimerMessages::cut_slots(std::int64_t end) {
     return true;
   });
   if (!read) return read;
-  if (lost) return Error{Errc::kMalformed, "a slot leads behind the end of the timer log"};
+  if (lost) return Error{Errc::kMalformed, "a slot leads to no unit of its time"};
   for (const TimerSlot& slot : cut) wheel_->put(slot);
   return Ok{};
 }

@@ -22,9 +22,9 @@ class TimerModel {
   explicit TimerModel(std::uint64_t seed) : random_{seed} {
     EXPECT_TRUE(disk_.env->files.create_directories("/store/config"));
     for (const char* made : {"/", "/store"}) EXPECT_TRUE(disk_.env->files.sync_directory(made));
-    store_.mutable_config().timer_log_file_bytes = 1'024;
+    store_.mutable_config().timer_log_file_bytes = below(2) == 0 ? 1'024 : 16'384;
     store_.mutable_config().timer_roll_window_slots = 10 + static_cast<std::int32_t>(below(60));
-    store_.mutable_config().timer_flush_interval_ms = 1'000;
+    store_.mutable_config().timer_flush_interval_ms = below(2) == 0 ? 1'000 : 10'000;
     // Any place of the wheel, its end too.
     disk_.clock.advance(std::chrono::seconds{below(1'300'000)});
     begin();
@@ -45,6 +45,7 @@ class TimerModel {
           begin();
           break;
         case 1:
+          if (below(2) == 0) refuse();
           end_abruptly();
           break;
         case 2:
@@ -82,6 +83,19 @@ class TimerModel {
   void stand_still() {
     if (below(3) == 0) disk_.clock.advance(std::chrono::milliseconds{below(90'000)});
   }
+  /// The disk refuses something of a flush, after which the timer's files stay as they are.
+  void refuse() {
+    using Operation = testing::ForgetfulDisk::Operation;
+    static constexpr std::array kPaths{"timerwheel", "timercheck", "timerlog", "timer"};
+    history_ += " refused";
+    disk_.disk.inject({.operation = below(2) == 0 ? Operation::kWrite : Operation::kSync,
+                       .after = below(4),
+                       .path_part = kPaths[below(kPaths.size())],
+                       .written = below(100)});
+    disk_.clock.advance(std::chrono::milliseconds{below(12'000)});
+    for (std::uint64_t i = below(8); i-- > 0;) send();
+    if (below(2) == 0) recall();
+  }
   void end_abruptly() {
     calm_ = false;
     switch (below(3)) {
@@ -100,6 +114,7 @@ class TimerModel {
         disk_.disk.crash(random_());
     }
     timer_.reset();
+    disk_.disk.clear_faults();
     disk_.restart();
     stand_still();
     begin();

@@ -37,21 +37,19 @@ Result<TimerCheckpoint> TimerCheckpointFile::read() const {
   return checkpoint;
 }
 
-Result<Ok> TimerCheckpointFile::write(const TimerCheckpoint& checkpoint) {
-  if (!file_) {
-    auto file = files_.open(path_, FileSystem::Open::kCreate);
-    if (!file) return file.error();
-    auto size = (*file)->size();
-    if (!size) return size.error();
-    if (*size != kFileBytes) {
-      if (auto sized = (*file)->resize(kFileBytes); !sized) return sized;
-    }
-    const std::string directory = path_.substr(0, path_.find_last_of('/'));
-    if (auto named = synced_or_broken(files_.sync_directory(directory)); !named) return named;
-    file_ = *std::move(file);
-  }
-  if (auto written = file_->write_at(0, as_bytes(checkpoint.encode())); !written) return written;
-  return synced_or_broken(file_->sync());
+/// Under another name until it is whole: of a write that failed midway fields of two check points
+/// would be left.
+Result<Ok> TimerCheckpointFile::write(const TimerCheckpoint& checkpoint) const {
+  Buffer page = checkpoint.encode();
+  page.resize(kFileBytes);
+  const std::string next = path_ + ".tmp";
+  auto file = files_.open(next, FileSystem::Open::kCreate);
+  if (!file) return file.error();
+  if (auto emptied = (*file)->resize(0); !emptied) return emptied;
+  if (auto written = (*file)->write_at(0, as_bytes(page)); !written) return written;
+  if (auto synced = synced_or_broken((*file)->sync()); !synced) return synced;
+  if (auto renamed = files_.rename(next, path_); !renamed) return renamed;
+  return synced_or_broken(files_.sync_directory(path_.substr(0, path_.find_last_of('/'))));
 }
 
 }  // namespace apogee::store

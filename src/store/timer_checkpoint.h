@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <string>
 
 #include "base/file.h"
@@ -26,12 +25,13 @@ class TimerCheckpointFile {
   explicit TimerCheckpointFile(FileSystem& files, std::string path)
       : files_{files}, path_{std::move(path)} {}
   Result<TimerCheckpoint> read() const;  ///< All 0 when there is none.
-  Result<Ok> write(const TimerCheckpoint& checkpoint);
+  /// Replaces it, durably: at every moment the old one or the new one is there. kIo: which of them
+  /// is not known.
+  Result<Ok> write(const TimerCheckpoint& checkpoint) const;
 
  private:
   FileSystem& files_;
   const std::string path_;
-  std::unique_ptr<File> file_;
 };
 
 }  // namespace apogee::store

@@ -204,6 +204,27 @@ TEST_F(TimerFiles, TheTimerLogIsCutAndGoesOn) {
   EXPECT_EQ(log.at(10 * 52)->physical_offset, 77);
 }
 
+// A power cut keeps sectors in any order.
+TEST_F(TimerFiles, WhatStandsBehindZerosIsCutAsWell) {
+  const std::string path = "/store/timerlog/" + segment_name(0);
+  {
+    TimerLog log{files(), "/store/timerlog", 1'024};
+    ASSERT_TRUE(log.load());
+    for (int i = 0; i < 15; ++i) ASSERT_TRUE(log.append(unit(i)));
+    auto file = files().open(path, FileSystem::Open::kExisting);
+    const Buffer lost(52, '\0');
+    ASSERT_TRUE(file && (*file)->write_at(5 * 52, as_bytes(lost)));
+  }
+  TimerLog log{files(), "/store/timerlog", 1'024};
+  ASSERT_TRUE(log.load());
+  ASSERT_TRUE(log.set_end(5 * 52));
+  EXPECT_EQ(*log.append(unit(77)), 5 * 52);
+  TimerLog again{files(), "/store/timerlog", 1'024};
+  ASSERT_TRUE(again.load());
+  EXPECT_EQ(again.at(5 * 52)->physical_offset, 77);
+  EXPECT_FALSE(again.at(6 * 52)) << "a unit of an earlier life";
+}
+
 TEST_F(TimerFiles, AFileThatAPowerCutToreIsFilledUpAndThoseBehindItGo) {
   constexpr std::int64_t kFile = 1'024, kUnits = 19;  // as many units as a file has room for
   const auto path = [](std::int64_t base) { return "/store/timerlog/" + segment_name(base); };
@@ -319,6 +340,24 @@ TEST_F(TimerFiles, TheCheckPointHasTheLayoutOfThePublishedBroker) {
             "0000000000000001000000000000000200000000000000030000000000000004"
             "000000000000000500000000000000060000000000000007");
   EXPECT_EQ(file.read()->counter, 7);
+}
+
+// Its fields belong together: a new offset in part beside an old time and messages would be lost.
+TEST_F(TimerFiles, ACheckPointIsTheOldOneOrTheNewOneWhateverFails) {
+  const TimerCheckpoint one{.read_time_ms = 0x111, .log_position = 0x1111, .queue_offset = 0x1111};
+  const TimerCheckpoint two{.read_time_ms = 0x222, .log_position = 0x2222, .queue_offset = 0x2222};
+  TimerCheckpointFile file{files(), "/store/config/timercheck"};
+  for (const std::size_t written : {0, 7, 12, 23, 24, 56, 4'095}) {
+    SCOPED_TRACE(written);
+    ASSERT_TRUE(file.write(one));
+    disk_.disk.inject({.operation = testing::ForgetfulDisk::Operation::kWrite,
+                       .path_part = "timercheck",
+                       .written = written});
+    EXPECT_FALSE(file.write(two));
+    EXPECT_EQ(file.read()->encode(), one.encode());
+    ASSERT_TRUE(file.write(two));
+    EXPECT_EQ(file.read()->encode(), two.encode());
+  }
 }
 
 }  // namespace

@@ -88,14 +88,11 @@ Result<Ok> TimerLog::set_end(std::int64_t position) {
   Segment& last = *files_.back();
   const auto at = static_cast<std::size_t>(
       std::clamp<std::int64_t>(position - last.base(), 0, last.end() - last.base()));
-  const Bytes rest = last.whole().subspan(at);
-  const bool clean = std::ranges::all_of(rest.first(std::min(rest.size(), kUnitBytes)),
-                                         [](std::byte b) { return b == std::byte{0}; });
   synced_ = last.base() + static_cast<std::int64_t>(at);
-  last.set_written(at);
-  if (clean) return Ok{};
-  if (auto cut = last.truncate(at); !cut) return cut;
-  return last.sync();  // its length, too, before another file is made behind it
+  // Zeros at the end say nothing of what is behind them: a power cut keeps sectors in any order,
+  // and a unit of an earlier life would be taken for one of this. The file's length, too, is on
+  // disk before another file is made behind it.
+  return last.truncate(at);
 }
 
 Result<Ok> TimerLog::roll() {
