@@ -57,8 +57,10 @@ void Dispatcher::stop() {
 }
 
 void Dispatcher::run() {
-  while (!stopping_.load(std::memory_order_acquire)) {
+  for (;;) {
+    // Before stopping_: stop() sets that first and then signals, so one of the two is seen.
     const std::uint32_t seen = signal_.load(std::memory_order_acquire);
+    if (stopping_.load(std::memory_order_acquire)) return;
     if (!round()) signal_.wait(seen, std::memory_order_acquire);
   }
 }
