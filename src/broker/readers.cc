@@ -1,5 +1,7 @@
 #include "broker/readers.h"
 
+#include <fmt/format.h>
+
 #include "protocol/codes.h"
 
 namespace apogee::broker {

@@ -673,7 +673,7 @@ void CompactionLog::stop_following(const Error& why) {
 // ---- Reading -----------------------------------------------------------------------------------
 
 bool CompactionLog::leaves_to(const ConsumeQueue& queue, std::int64_t offset) const {
-  switch (state_) {
+  switch (state_.load()) {
     case State::kFollows:  // a write that failed is tried again some time later
       return offset >= next_offset() && queue.max_offset() > next_offset();
     case State::kStopped:
