@@ -74,16 +74,26 @@ class TimerMessagesTest : public ::testing::Test {
   std::unique_ptr<TimerMessages> timer_;
 };
 
-/// The slot of "five" leads to the unit of "twenty", in the file.
-void damage_a_slot(FileSystem& files, std::int64_t five) {
+std::unique_ptr<store::TimerWheel> wheel_on_disk(FileSystem& files) {
   auto wheel = store::TimerWheel::open(files, "/store/timerwheel", 1'000);
-  ASSERT_TRUE(wheel);
-  auto slot = (*wheel)->slot(five);
+  EXPECT_TRUE(wheel);
+  return *std::move(wheel);
+}
+
+/// Into the file, past the timer.
+void write_slot(FileSystem& files, const store::TimerSlot& slot) {
+  const auto wheel = wheel_on_disk(files);
+  wheel->put(slot);
+  wheel->begin_flush();
+  ASSERT_TRUE(wheel->write_flush());
+}
+
+/// The slot of "five" leads to the unit of "twenty".
+void damage_a_slot(FileSystem& files, std::int64_t five) {
+  auto slot = wheel_on_disk(files)->slot(five);
   ASSERT_TRUE(slot && slot->last == 0);
   slot->last = 52;
-  (*wheel)->put(*slot);
-  (*wheel)->begin_flush();
-  ASSERT_TRUE((*wheel)->write_flush());
+  write_slot(files, *slot);
 }
 
 TEST_F(TimerMessagesTest, ASlotThatWasDamagedBeforeTheStartIsMadeAgain) {
@@ -108,14 +118,8 @@ TEST_F(TimerMessagesTest, ASlotWrittenInPartBringsNothingBackThatWasRecalled) {
   put("twenty", 20'000);
   disk_.clock.advance(1s);
   timer_->stop();
-  {
-    const std::int64_t eight = slot_of(now() + 7'000);
-    auto wheel = store::TimerWheel::open(disk_.env->files, "/store/timerwheel", 1'000);
-    ASSERT_TRUE(wheel);
-    (*wheel)->put({.time_ms = eight, .first = 0, .last = 0, .count = 0});
-    (*wheel)->begin_flush();
-    ASSERT_TRUE((*wheel)->write_flush());
-  }
+  write_slot(disk_.env->files,
+             {.time_ms = slot_of(now() + 7'000), .first = 0, .last = 0, .count = 0});
   begin();
   disk_.clock.advance(30s);
   EXPECT_EQ(delivered(), Bodies{"twenty"});
@@ -126,8 +130,7 @@ TEST_F(TimerMessagesTest, ADamagedSlotDeliversNothingBeforeItsTime) {
   put("twenty", 20'000);
   disk_.clock.advance(1s);
   const std::int64_t five = slot_of(now() + 4'000);
-  timer_->stop();
-  begin();
+  restart();
   damage_a_slot(disk_.env->files, five);
   disk_.clock.advance(15s);
   EXPECT_EQ(delivered(), Bodies{});

@@ -37,19 +37,13 @@ Result<TimerCheckpoint> TimerCheckpointFile::read() const {
   return checkpoint;
 }
 
-/// Under another name until it is whole: of a write that failed midway fields of two check points
-/// would be left.
+/// As a whole: of a write that failed midway fields of two check points would be left.
 Result<Ok> TimerCheckpointFile::write(const TimerCheckpoint& checkpoint) const {
   Buffer page = checkpoint.encode();
   page.resize(kFileBytes);
-  const std::string next = path_ + ".tmp";
-  auto file = files_.open(next, FileSystem::Open::kCreate);
-  if (!file) return file.error();
-  if (auto emptied = (*file)->resize(0); !emptied) return emptied;
-  if (auto written = (*file)->write_at(0, as_bytes(page)); !written) return written;
-  if (auto synced = synced_or_broken((*file)->sync()); !synced) return synced;
-  if (auto renamed = files_.rename(next, path_); !renamed) return renamed;
-  return synced_or_broken(files_.sync_directory(path_.substr(0, path_.find_last_of('/'))));
+  auto replaced = replace_timer_file(files_, path_,
+                                     [&](File& file) { return file.write_at(0, as_bytes(page)); });
+  return replaced ? Result<Ok>{Ok{}} : replaced.error();
 }
 
 }  // namespace apogee::store

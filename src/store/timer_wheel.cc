@@ -13,10 +13,6 @@ namespace {
 constexpr std::uint64_t kFileBytes = TimerWheel::kSlots * TimerWheel::kSlotBytes;
 constexpr std::int64_t kReadSlots = 2'048;  // of one read
 
-std::string directory_of(const std::string& path) {
-  return path.substr(0, path.find_last_of('/'));
-}
-
 }  // namespace
 
 Result<std::unique_ptr<TimerWheel>> TimerWheel::open(FileSystem& files, std::string path,
@@ -127,20 +123,15 @@ Result<Ok> TimerWheel::write_flush() {
   return synced_or_broken(file_->sync());
 }
 
-/// Under another name until it is whole: an empty wheel in its place would be taken for one whose
-/// messages have all been delivered.
+/// As a whole: an empty wheel in its place would be taken for one whose messages have all been
+/// delivered.
 Result<Ok> TimerWheel::write_fresh() {
-  const std::string name = path_ + ".tmp";
-  auto file = files_.open(name, FileSystem::Open::kCreate);
-  if (!file) return file.error();
-  if (auto emptied = (*file)->resize(0); !emptied) return emptied;
-  if (auto sized = (*file)->resize(kFileBytes); !sized) return sized;
-  if (auto written = write_slots(**file); !written) return written;
-  if (auto synced = synced_or_broken((*file)->sync()); !synced) return synced;
-  if (auto renamed = files_.rename(name, path_); !renamed) return renamed;
-  if (auto named = synced_or_broken(files_.sync_directory(directory_of(path_))); !named)
-    return named;
-  fresh_ = *std::move(file);
+  auto written = replace_timer_file(files_, path_, [&](File& file) {
+    auto sized = file.resize(kFileBytes);
+    return sized ? write_slots(file) : sized;
+  });
+  if (!written) return written.error();
+  fresh_ = *std::move(written);
   return Ok{};
 }
 
