@@ -58,13 +58,16 @@ Result<std::map<std::string, std::string>> Asking::brokers_of(const std::string&
 }
 
 Result<std::string> Asking::address_of(const MessageQueue& queue) {
-  auto brokers = brokers_of(queue.topic);
-  if (!brokers) return brokers.error();
-  const auto found = brokers->find(queue.broker);
-  if (found == brokers->end())
-    return Error{Errc::kNotFound,
-                 "broker " + queue.broker + " does not serve topic " + queue.topic};
-  return found->second;
+  const auto where = route(queue.topic);
+  if (!where) return where.error();
+  const auto hosts = client::hosts_of(queue.topic, *where);
+  const auto host = hosts.find(queue);
+  const std::string& name = host == hosts.end() ? queue.broker : host->second;
+  for (const auto& broker : where->broker_datas)
+    if (std::string address = address_in(broker.broker_addresses);
+        broker.broker_name == name && !address.empty())
+      return address;
+  return Error{Errc::kNotFound, "broker " + name + " does not serve topic " + queue.topic};
 }
 
 Result<Ok> Asking::learn_route(const std::string& topic) {

@@ -29,14 +29,14 @@ Error refused(const char* what, const MessageQueue& queue, const OwnedCommand& a
 /// The queue's broker, or why it cannot be asked; one look at a name server if it is not known.
 void with_reader(Instance& instance, const MessageQueue& queue,
                  std::function<void(Result<std::string>)> then) {
-  if (const auto broker = instance.routes().reader(queue.broker, 0, false))
-    return then(broker->address);
+  if (const auto broker = instance.routes().reader(queue, 0, false)) return then(broker->address);
   instance.refresh_route(
       queue.topic, instance.config().api_timeout,
-      [self = instance.shared_from_this(), name = queue.broker,
+      [self = instance.shared_from_this(), queue,
        then = std::move(then)](const Result<PublishInfoPtr>&) {
-        if (const auto broker = self->routes().reader(name, 0, false)) return then(broker->address);
-        then(Error{Errc::kNotFound, fmt::format("The broker[{}] not exist", name)});
+        if (const auto broker = self->routes().reader(queue, 0, false))
+          return then(broker->address);
+        then(Error{Errc::kNotFound, fmt::format("The broker[{}] not exist", queue.broker)});
       });
 }
 
@@ -103,8 +103,7 @@ class RemoteOffsets final : public OffsetStore {
       instance_->oneway(*address, request::kUpdateConsumerOffset, commit_of(queue, offset));
   }
   std::optional<std::string> broker_of(const MessageQueue& queue) {
-    if (const auto broker = instance_->routes().reader(queue.broker, 0, false))
-      return broker->address;
+    if (const auto broker = instance_->routes().reader(queue, 0, false)) return broker->address;
     instance_->env().log.warn("offset not stored, its broker is unknown: group={} queue={}", group_,
                               to_string(queue));
     return std::nullopt;

@@ -143,7 +143,7 @@ void PopConsumption::pop(const QueuePtr& queue) {
   if (consumer_.paused()) return pop_after(kPausedDelay, queue);
   if (queue->waiting > config.pop_threshold_for_queue) return pop_after(kFlowControlDelay, queue);
   const auto subscription = consumer_.subscription(queue->name.topic);
-  const std::string address = consumer_.instance().routes().master(queue->name.broker);
+  const std::string address = consumer_.instance().routes().master(queue->name);
   if (!subscription || address.empty()) return pop_after(config.pull_delay_when_exception, queue);
   protocol::PopMessageRequest header;
   header.consumer_group = consumer_.group();
@@ -303,7 +303,8 @@ std::pair<std::string, std::string> PopConsumption::place_of(const Popped& poppe
   const auto topic =
       protocol::topic_of_kind(popped.queue->name.topic, consumer_.group(), {&handle.kind, 1});
   return {topic.value_or(popped.queue->name.topic),
-          consumer_.instance().routes().master(handle.broker_name)};
+          consumer_.instance().routes().master(
+              {popped.queue->name.topic, handle.broker_name, handle.queue_id})};
 }
 
 /// Both requests name the message alike.

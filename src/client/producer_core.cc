@@ -477,13 +477,15 @@ void ProducerCore::send_in_transaction(Message message, Local local,
 void ProducerCore::end_transaction(const Message& message, const TransactionReceipt& receipt,
                                    std::string remark) {
   const SendReceipt& sent = receipt.sent;
-  const std::string address = instance_->routes().master(sent.queue.broker);
+  MessageQueue queue = sent.queue;
+  queue.topic = wrapped(queue.topic, instance_->config().name_space);
+  const std::string address = instance_->routes().master(queue);
   const auto where = protocol::parse_offset_message_id(sent.offset_message_id);
   if (address.empty() || !where)
     return instance_->env().log.warn(
         "outcome of a transaction not told, the broker will ask: message={}", sent.message_id);
   protocol::EndTransactionRequest header;
-  header.topic = wrapped(sent.queue.topic, instance_->config().name_space);
+  header.topic = std::move(queue.topic);
   header.tran_state_table_offset = sent.queue_offset;
   header.commit_log_offset = where->physical_offset;
   header.from_transaction_check = false;

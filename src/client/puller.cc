@@ -70,11 +70,12 @@ Result<Ok> take_messages(const PullRequest& request, const std::string& name_spa
   if (!decoded) {
     if (messages.empty()) return decoded;
     // What is whole is consumed; the next pull begins with what is not.
-    out.next_offset = messages.back().queue_offset + 1;
+    out.next_offset = messages.back().queue_offset + offset_delta + 1;
   }
   std::erase_if(messages,
                 [&](const ReceivedMessage& each) { return !wanted(*request.subscription, each); });
   for (ReceivedMessage& each : messages) {
+    each.queue.queue_id = request.queue.queue_id;  // in a static topic the record says another
     each.queue_offset += offset_delta;
     each.properties["MIN_OFFSET"] = std::to_string(out.min_offset);
     each.properties["MAX_OFFSET"] = std::to_string(out.max_offset);
@@ -92,7 +93,7 @@ void Puller::pull(PullRequest request, Done done) {
         found != learned_->broker_ids.end())
       id = found->second;
   }
-  const auto broker = instance_->routes().reader(request.queue.broker, id, false);
+  const auto broker = instance_->routes().reader(request.queue, id, false);
   if (!broker) {
     instance_->refresh_route(request.queue.topic, instance_->config().api_timeout,
                              [](const Result<PublishInfoPtr>&) {});

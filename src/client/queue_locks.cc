@@ -15,7 +15,7 @@ std::map<std::string, protocol::LockBatchBody> QueueLocks::by_broker(
     const std::set<MessageQueue>& queues) const {
   std::map<std::string, protocol::LockBatchBody> bodies;
   for (const MessageQueue& each : queues) {
-    protocol::LockBatchBody& body = bodies[each.broker];
+    protocol::LockBatchBody& body = bodies[instance_->routes().host(each)];
     body.client_id = instance_->id();
     body.consumer_group = owner_.group();
     body.mq_set.insert({each.broker, each.queue_id, each.topic});

@@ -46,6 +46,22 @@ bool has_master(const protocol::TopicRouteData& route, const std::string& broker
   });
 }
 
+/// What a static topic's queues have for a broker: one for each scope, whoever keeps them.
+constexpr std::string_view kStandsForABroker = "__syslo__", kGlobalScope = "__global__";
+/// A queue of a static topic that no broker says it keeps: as of a broker that is not there.
+constexpr std::string_view kNobody = "__syslo__none__";
+
+std::string stands_for(std::string_view scope) {
+  return std::string{kStandsForABroker} +
+         std::string{scope == kGlobalScope ? scope.substr(2) : scope};
+}
+
+std::vector<MessageQueue> queues_of(const std::map<MessageQueue, std::string>& hosts) {
+  std::vector<MessageQueue> queues;
+  for (const auto& [queue, host] : hosts) queues.push_back(queue);
+  return queues;
+}
+
 /// But for the masters.
 std::shared_ptr<PublishInfo> publish_info(const std::string& topic,
                                           const protocol::TopicRouteData& route,
@@ -57,6 +73,10 @@ std::shared_ptr<PublishInfo> publish_info(const std::string& topic,
     info->queues = ordered_queues(topic, *route.order_topic_conf);
     return info;
   }
+  if (const auto hosts = hosts_of(topic, route); !hosts.empty()) {
+    info->queues = queues_of(hosts);
+    return info;
+  }
   for (const protocol::QueueData& each : by_broker(route)) {
     if ((each.perm & protocol::perm::kWrite) != 0 && has_master(route, each.broker_name))
       add_queues(info->queues, topic, each.broker_name, each.write_queue_nums);
@@ -66,8 +86,40 @@ std::shared_ptr<PublishInfo> publish_info(const std::string& topic,
 
 }  // namespace
 
+bool is_of_static_topic(const MessageQueue& queue) {
+  return queue.broker.starts_with(kStandsForABroker);
+}
+
+/// ClientMetadata.topicRouteData2EndpointsForStaticTopic. What a broker says comes from far away:
+/// queues it has no right to have are none.
+std::map<MessageQueue, std::string> hosts_of(const std::string& topic,
+                                             const protocol::TopicRouteData& route) {
+  const auto& by_broker = route.topic_queue_mapping_by_broker;
+  if (!by_broker || !by_broker->members()) return {};
+  std::vector<protocol::TopicQueueMappingInfo> mappings;
+  std::map<std::string, std::int32_t> counts;  // scope -> queues
+  for (const protocol::Json::Member& member : *by_broker->members()) {
+    protocol::TopicQueueMappingInfo info;
+    if (!protocol::from_json(member.value.front(), info)) continue;
+    std::int32_t& count = counts[info.scope];
+    count = std::max(count, std::min(info.total_queues, kQueuesMax));
+    mappings.push_back(std::move(info));
+  }
+  std::map<MessageQueue, std::string> hosts;
+  for (const auto& [scope, count] : counts)
+    for (std::int32_t id = 0; id < count && hosts.size() < kQueuesMax; ++id)
+      hosts.emplace(MessageQueue{topic, stands_for(scope), id}, kNobody);
+  std::ranges::stable_sort(mappings, {}, &protocol::TopicQueueMappingInfo::epoch);
+  for (const auto& info : mappings)
+    for (const auto& [id, own_id] : info.own_ids)
+      if (const auto at = hosts.find({topic, stands_for(info.scope), id}); at != hosts.end())
+        at->second = info.broker_name;
+  return hosts;
+}
+
 std::vector<MessageQueue> readable_queues(const std::string& topic,
                                           const protocol::TopicRouteData& route) {
+  if (const auto hosts = hosts_of(topic, route); !hosts.empty()) return queues_of(hosts);
   std::vector<MessageQueue> queues;
   for (const protocol::QueueData& each : by_broker(route)) {
     if ((each.perm & protocol::perm::kRead) != 0)
@@ -105,9 +157,11 @@ Routes::Change Routes::update(const std::string& topic, const protocol::TopicRou
     std::ranges::sort(brokers, {}, &protocol::BrokerData::broker_name);
     return std::tuple{std::move(queues), std::move(brokers), of.order_topic_conf};
   };
-  change.route = is_new || sorted(known.route) != sorted(route);
+  auto hosts = hosts_of(topic, route);
+  change.route = is_new || sorted(known.route) != sorted(route) || known.hosts != hosts;
   if (!change.route) return change;
   known.route = route;
+  known.hosts = std::move(hosts);
   publish(known, publish_info(topic, route, first));
   known.subscribe = readable_queues(topic, route);
   return change;
@@ -138,6 +192,24 @@ std::string Routes::master(const std::string& broker) const {
   return master_of(broker);
 }
 
+std::string Routes::master(const MessageQueue& queue) const {
+  std::lock_guard lock{mutex_};
+  return master_of(host_of(queue));
+}
+
+std::string Routes::host(const MessageQueue& queue) const {
+  std::lock_guard lock{mutex_};
+  return host_of(queue);
+}
+
+const std::string& Routes::host_of(const MessageQueue& queue) const {
+  if (!is_of_static_topic(queue)) return queue.broker;
+  const auto topic = topics_.find(queue.topic);
+  if (topic == topics_.end()) return queue.broker;
+  const auto host = topic->second.hosts.find(queue);
+  return host == topic->second.hosts.end() ? queue.broker : host->second;
+}
+
 const std::string& Routes::master_of(const std::string& broker) const {
   static const std::string kNone;
   const auto found = brokers_.find(broker);
@@ -147,7 +219,7 @@ const std::string& Routes::master_of(const std::string& broker) const {
 }
 
 void Routes::publish(Topic& topic, std::shared_ptr<PublishInfo> info) {
-  for (const MessageQueue& each : info->queues) info->masters.push_back(master_of(each.broker));
+  for (const MessageQueue& each : info->queues) info->masters.push_back(master_of(host_of(each)));
   if (topic.publish) topic.publish->replaced.store(true, std::memory_order_relaxed);
   topic.publish = std::move(info);
 }
@@ -165,9 +237,10 @@ void Routes::find_masters_again() {
   }
 }
 
-std::optional<BrokerAddress> Routes::reader(const std::string& broker, std::int64_t id,
+std::optional<BrokerAddress> Routes::reader(const MessageQueue& queue, std::int64_t id,
                                             bool only_this) const {
   std::lock_guard lock{mutex_};
+  const std::string& broker = host_of(queue);
   const auto found = brokers_.find(broker);
   if (found == brokers_.end() || found->second.empty()) return std::nullopt;
   auto address = found->second.find(id);

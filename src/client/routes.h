@@ -30,6 +30,12 @@ using PublishInfoPtr = std::shared_ptr<const PublishInfo>;
 
 std::vector<MessageQueue> readable_queues(const std::string& topic,
                                           const protocol::TopicRouteData& route);
+/// Of a static topic, whose queues stay when they move to another broker: the name of the broker
+/// each is kept by now. Empty: the topic is none.
+std::map<MessageQueue, std::string> hosts_of(const std::string& topic,
+                                             const protocol::TopicRouteData& route);
+/// Does the queue's broker stand for whichever keeps it?
+bool is_of_static_topic(const MessageQueue& queue);
 /// The default topic's route, as the route of a topic that will be made on its first send.
 protocol::TopicRouteData capped(protocol::TopicRouteData route, std::int32_t queues);
 
@@ -53,8 +59,12 @@ class Routes {
   std::optional<protocol::TopicRouteData> route(const std::string& topic) const;
 
   std::string master(const std::string& broker) const;  ///< Empty: none is known.
+  /// Of the broker that keeps the queue, whose topic stands as it does on the wire.
+  std::string master(const MessageQueue& queue) const;
+  /// The name of that broker: the queue's own, but of a static topic's.
+  std::string host(const MessageQueue& queue) const;
   /// For reading: that id, or the next, or any; `only_this`: that id or nothing.
-  std::optional<BrokerAddress> reader(const std::string& broker, std::int64_t id,
+  std::optional<BrokerAddress> reader(const MessageQueue& queue, std::int64_t id,
                                       bool only_this) const;
   /// Of one of the topic's brokers, the master first; empty: none is known.
   std::string any_broker(const std::string& topic, std::uint64_t random) const;
@@ -65,6 +75,7 @@ class Routes {
 
  private:
   const std::string& master_of(const std::string& broker) const;
+  const std::string& host_of(const MessageQueue& queue) const;
   struct Topic;
   void publish(Topic& topic, std::shared_ptr<PublishInfo> info);
   void find_masters_again();
@@ -72,6 +83,7 @@ class Routes {
     protocol::TopicRouteData route;
     PublishInfoPtr publish;  // its masters are those of brokers_
     std::vector<MessageQueue> subscribe;
+    std::map<MessageQueue, std::string> hosts;  // of a static topic
   };
 
   mutable std::mutex mutex_;

@@ -23,6 +23,9 @@ std::string text_of(std::string_view name) {
 
 void SendBack::send(const std::shared_ptr<const ReceivedMessage>& message, std::int32_t delay_level,
                     Done done) const {
+  // Its place in the log is that of a broker the queue may have left since: it is a new message.
+  if (is_of_static_topic(message->queue))
+    return send_to_retry_topic(*message, message->reconsume_times + 1, std::move(done));
   std::string address = instance_->routes().master(message->queue.broker);
   if (address.empty()) address = message->store_host;
   protocol::ConsumerSendMessageBackRequest header;

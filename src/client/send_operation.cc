@@ -294,7 +294,7 @@ void SendOperation::pass_over_brokers_without_a_master() {
 const std::string& SendOperation::address_of(const MessageQueue& queue) {
   if (!request_.target.queue)
     return route_->masters[static_cast<std::size_t>(&queue - route_->queues.data())];
-  return own_address_ = producer_->instance_->routes().master(queue.broker);
+  return own_address_ = producer_->instance_->routes().master(queue);
 }
 
 /// A broker without a master's address may have one by now; asked once, as each answer is as good
@@ -313,7 +313,7 @@ void SendOperation::find_broker_again(Ptr self) {
         const auto producer = operation.producer_;  // to the end of this call
         Instance& after = *producer->instance_;
         const MessageQueue& queue = *operation.queue_;
-        operation.own_address_ = after.routes().master(queue.broker);
+        operation.own_address_ = after.routes().master(queue);
         operation.address_ = &operation.own_address_;
         if (!operation.own_address_.empty())
           return operation.transmit(std::move(*kept), after.env().clock.now());

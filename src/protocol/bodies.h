@@ -64,6 +64,19 @@ struct BrokerData {
       Field{"cluster", &Self::cluster}, Field{"enableActingMaster", &Self::enable_acting_master},
       Field{"zoneName", &Self::zone_name}};
 };
+/// Of a static topic, as one broker says it: which of the topic's queues it keeps.
+struct TopicQueueMappingInfo {
+  std::string broker_name;
+  std::map<std::int32_t, std::int32_t> own_ids;  ///< The topic's queue id -> the broker's.
+  std::int64_t epoch = 0;  ///< Of two brokers with the same queue the higher one has it now.
+  std::string scope = "__global__";  ///< Of its name: each has its own queues.
+  std::int32_t total_queues = 0;     ///< Of the topic, wherever they are.
+  using Self = TopicQueueMappingInfo;
+  static constexpr auto kFields =
+      MemberList{Field{"bname", &Self::broker_name}, Field{"currIdMap", &Self::own_ids},
+                 Field{"epoch", &Self::epoch}, Field{"scope", &Self::scope},
+                 Field{"totalQueues", &Self::total_queues}};
+};
 struct TopicRouteData {
   std::vector<BrokerData> broker_datas;
   std::map<std::string, std::vector<std::string>> filter_server_table;

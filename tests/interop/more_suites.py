@@ -11,6 +11,7 @@ import kinds_exchange
 import mixed
 import mqadmin
 import programs
+import static_topics
 import timer_exchange
 import transactions_exchange
 from programs import HERE
@@ -66,8 +67,21 @@ def mixed_suite(servers, only):
     program = ROOT / "build/release/client_peer"
     if why := programs.missing_java() or (None if program.exists() else f"{program.name} is not built; make build"):
         return None, why
-    java = programs.java("Peer", VERSION, servers.directory)
+    return mixed.run(servers, only, [str(program)], programs.java("Peer", VERSION, servers.directory), sender(servers, program)), None
 
+
+def static_topics_suite(servers, only):
+    program = ROOT / "build/release/client_peer"
+    if servers.target != "apache":
+        return None, "static topics are Apache's, from 5.0 on"
+    if why := programs.missing_java() or (None if program.exists() else f"{program.name} is not built; make build"):
+        return None, why
+    java, tools = (programs.java(name, VERSION, servers.directory) for name in ("Peer", "Admin"))
+    return static_topics.run(servers, only, [str(program)], java, sender(servers, program), tools), None
+
+
+def sender(servers, program):
+    """What sends BODY0, BODY1, .. to a topic by our client."""
     def send(topic, body, count):
         for _ in range(30):  # a broker that has just started takes its time to tell the name server
             done = subprocess.run([str(program), servers.name_server, "send", "mixed-sender", topic], input=f"{body} {count}\n", stdout=subprocess.PIPE,
@@ -77,7 +91,7 @@ def mixed_suite(servers, only):
             time.sleep(1)
         raise AssertionError(f"could not send to {topic}")
 
-    return mixed.run(servers, only, [str(program)], java, send), None
+    return send
 
 
 def java_program(name, version=VERSION, extra=""):
@@ -119,7 +133,7 @@ def java_program(name, version=VERSION, extra=""):
 
 LMQ = "enableLmq=true\nenableMultiDispatch=true\n"
 COMPACTION = "compactionCqMappedFileSize=4600\ncompactionMappedFileSize=23000\ncompactionScheduleInternal=1500\n"
-SUITES = {"cpp": cpp_suite, "mixed": mixed_suite, "python": python_suite, "mqadmin": mqadmin_suite, "exchange": exchange_suite(exchange.tell, "Exchange", "a directory"),
+SUITES = {"cpp": cpp_suite, "mixed": mixed_suite, "static": static_topics_suite, "python": python_suite, "mqadmin": mqadmin_suite, "exchange": exchange_suite(exchange.tell, "Exchange", "a directory"),
           "timer-exchange": exchange_suite(timer_exchange.tell, "TimerExchange", "timer messages"),
           "transactions-exchange": exchange_suite(transactions_exchange.tell, "Transactions", "transactions"),
           "kinds-exchange": exchange_suite(kinds_exchange.tell, "KindsExchange", *kinds_exchange.KINDS, configuration=kinds_exchange.CONFIGURATION),

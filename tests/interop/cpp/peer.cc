@@ -1,9 +1,10 @@
 // peer NAME_SERVER MODE GROUP TOPIC: one member of a group whose other member is a Java program
-// (java/src/Peer.java does the same). consume, orderly: prints GOT<tab>queue<tab>body; answer:
-// replies to questions; ask: asks each line of its input, prints ANSWER<tab>body; send: sends `BODY
-// COUNT` as BODY0, BODY1, ... to the queues in turn, prints SENT; transact: sends each line as a
-// half message whose outcome is unknown, prints SENT, and CHECKED<tab>body when a broker asks.
-// READY says it has begun; the end of its input ends it.
+// (java/src/Peer.java does the same). consume, orderly: prints GOT<tab>queue<tab>body; fail-once
+// (here alone): fails each, prints AGAIN<tab>queue<tab>body when it comes again; answer: replies to
+// questions; ask: asks each line of its input, prints ANSWER<tab>body; send: sends `BODY COUNT` as
+// BODY0, BODY1, ... to the queues in turn, prints SENT; transact: sends each line as a half message
+// whose outcome is unknown, prints SENT, and CHECKED<tab>body when a broker asks. READY says it has
+// begun; the end of its input ends it.
 #include <cstdio>
 #include <iostream>
 #include <mutex>
@@ -49,6 +50,13 @@ int main(int argc, char** argv) {
   if (mode == "consume") {
     config.on_messages = [](std::span<const ReceivedMessage> batch) {
       got(batch);
+      return Consumed::kDone;
+    };
+  } else if (mode == "fail-once") {
+    config.on_messages = [](std::span<const ReceivedMessage> batch) {
+      if (batch.front().reconsume_times == 0) return Consumed::kRetryLater;
+      for (const auto& each : batch)
+        say("AGAIN\t" + std::to_string(each.queue.queue_id) + "\t" + each.body);
       return Consumed::kDone;
     };
   } else if (mode == "orderly") {
