@@ -73,6 +73,9 @@ struct ClientConfig {
                               ///< the fields nsd=true and ns. For servers that apply it (proxies).
   bool stream_requests = false;  ///< Says to proxies that this client pulls: its id ends with
                                  ///< "@STREAM", every request has ReqT=0 (enableStreamRequestType).
+  /// Availability zone: routes lead to its brokers, and to those whose master is gone. Empty:
+  /// ROCKETMQ_ZONE, if ROCKETMQ_ZONE_MODE=true.
+  std::string zone;
   /// The four: 1 ms up to a year.
   std::chrono::milliseconds poll_name_server_interval{30'000};
   std::chrono::milliseconds heartbeat_broker_interval{30'000};

@@ -179,6 +179,9 @@ std::vector<OptionView> settings_of(ClientConfig& c) {
       setting("name_space_v2", c.name_space_v2,
               "sent beside names with every request, for proxies"),
       setting("stream_requests", c.stream_requests, "says to proxies that this client pulls"),
+      setting("zone", c.zone,
+              "availability zone whose brokers routes lead to; empty: ROCKETMQ_ZONE, if "
+              "ROCKETMQ_ZONE_MODE=true"),
       setting("poll_name_server_interval", c.poll_name_server_interval,
               "between two look-ups of all routes"),
       setting("heartbeat_broker_interval", c.heartbeat_broker_interval, "between two heartbeats"),

@@ -80,6 +80,13 @@ Result<Ok> check_times(const ClientConfig& config) {
   return Ok{};
 }
 
+/// Java's DynamicalExtFieldRPCHook, and what a name server makes of it.
+std::string zone_of_environment() {
+  const char* const mode = std::getenv("ROCKETMQ_ZONE_MODE");
+  const char* const zone = std::getenv("ROCKETMQ_ZONE");
+  return mode != nullptr && zone != nullptr && std::string_view{mode} == "true" ? zone : "";
+}
+
 }  // namespace
 
 Result<std::shared_ptr<Instance>> Instance::start(Env& env, std::shared_ptr<Runtime> runtime,
@@ -91,6 +98,7 @@ Result<std::shared_ptr<Instance>> Instance::start(Env& env, std::shared_ptr<Runt
                             : environment != nullptr ? environment
                                                      : "";
   if (config.name_space.empty()) config.name_space = instance_of_endpoint(named);
+  if (config.zone.empty()) config.zone = zone_of_environment();
   std::vector<std::string> servers = parse_name_servers(named);
   if (const auto usable = check_addresses(servers); !usable) return usable.error();
   remoting::OutgoingTls tls;
@@ -459,12 +467,21 @@ void Instance::find_route(const std::string& topic, std::int32_t default_queues,
                 });
 }
 
+protocol::RouteRequest Instance::route_request(const std::string& topic) const {
+  protocol::RouteRequest header;
+  header.topic = topic;
+  header.accept_standard_json_only = true;
+  if (!config_.zone.empty()) {
+    header.zone_mode = "true";
+    header.zone_name = config_.zone;
+  }
+  return header;
+}
+
 /// As TBW102 stands, a broker will make the topic on its first send.
 void Instance::find_default_route(const std::string& topic, std::int32_t default_queues,
                                   Clock::Instant deadline, RouteFound found) {
-  protocol::RouteRequest header;
-  header.topic = protocol::kDefaultTopic;
-  header.accept_standard_json_only = true;
+  const protocol::RouteRequest header = route_request(std::string{protocol::kDefaultTopic});
   const auto left =
       std::chrono::duration_cast<std::chrono::milliseconds>(deadline - env_.clock.now());
   ask_name_server(request::kGetRouteInfoByTopic, header, std::min(left, config_.api_timeout),
@@ -503,9 +520,7 @@ void Instance::refresh_route(const std::string& topic, std::chrono::milliseconds
 
 /// For all who wait, and who may yet come: with none's limit in particular.
 void Instance::ask_for_route(const std::string& topic) {
-  protocol::RouteRequest header;
-  header.topic = topic;
-  header.accept_standard_json_only = true;
+  const protocol::RouteRequest header = route_request(topic);
   ask_name_server(request::kGetRouteInfoByTopic, header, std::max(config_.api_timeout, kLeastAsked),
                   [weak = weak_from_this(), topic](Result<OwnedCommand> answer) {
                     if (const auto self = weak.lock())

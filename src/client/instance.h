@@ -258,6 +258,7 @@ class Instance final : public std::enable_shared_from_this<Instance> {
   void ask_for_route(const std::string& topic);
   void end_waiter(const std::string& topic, std::uint64_t number);
   void route_answered(const std::string& topic, Result<remoting::OwnedCommand> answer);
+  protocol::RouteRequest route_request(const std::string& topic) const;
   void find_default_route(const std::string& topic, std::int32_t default_queues,
                           Clock::Instant deadline, RouteFound found);
   void install(const std::string& topic, const protocol::TopicRouteData& route);

@@ -23,6 +23,8 @@ class InstanceTest : public LoneClient {
       const auto header = protocol::read_header<protocol::RouteRequest>(request.command);
       const std::string topic = header ? header->topic : "";
       topics_asked_.push_back(topic);
+      if (header && header->zone_mode == "true")
+        zones_asked_.insert(header->zone_name.value_or(""));
       if (topic == "orders" && !is_known_) return request.responder.reply(response::kTopicNotExist);
       protocol::TopicRouteData route;
       route.broker_datas.push_back(
@@ -64,12 +66,33 @@ class InstanceTest : public LoneClient {
   Scripted name_server_{network_, "10.0.0.1", 9'876, clock_, *files_, workers_, random_, log_};
   Scripted broker_{network_, "10.0.0.2", 10'911, clock_, *files_, workers_, random_, log_};
   std::vector<std::string> topics_asked_;
+  std::set<std::string> zones_asked_;
   bool is_known_ = true;
   std::int32_t perm_ = 6;
   std::shared_ptr<ProducerCore> producer_;
 };
 
 // ---- Routes
+
+TEST_F(InstanceTest, AsksForTheRoutesOfItsZoneAlsoForTheOneOfATopicToBeMade) {
+  is_known_ = false;
+  start_client({.name_servers = {kNamed}, .zone = "north"});
+  ASSERT_TRUE(send());
+  EXPECT_THAT(topics_asked_, ElementsAre("orders", "TBW102"));
+  EXPECT_THAT(zones_asked_, ElementsAre("north"));
+}
+
+TEST_F(InstanceTest, IsInTheZoneOfItsEnvironmentIfThatSaysSo) {
+  ::setenv("ROCKETMQ_ZONE", "south", 1);
+  start_client({.name_servers = {kNamed}});
+  EXPECT_EQ(instance_->config().zone, "") << "without ROCKETMQ_ZONE_MODE it is a name and no more";
+  end_client({"10.0.0.1", "10.0.0.2", "10.0.0.3"});
+  ::setenv("ROCKETMQ_ZONE_MODE", "true", 1);
+  start_client({.name_servers = {kNamed}});
+  ::unsetenv("ROCKETMQ_ZONE");
+  ::unsetenv("ROCKETMQ_ZONE_MODE");
+  EXPECT_EQ(instance_->config().zone, "south");
+}
 
 TEST_F(InstanceTest, ATopicThatNobodyKnowsIsSentToAsTheDefaultTopicIs) {
   is_known_ = false;
