@@ -33,14 +33,14 @@ class StaticTopics(mixed.Mixed):
         return [(int(queue), body) for queue, body in peer.of("GOT") if body.startswith(letter)]
 
     def share_queues(self):
-        self.make("shared", "broker-a,broker-b")
-        pair = self.divided("consume", "shared", 200)
+        self.make("static-shared", "broker-a,broker-b")
+        pair = self.divided("consume", "static-shared", 200)
         queues = {queue for each in pair for queue, _ in self.got(each, "x")}
         assert queues == set(range(QUEUES)), f"messages came from queues {queues}"
 
     def keep_order(self):
-        self.make("ordered", "broker-a,broker-b")
-        for each in self.divided("orderly", "ordered", 200):
+        self.make("static-ordered", "broker-a,broker-b")
+        for each in self.divided("orderly", "static-ordered", 200):
             self.in_order(each, "x")
 
     def in_order(self, peer, letter):
@@ -51,8 +51,8 @@ class StaticTopics(mixed.Mixed):
 
     def move(self):
         """To the other broker, with messages in both, under a member that goes on and for one that comes later."""
-        topic = self.make("moved", "broker-a")
-        stays = self.peer("cpp", "orderly", "group-stays", topic).ready()
+        topic = self.make("static-moved", "broker-a")
+        stays = self.peer("cpp", "orderly", "group-static-stays", topic).ready()
         self.send(topic, "x", 40)
         self.all_there(stays, "x", 40)
         said = self.tools.run("remappingStaticTopic", "-t", topic, "-b", "broker-b")
@@ -61,7 +61,7 @@ class StaticTopics(mixed.Mixed):
         assert "broker-b" in status, f"it was not moved: {status[-300:]}"
         self.send(topic, "y", 40)
         self.all_there(stays, "y", 40)
-        comes = self.peer("cpp", "orderly", "group-comes", topic).ready()
+        comes = self.peer("cpp", "orderly", "group-static-comes", topic).ready()
         for letter in ("x", "y"):
             self.all_there(comes, letter, 40)
 
@@ -72,8 +72,8 @@ class StaticTopics(mixed.Mixed):
         self.in_order(peer, letter)
 
     def retry(self):
-        topic = self.make("retried", "broker-a,broker-b")
-        peer = self.peer("cpp", "fail-once", "group-retried", topic).ready()
+        topic = self.make("static-retried", "broker-a,broker-b")
+        peer = self.peer("cpp", "fail-once", "group-static-retried", topic).ready()
         self.send(topic, "x", 8)
         mixed.eventually(lambda: len(peer.of("AGAIN")) >= 8, lambda: f"{len(peer.of('AGAIN'))} of 8 came again")
         assert sorted(body for _, body in peer.of("AGAIN")) == sorted(f"x{at}" for at in range(8)), "not each message once more"
