@@ -16,6 +16,17 @@ bool says_not_found(std::int32_t code) {
          code == response::kSubscriptionGroupNotExist || code == response::kConsumerNotOnline;
 }
 
+Result<std::map<std::string, std::string>> brokers_in(const protocol::TopicRouteData& route,
+                                                      const std::string& topic) {
+  std::map<std::string, std::string> addresses;
+  for (const auto& broker : route.broker_datas)
+    if (std::string address = address_in(broker.broker_addresses); !address.empty())
+      addresses[broker.broker_name] = std::move(address);
+  if (addresses.empty())
+    return Error{Errc::kNotFound, "no broker that serves topic " + topic + " is registered"};
+  return addresses;
+}
+
 }  // namespace
 
 Result<Ok> Asking::may_wait() const {
@@ -46,28 +57,23 @@ Result<protocol::TopicRouteData> Asking::route(const std::string& topic) {
 }
 
 Result<std::map<std::string, std::string>> Asking::brokers_of(const std::string& topic) {
-  auto where = route(topic);
+  const auto where = route(topic);
   if (!where) return where.error();
-  std::map<std::string, std::string> addresses;
-  for (const auto& broker : where->broker_datas)
-    if (std::string address = address_in(broker.broker_addresses); !address.empty())
-      addresses[broker.broker_name] = std::move(address);
-  if (addresses.empty())
-    return Error{Errc::kNotFound, "no broker that serves topic " + topic + " is registered"};
-  return addresses;
+  return brokers_in(*where, topic);
 }
 
 Result<std::string> Asking::address_of(const MessageQueue& queue) {
   const auto where = route(queue.topic);
   if (!where) return where.error();
+  const auto brokers = brokers_in(*where, queue.topic);
+  if (!brokers) return brokers.error();
   const auto hosts = client::hosts_of(queue.topic, *where);
   const auto host = hosts.find(queue);
   const std::string& name = host == hosts.end() ? queue.broker : host->second;
-  for (const auto& broker : where->broker_datas)
-    if (std::string address = address_in(broker.broker_addresses);
-        broker.broker_name == name && !address.empty())
-      return address;
-  return Error{Errc::kNotFound, "broker " + name + " does not serve topic " + queue.topic};
+  const auto found = brokers->find(name);
+  if (found == brokers->end())
+    return Error{Errc::kNotFound, "broker " + name + " does not serve topic " + queue.topic};
+  return found->second;
 }
 
 Result<Ok> Asking::learn_route(const std::string& topic) {

@@ -65,6 +65,7 @@ std::vector<MessageQueue> queues_of(const std::map<MessageQueue, std::string>& h
 /// But for the masters.
 std::shared_ptr<PublishInfo> publish_info(const std::string& topic,
                                           const protocol::TopicRouteData& route,
+                                          const std::map<MessageQueue, std::string>& hosts,
                                           std::uint32_t first) {
   auto info = std::make_shared<PublishInfo>();
   info->next.store(first, std::memory_order_relaxed);
@@ -73,7 +74,7 @@ std::shared_ptr<PublishInfo> publish_info(const std::string& topic,
     info->queues = ordered_queues(topic, *route.order_topic_conf);
     return info;
   }
-  if (const auto hosts = hosts_of(topic, route); !hosts.empty()) {
+  if (!hosts.empty()) {
     info->queues = queues_of(hosts);
     return info;
   }
@@ -82,6 +83,18 @@ std::shared_ptr<PublishInfo> publish_info(const std::string& topic,
       add_queues(info->queues, topic, each.broker_name, each.write_queue_nums);
   }
   return info;
+}
+
+std::vector<MessageQueue> readable_queues(const std::string& topic,
+                                          const protocol::TopicRouteData& route,
+                                          const std::map<MessageQueue, std::string>& hosts) {
+  if (!hosts.empty()) return queues_of(hosts);
+  std::vector<MessageQueue> queues;
+  for (const protocol::QueueData& each : by_broker(route)) {
+    if ((each.perm & protocol::perm::kRead) != 0)
+      add_queues(queues, topic, each.broker_name, each.read_queue_nums);
+  }
+  return queues;
 }
 
 }  // namespace
@@ -119,13 +132,7 @@ std::map<MessageQueue, std::string> hosts_of(const std::string& topic,
 
 std::vector<MessageQueue> readable_queues(const std::string& topic,
                                           const protocol::TopicRouteData& route) {
-  if (const auto hosts = hosts_of(topic, route); !hosts.empty()) return queues_of(hosts);
-  std::vector<MessageQueue> queues;
-  for (const protocol::QueueData& each : by_broker(route)) {
-    if ((each.perm & protocol::perm::kRead) != 0)
-      add_queues(queues, topic, each.broker_name, each.read_queue_nums);
-  }
-  return queues;
+  return readable_queues(topic, route, hosts_of(topic, route));
 }
 
 protocol::TopicRouteData capped(protocol::TopicRouteData route, std::int32_t queues) {
@@ -162,8 +169,8 @@ Routes::Change Routes::update(const std::string& topic, const protocol::TopicRou
   if (!change.route) return change;
   known.route = route;
   known.hosts = std::move(hosts);
-  publish(known, publish_info(topic, route, first));
-  known.subscribe = readable_queues(topic, route);
+  publish(known, publish_info(topic, route, known.hosts, first));
+  known.subscribe = readable_queues(topic, route, known.hosts);
   return change;
 }
 

@@ -102,13 +102,19 @@ class Mixed:
     def share_queues(self):
         self.divided("consume", "shared", 400)
 
+    def got(self, peer, letter):
+        """Queue and body of each message that begins so, as they came."""
+        return [(int(queue), body) for queue, body in peer.of("GOT") if body.startswith(letter)]
+
+    def in_order(self, peer, letter):
+        last = {}
+        for queue, body in self.got(peer, letter):
+            assert int(body[1:]) > last.get(queue, -1), f"queue {queue}: {body} after {last[queue]}"
+            last[queue] = int(body[1:])
+
     def keep_order(self):
         for each in self.divided("orderly", "ordered", 200):
-            last = {}
-            for queue, body in each.of("GOT"):
-                if body.startswith("x"):
-                    assert int(body[1:]) > last.get(queue, -1), f"queue {queue}: {body} after {last[queue]}"
-                    last[queue] = int(body[1:])
+            self.in_order(each, "x")
 
     def one_leaves(self):
         cpp, java = self.divided("consume", "leaves", 80)

@@ -62,29 +62,34 @@ def cpp_suite(servers, only):
                              env=dict(os.environ, HOME=str(servers.directory))), None
 
 
+CPP_PEER = ROOT / "build/release/client_peer"
+
+
+def missing_peers():
+    return programs.missing_java() or (None if CPP_PEER.exists() else f"{CPP_PEER.name} is not built; make build")
+
+
 def mixed_suite(servers, only):
     """Groups whose members are of two languages."""
-    program = ROOT / "build/release/client_peer"
-    if why := programs.missing_java() or (None if program.exists() else f"{program.name} is not built; make build"):
+    if why := missing_peers():
         return None, why
-    return mixed.run(servers, only, [str(program)], programs.java("Peer", VERSION, servers.directory), sender(servers, program)), None
+    return mixed.run(servers, only, [str(CPP_PEER)], programs.java("Peer", VERSION, servers.directory), sender(servers)), None
 
 
 def static_topics_suite(servers, only):
-    program = ROOT / "build/release/client_peer"
     if servers.target != "apache":
         return None, "static topics are Apache's, from 5.0 on"
-    if why := programs.missing_java() or (None if program.exists() else f"{program.name} is not built; make build"):
+    if why := missing_peers():
         return None, why
     java, tools = (programs.java(name, VERSION, servers.directory) for name in ("Peer", "Admin"))
-    return static_topics.run(servers, only, [str(program)], java, sender(servers, program), tools), None
+    return static_topics.run(servers, only, [str(CPP_PEER)], java, sender(servers), tools), None
 
 
-def sender(servers, program):
+def sender(servers):
     """What sends BODY0, BODY1, .. to a topic by our client."""
     def send(topic, body, count):
         for _ in range(30):  # a broker that has just started takes its time to tell the name server
-            done = subprocess.run([str(program), servers.name_server, "send", "mixed-sender", topic], input=f"{body} {count}\n", stdout=subprocess.PIPE,
+            done = subprocess.run([str(CPP_PEER), servers.name_server, "send", "mixed-sender", topic], input=f"{body} {count}\n", stdout=subprocess.PIPE,
                                   stderr=subprocess.DEVNULL, text=True, timeout=60)
             if f"SENT\t{body} {count}" in done.stdout:
                 return

@@ -29,9 +29,6 @@ class StaticTopics(mixed.Mixed):
         mixed.eventually(lambda: "__syslo__global__" in self.tools.run("topicStatus", "-t", topic), lambda: "its queues are not there")
         return topic
 
-    def got(self, peer, letter):
-        return [(int(queue), body) for queue, body in peer.of("GOT") if body.startswith(letter)]
-
     def share_queues(self):
         self.make("static-shared", "broker-a,broker-b")
         pair = self.divided("consume", "static-shared", 200)
@@ -42,12 +39,6 @@ class StaticTopics(mixed.Mixed):
         self.make("static-ordered", "broker-a,broker-b")
         for each in self.divided("orderly", "static-ordered", 200):
             self.in_order(each, "x")
-
-    def in_order(self, peer, letter):
-        last = {}
-        for queue, body in self.got(peer, letter):
-            assert int(body[1:]) > last.get(queue, -1), f"queue {queue}: {body} after {last[queue]}"
-            last[queue] = int(body[1:])
 
     def move(self):
         """To the other broker, with messages in both, under a member that goes on and for one that comes later."""

@@ -32,9 +32,9 @@ T must(Result<T> result) {
   std::_Exit(1);
 }
 
-void got(std::span<const ReceivedMessage> batch) {
+void tell(const std::string& kind, std::span<const ReceivedMessage> batch) {
   for (const auto& each : batch)
-    say("GOT\t" + std::to_string(each.queue.queue_id) + "\t" + each.body);
+    say(kind + "\t" + std::to_string(each.queue.queue_id) + "\t" + each.body);
 }
 
 }  // namespace
@@ -49,19 +49,18 @@ int main(int argc, char** argv) {
   PushConsumerConfig config{.group = group, .subscriptions = {{topic}}, .from = StartFrom::kFirst};
   if (mode == "consume") {
     config.on_messages = [](std::span<const ReceivedMessage> batch) {
-      got(batch);
+      tell("GOT", batch);
       return Consumed::kDone;
     };
   } else if (mode == "fail-once") {
     config.on_messages = [](std::span<const ReceivedMessage> batch) {
       if (batch.front().reconsume_times == 0) return Consumed::kRetryLater;
-      for (const auto& each : batch)
-        say("AGAIN\t" + std::to_string(each.queue.queue_id) + "\t" + each.body);
+      tell("AGAIN", batch);
       return Consumed::kDone;
     };
   } else if (mode == "orderly") {
     config.on_messages_orderly = [](std::span<const ReceivedMessage> batch) {
-      got(batch);
+      tell("GOT", batch);
       return ConsumedOrderly::kDone;
     };
   } else if (mode == "answer") {
